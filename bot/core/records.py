@@ -185,7 +185,7 @@ class Trace(Record):
 
 
 class AddLines(Record):
-    """Insert ``lines`` after the first line equal to ``after``; at the end when it is None."""
+    """Insert ``lines`` after the one line equal to ``after``; at the end when it is None."""
 
     op: Literal["add"] = "add"
     lines: str
