@@ -1,0 +1,93 @@
+"""Where answers come from: one Protocol, one module each, one explicit dict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bot.core.records import Reply, Request
+    from bot.skillrepo import Project, Tree
+
+
+class Provider(Protocol):
+    """Something that answers requests.
+
+    ``deterministic`` is True when the same request always gets the same answer, so that
+    repeats carry no information (see docs/gate.md). ``concurrency`` is how many calls are
+    worth having in flight at once.
+    """
+
+    name: str
+    deterministic: bool
+    concurrency: int
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request. A failed call is a Reply with ``error``, never an exception."""
+        ...
+
+    def worst_case_usd(self, request: Request) -> float | None:
+        """Upper bound of what the call can cost, in USD; None when no price is known."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections and processes."""
+        ...
+
+
+def _anthropic(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+    from bot.providers.anthropic import Anthropic  # noqa: PLC0415 - imported where it is used
+
+    return Anthropic(
+        base_url=config.base_url,
+        timeout=config.timeout,
+        max_retries=config.max_retries,
+        concurrency=config.concurrency,
+        cache=config.cache,
+    )
+
+
+def _local(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+    from bot.providers.local import Local  # noqa: PLC0415
+
+    return Local(batch=config.batch)
+
+
+def _scripted(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+    from bot.providers.scripted import Scripted  # noqa: PLC0415
+    from bot.skillformat import decode  # noqa: PLC0415
+
+    script = decode(tree.read(config.file), path=config.file)
+    return Scripted(script=script, path=config.file, concurrency=config.concurrency)
+
+
+def _command(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+    from bot.providers.command import Command  # noqa: PLC0415
+
+    return Command(
+        command=config.command,
+        timeout=config.timeout,
+        concurrency=config.concurrency,
+        deterministic=config.deterministic,
+        root=project.root,
+    )
+
+
+PROVIDERS: dict[str, Callable[[Any, Project, Tree], Provider]] = {
+    "anthropic": _anthropic,
+    "local": _local,
+    "scripted": _scripted,
+    "command": _command,
+}
+
+
+def build(config: Any, *, project: Project, tree: Tree) -> Provider:
+    """The provider that a ``provider:`` section of ratchet.yml asks for.
+
+    Args:
+        config: One of the provider records of ``bot.config``.
+        project: Where a command is run.
+        tree: Where a script is read from.
+    """
+    return PROVIDERS[config.type](config, project, tree)
