@@ -1,0 +1,75 @@
+"""How often the holdout was consulted: an incumbent's reign, derived from the ledger alone.
+
+Nothing is counted in a file of its own, so the count survives crashes, reverts and machines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.core import evidence as stats
+from bot.core.gate import Verdict  # noqa: TC001 - pydantic needs it at run time
+from bot.core.records import Digest, Evidence, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bot.core.gate import Policy
+
+
+class Confirmation(Record):
+    """One consultation of the holdout; written before its first call, completed at its end.
+
+    ``evidence`` and ``verdict`` are None while it is under way. It counts from the start: a run
+    that died has looked.
+    """
+
+    experiment: Digest
+    parent: Digest  # the incumbent's text
+    attempt: int
+    started_at: str
+    evidence: Evidence | None = None
+    verdict: Verdict | None = None
+    completed_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """What has been spent against one incumbent, and on the holdout altogether."""
+
+    attempts: int
+    alpha_spent: float
+    alpha: float
+    looks: int  # all confirm attempts ever, any incumbent
+
+    @property
+    def share(self) -> float:
+        """Part of the error budget that is spent, in [0, 1)."""
+        return self.alpha_spent / self.alpha
+
+
+def attempt_number(
+    confirmations: Sequence[Confirmation], *, parent: str, experiment: str, since: str = ""
+) -> int:
+    """Which confirm attempt against ``parent`` this experiment's is, from 1.
+
+    An incumbent that comes back (a revert) goes on where its count stopped. A look that the
+    experiment had before ``since``, when it was begun anew, was another attempt.
+    """
+    for confirmation in confirmations:
+        if confirmation.experiment == experiment and confirmation.started_at >= since:
+            return confirmation.attempt
+    taken = [c.attempt for c in confirmations if c.parent == parent]
+    return 1 + max(taken, default=0)
+
+
+def reign(confirmations: Sequence[Confirmation], *, parent: str, policy: Policy) -> Reign:
+    """The incumbent's reign so far."""
+    taken = max((c.attempt for c in confirmations if c.parent == parent), default=0)
+    return Reign(
+        attempts=taken,
+        alpha_spent=stats.spent(taken, alpha=policy.alpha, k=policy.k),
+        alpha=policy.alpha,
+        looks=len(confirmations),
+    )

@@ -1,0 +1,234 @@
+"""One branch, read and written with git plumbing: no checkout, no index, no hooks, no signing."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bot.errors import RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+AUTHOR = "Ratchet <ratchet@users.noreply.github.com>"
+_RACE = re.compile(r"Not updating|\.lock': File exists")
+_GIT_SETTINGS = (
+    "core.hooksPath=/dev/null",  # reference-transaction and the like are the user's, not ours
+    "core.quotePath=false",
+    # Each flush a pack: 100 loose files cost twice the time and five times the space.
+    "fastimport.unpackLimit=20",
+)
+
+
+class LostRaceError(Exception):
+    """Another writer moved the branch first; nothing was written."""
+
+
+class Output(NamedTuple):
+    """What a git command that was allowed to fail did."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+def find_common_dir(repo_path: Path) -> Path:
+    """The directory that all worktrees of the repository at or above ``repo_path`` share.
+
+    Raises:
+        RatchetError: There is no git repository, or git refuses to use it.
+    """
+    try:
+        import git  # noqa: PLC0415  GitPython takes a tenth of a second to import
+    except ImportError as error:  # GitPython looks for the executable as it is imported
+        raise RatchetError("git was not found", hint="Install git, 2.34 or newer.") from error
+    try:
+        with git.Repo(repo_path, search_parent_directories=True) as repo:
+            return Path(repo.common_dir).resolve()
+    except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
+        raise RatchetError(
+            f"{repo_path} is not inside a git repository",
+            hint="Run `git init` there, or run Ratchet inside your repository.",
+        ) from error
+
+
+class GitRef:
+    """The branch ``ref`` (a full name) of the repository at ``common_dir``, and no other."""
+
+    def __init__(self, common_dir: Path, ref: str) -> None:
+        self.common_dir = common_dir
+        self.ref = ref
+
+    def tip(self) -> str | None:
+        """The commit the branch points at, or None when it does not exist."""
+        return (
+            self._run("for-each-ref", "--format=%(objectname)", self.ref).decode().strip() or None
+        )
+
+    def children(self, folder: str) -> dict[str, str]:
+        """Object ids of what is directly inside ``folder``, by name."""
+        return {path.rpartition("/")[2]: oid for path, oid in self._tree(f"{folder}/")}
+
+    def paths(self, folder: str) -> list[str]:
+        """Every file at any depth below ``folder`` ('' for the whole branch)."""
+        return [path for path, _ in self._tree(f"{folder}/" if folder else "", "-r")]
+
+    def grep(self, needle: str, folder: str) -> list[str]:
+        """The files below ``folder`` that contain ``needle``, which is taken literally."""
+        tip = self.tip()
+        if tip is None:
+            return []
+        search = (
+            "--no-recurse-submodules",
+            "--full-name",
+            "-zlaFe",
+            needle,
+            tip,
+            "--",
+            f":(top,literal){folder}/",
+        )
+        done = self._try("-c", "color.ui=false", "grep", *search)
+        if done.status > 1:  # 1: nothing found
+            raise self._failed("grep", done)
+        found = done.out.decode(errors="replace").split("\0")[:-1]
+        return [path.removeprefix(f"{tip}:") for path in found]
+
+    def read(self, paths: Iterable[str]) -> dict[str, str]:
+        """The texts of those of ``paths`` that exist."""
+        wanted = [(path, *path.rpartition("/")[::2]) for path in paths]
+        # Looking each folder up once is what keeps this quick: a path is resolved from the root,
+        # through the tree of all experiments, every time.
+        folders = list(dict.fromkeys(folder for _, folder, _ in wanted))
+        trees = dict(zip(folders, self._resolve(folders), strict=True))
+        return self._blobs((path, trees[folder], leaf) for path, folder, leaf in wanted)
+
+    def leaves(self, folder: str, leaf: str) -> dict[str, str]:
+        """The text of the file ``leaf`` in each folder directly below ``folder``, by its name."""
+        return self._blobs((name, oid, leaf) for name, oid in self.children(folder).items())
+
+    def commit(self, files: Mapping[str, str], *, message: str, at: int, onto: str | None) -> None:
+        """Add one commit with ``files`` to the branch if it still points at ``onto``.
+
+        Raises:
+            LostRaceError: It points elsewhere, or another process is just writing it.
+        """
+        who = f"{AUTHOR} {at} +0000\n"
+        parts = [f"commit {self.ref}\nauthor {who}committer {who}".encode(), _data(message)]
+        parts += [f"from {onto}\n".encode()] if onto else []
+        for path, text in sorted(files.items()):
+            parts += [f"M 100644 inline {path}\n".encode(), _data(text)]
+        # Without --force, fast-import moves a branch only to a descendant of where it is.
+        command = ("fast-import", "--quiet", "--done", "--date-format=raw")
+        done = self._try(*command, stdin=b"".join([*parts, b"done\n"]))
+        if done.status and (_RACE.search(done.err) or self.tip() != onto):
+            raise LostRaceError(done.err.strip())
+        if done.status:
+            raise self._failed("fast-import", done)
+
+    def refuse_unwritable(self) -> None:
+        """Check that nothing of the user's is in the way of writing the branch.
+
+        Raises:
+            RatchetError: A worktree has it checked out, or a branch is named like its folder.
+        """
+        name = self.ref.removeprefix("refs/heads/")
+        if worktree := self._checked_out_in():
+            raise RatchetError(
+                f"branch {name} is checked out in {worktree}, so Ratchet cannot write it",
+                hint=f"Run `git switch -` there; to read it, use `git log {name}`.",
+            )
+        folder = self.ref.rpartition("/")[0]
+        if folder in self._run("for-each-ref", "--format=%(refname)", folder).decode().split():
+            raise RatchetError(
+                f"branch {folder.removeprefix('refs/heads/')} is in the way of branch {name}",
+                hint="Rename it with `git branch -m`: git cannot have both.",
+            )
+
+    def _checked_out_in(self) -> str | None:
+        listing = self._run("worktree", "list", "--porcelain").decode(errors="replace")
+        for worktree in listing.split("\n\n"):
+            lines = worktree.split("\n")
+            if f"branch {self.ref}" in lines:
+                return lines[0].removeprefix("worktree ")
+        return None
+
+    def _tree(self, folder: str, *options: str) -> Iterator[tuple[str, str]]:
+        tip = self.tip()
+        if tip is None:
+            return
+        out = self._run(
+            "ls-tree", "-z", "--full-tree", *options, tip, *([folder] if folder else [])
+        )
+        for entry in out.decode(errors="replace").split("\0")[:-1]:
+            about, _, path = entry.partition("\t")
+            yield path, about.rpartition(" ")[2]
+
+    def _resolve(self, folders: list[str]) -> list[str | None]:
+        """The tree of each folder, or None."""
+        requests = "".join(f"{self.ref}:{folder}\n" for folder in folders)
+        out = self._run("cat-file", "--batch-check=%(objectname) found", stdin=requests.encode())
+        lines = out.decode(errors="replace").splitlines()
+        return [line.split(" ")[0] if line.endswith(" found") else None for line in lines]
+
+    def _blobs(self, wanted: Iterable[tuple[str, str | None, str]]) -> dict[str, str]:
+        """Texts by name; ``wanted`` is (name, tree, file in it)."""
+        asked = [(name, f"{tree}:{leaf}\n") for name, tree, leaf in wanted if tree]
+        requests = "".join(request for _, request in asked).encode()
+        blobs = _parse_batch(self._run("cat-file", "--batch", stdin=requests) if asked else b"")
+        return {
+            name: blob.decode("utf-8")
+            for (name, _), blob in zip(asked, blobs, strict=True)
+            if blob is not None
+        }
+
+    def _run(self, *args: str, stdin: bytes = b"") -> bytes:
+        done = self._try(*args, stdin=stdin)
+        if done.status:
+            raise self._failed(args[0], done)
+        return done.out
+
+    def _try(self, *args: str, stdin: bytes = b"") -> Output:
+        import git  # noqa: PLC0415  GitPython takes a tenth of a second to import
+
+        settings = [word for setting in _GIT_SETTINGS for word in ("-c", setting)]
+        command = ["git", f"--git-dir={self.common_dir}", *settings, *args]
+        # A file and not a pipe: if we die, git still reads a whole stream or none.
+        with tempfile.TemporaryFile() as stream:
+            stream.write(stdin)
+            stream.seek(0)
+            status, out, err = git.Git(self.common_dir).execute(
+                command,
+                istream=stream,
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+            )
+        return Output(status, out if isinstance(out, bytes) else out.encode(), str(err))
+
+    def _failed(self, command: str, done: Output) -> RatchetError:
+        return RatchetError(
+            f"git {command} failed on {self.ref}: {done.err.strip() or f'status {done.status}'}",
+            hint=f"Nothing is lost: unwritten records wait in {self.common_dir}/ratchet/journal.",
+        )
+
+
+def _data(text: str) -> bytes:
+    content = text.encode("utf-8")
+    return b"data %d\n%s\n" % (len(content), content)
+
+
+def _parse_batch(out: bytes) -> Iterator[bytes | None]:
+    """The answers of ``cat-file --batch``: a blob's content, or None for anything else."""
+    at = 0
+    while at < len(out):
+        end = out.index(b"\n", at)
+        header, at = out[at:end].split(b" "), end + 1
+        if not header[-1].isdigit():  # '<request> missing'
+            yield None
+            continue
+        size = int(header[-1])
+        yield out[at : at + size] if header[-2] == b"blob" else None
+        at += size + 1

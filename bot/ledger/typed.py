@@ -1,0 +1,386 @@
+"""The ledger in the words of the project: experiments, results, traces, texts.
+
+``TrainLedger`` is all a proposer is given. It holds a reader of one branch and nothing that
+leads to the other. ``Ledger`` adds the writing and what people may see of the holdout.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from difflib import unified_diff
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from bot.core.records import Experiment, Landing, Record, Result, Trace, digest
+from bot.core.reign import Confirmation
+from bot.errors import RatchetError
+from bot.ledger.store import Ref, check_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bot.core.records import Reply, RolloutKey, Split
+    from bot.ledger.store import Reader, Store
+
+R = TypeVar("R", bound=Record)
+Job = Literal["task", "meta", "judge"]
+_TAKEN = frozenset({"ledger", "holdout"})  # ratchet/<skill> is the branch of a skill's proposal
+_TRACES = frozenset({"traces", "judge", "proposer"})  # folders that hold traces
+_SHOWN = 5
+_BATCH = 1000  # traces held in memory at a time while looking through all of them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """A past experiment as a proposer may know it."""
+
+    experiment: Experiment
+    result: Result
+    outcome: Literal["merged", "not merged"]
+
+
+class _Reads:
+    """What both views can read of the train side."""
+
+    def __init__(self, reader: Reader, skill: str) -> None:
+        if reader.ref != Ref.LEDGER:
+            raise ValueError(reader.ref)
+        if skill in _TAKEN or "/" in skill:
+            raise RatchetError(
+                f"a skill cannot be named {skill!r}",
+                hint="Use a plain name; branches ratchet/ledger and ratchet/holdout are taken.",
+            )
+        check_path(f"{skill}/x.json")
+        self.skill = skill
+        self._train = reader
+        self._experiments = f"{skill}/experiments"
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment of the skill, by number."""
+        found = self._all("experiment.json", Experiment)
+        return sorted(found, key=lambda found: (found.number, found.started_at, found.id))
+
+    def results(self) -> dict[str, Result]:
+        """The results by experiment id."""
+        return {result.experiment: result for result in self._all("result.json", Result)}
+
+    def landings(self) -> dict[str, Landing]:
+        """What went in, by experiment id."""
+        return {landing.experiment: landing for landing in self._all("landed.json", Landing)}
+
+    def reversions(self) -> dict[str, Landing]:
+        """What was taken out again, by experiment id."""
+        return {landing.experiment: landing for landing in self._all("reverted.json", Landing)}
+
+    def result(self, experiment: str) -> Result | None:
+        """What became of an experiment; None while it is unfinished."""
+        return self._one(experiment, "result.json", Result)
+
+    def landing(self, experiment: str) -> Landing | None:
+        """The commit that took an experiment in."""
+        return self._one(experiment, "landed.json", Landing)
+
+    def reversion(self, experiment: str) -> Landing | None:
+        """The commit that took an experiment out again."""
+        return self._one(experiment, "reverted.json", Landing)
+
+    def candidate_text(self, experiment: str) -> str | None:
+        """The skill as the experiment proposed it; None when it could not be applied."""
+        return self._train.get(f"{self._home(experiment)}/candidate.txt")
+
+    def skill_text(self, skill_digest: str) -> str | None:
+        """A text the skill has had, or was proposed to have, by its digest."""
+        text = self._train.get(f"{self._incumbent(skill_digest)}/skill.txt")
+        if text is not None:
+            return text
+        ids = (found.id for found in self.experiments() if found.candidate == skill_digest)
+        return next(map(self.candidate_text, ids), None)
+
+    def kept_runs(self, skill_digest: str, model_digest: str) -> dict[tuple[str, int], Trace]:
+        """The incumbent's scored train runs that may be used again, by (fixture, replicate)."""
+        folder = f"{self._incumbent(skill_digest)}/traces/"
+        return {
+            (trace.key.fixture, trace.key.replicate): trace
+            for trace in _traces(self._train, self._train.list(folder))
+            if trace.key is not None
+            and (trace.key.skill, trace.key.model) == (skill_digest, model_digest)
+            and (trace.key.experiment, trace.split) == ("", "train")
+            and trace.score is not None
+        }
+
+    def proposer_reply(self, key: RolloutKey) -> Reply | None:
+        """The meta-agent's answer to one question, if it was asked and did not fail."""
+        found = _traces(self._train, self._train.grep(key.digest[:16], f"{self.skill}/proposer"))
+        kept = (trace.reply for trace in found if trace.key == key and trace.reply.error is None)
+        return next(kept, None)
+
+    def _home(self, experiment: str) -> str:
+        return f"{self._experiments}/{experiment[:12]}"
+
+    def _incumbent(self, skill_digest: str) -> str:
+        return f"{self.skill}/incumbents/{skill_digest[:12]}"
+
+    def _all(self, leaf: str, kind: type[R]) -> list[R]:
+        texts = self._train.leaves(self._experiments, leaf).items()
+        return [_parse(kind, text, f"{self._experiments}/{name}/{leaf}") for name, text in texts]
+
+    def _one(self, experiment: str, leaf: str, kind: type[R]) -> R | None:
+        path = f"{self._home(experiment)}/{leaf}"
+        text = self._train.get(path)
+        return None if text is None else _parse(kind, text, path)
+
+
+class TrainLedger(_Reads):
+    """The read-only view a proposer gets: built on the ledger branch, it cannot see the other."""
+
+    def attempts(self) -> list[Attempt]:
+        """Finished experiments by number, each with whether it was merged and still is."""
+        results, landed, reverted = self.results(), self.landings(), self.reversions()
+        return [
+            Attempt(
+                experiment=found,
+                result=results[found.id],
+                outcome="merged" if found.id in landed.keys() - reverted.keys() else "not merged",
+            )
+            for found in self.experiments()
+            if found.id in results
+        ]
+
+    def runs(self, experiment: str) -> list[Trace]:
+        """An experiment's own train runs."""
+        return _runs(self._train, self._home(experiment), "train")
+
+    def failures(self, skill_digest: str, model_digest: str) -> list[Trace]:
+        """The incumbent's kept train runs that scored below 1, worst first."""
+        kept = self.kept_runs(skill_digest, model_digest).values()
+        scored = [(trace.score.value, trace) for trace in kept if trace.score is not None]
+        failed = [pair for pair in scored if pair[0] < 1]
+        return [trace for _, trace in sorted(failed, key=lambda pair: (pair[0], pair[1].fixture))]
+
+
+class Ledger(_Reads):
+    """Everything recorded about one skill, to read and to write.
+
+    Writes are safe against a killed process at once and are in git after ``flush``.
+
+    Args:
+        store: The repository's store.
+        skill: The skill's name, one folder on each branch.
+    """
+
+    def __init__(self, store: Store, skill: str) -> None:
+        super().__init__(store.reader(Ref.LEDGER), skill)
+        self._store = store
+        self._sealed = store.reader(Ref.HOLDOUT)
+
+    def for_proposer(self) -> TrainLedger:
+        """The view to hand to a proposer."""
+        return TrainLedger(self._train, self.skill)
+
+    def flush(self, message: str) -> None:
+        """Commit everything added so far to the branches (see ``Store.flush``)."""
+        self._store.flush(message)
+
+    def add_trace(self, trace: Trace) -> None:
+        """Record one model call; whatever is not of the train split goes to the holdout branch.
+
+        Adding a trace again is harmless. A run that failed is kept beside the one that is made in
+        its place.
+        """
+        ref = Ref.LEDGER if trace.split == "train" else Ref.HOLDOUT
+        self._store.put(ref, self._trace_path(trace, self._store.reader(ref)), _json(trace))
+
+    def add_experiment(
+        self, experiment: Experiment, *, parent_text: str, candidate_text: str | None
+    ) -> None:
+        """Record a proposal before it is tried, with both texts and the difference.
+
+        Raises:
+            RatchetError: Another experiment has the same first twelve digits of its id.
+        """
+        home = self._home(experiment.id)
+        there = self._one(experiment.id, "experiment.json", Experiment)
+        if there is not None and there.id != experiment.id:
+            raise RatchetError(f"experiments {there.id} and {experiment.id} share a name")
+        texts = {f"{self._incumbent(experiment.parent)}/skill.txt": parent_text}
+        if candidate_text is not None:
+            texts[f"{home}/candidate.txt"] = candidate_text
+            texts[f"{home}/candidate.diff"] = _diff(parent_text, candidate_text)
+        texts[f"{home}/experiment.json"] = _json(experiment)
+        for path, text in texts.items():
+            self._store.put(Ref.LEDGER, path, text)
+
+    def add_skill_text(self, skill_digest: str, text: str) -> None:
+        """Record a text the skill has, so that its runs can be read beside it."""
+        self._store.put(Ref.LEDGER, f"{self._incumbent(skill_digest)}/skill.txt", text)
+
+    def add_result(self, result: Result) -> None:
+        """Record what became of an experiment; from here on it is finished."""
+        self._add(result.experiment, "result.json", result)
+
+    def add_landing(self, landing: Landing) -> None:
+        """Record the commit that took an experiment in."""
+        self._add(landing.experiment, "landed.json", landing)
+
+    def add_revert(self, landing: Landing) -> None:
+        """Record the commit that took an experiment out again."""
+        self._add(landing.experiment, "reverted.json", landing)
+
+    def unfinished(self) -> Experiment | None:
+        """The first experiment without a result: a run died in it.
+
+        A result from before it was begun is that of an earlier try.
+        """
+        ended = {name: result.finished_at for name, result in self.results().items()}
+        found = self.experiments()
+        return next((one for one in found if ended.get(one.id, "") < one.started_at), None)
+
+    def find(self, prefix: str) -> Experiment:
+        """The experiment a person means by a number (``12``, ``#12``) or the start of an id.
+
+        A number comes first: ``12`` is experiment 12 even if an id begins so.
+
+        Raises:
+            RatchetError: There is none, or there are several.
+        """
+        wanted = prefix.strip().removeprefix("#").lower()
+        experiments = self.experiments()
+        numbered = [found for found in experiments if str(found.number) == wanted]
+        matches = numbered or [found for found in experiments if found.id.startswith(wanted)]
+        names = [f"{found.number} ({found.id[:12]})" for found in matches]
+        return matches[_only(names, what="experiment", wanted=prefix)]
+
+    def experiment_runs(self, experiment: str, split: Split) -> list[Trace]:
+        """An experiment's own task runs on one split."""
+        reader = self._train if split == "train" else self._sealed
+        return _runs(reader, self._home(experiment), split)
+
+    def traces(self, *, split: Split = "train", job: Job | None = None) -> Iterator[Trace]:
+        """Every trace of one split, one at a time; ``job`` narrows it."""
+        return (trace for trace in self._some(split) if job in (None, trace.job))
+
+    def find_trace(self, prefix: str, *, split: Split = "train") -> Trace:
+        """The trace whose id begins with ``prefix``.
+
+        Raises:
+            RatchetError: There is none, or there are several.
+        """
+        # Searching the text first loads a few traces and not all of them.
+        found = self._some(split, f'"id": {json.dumps(prefix, ensure_ascii=False)[:-1]}')
+        matches = [trace for trace in found if trace.id.startswith(prefix)]
+        return matches[_only([trace.id for trace in matches], what="trace", wanted=prefix)]
+
+    def put_confirmation(self, confirmation: Confirmation) -> None:
+        """Record a look at the holdout, on the holdout branch only."""
+        path = f"{self._home(confirmation.experiment)}/confirm.json"
+        self._store.put(Ref.HOLDOUT, path, _json(confirmation))
+
+    def confirmation(self, experiment: str) -> Confirmation | None:
+        """An experiment's look at the holdout."""
+        path = f"{self._home(experiment)}/confirm.json"
+        text = self._sealed.get(path)
+        return None if text is None else _parse(Confirmation, text, path)
+
+    def confirmations(self) -> list[Confirmation]:
+        """Every look at the holdout, also of experiments that are not on the ledger (any more)."""
+        texts = self._sealed.leaves(self._experiments, "confirm.json").items()
+        return [_parse(Confirmation, text, f"{name}/confirm.json") for name, text in texts]
+
+    def _add(self, experiment: str, leaf: str, record: Record) -> None:
+        self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
+
+    def _some(self, split: Split, needle: str = "") -> Iterator[Trace]:
+        """The traces of one split whose JSON contains ``needle``."""
+        reader = self._train if split == "train" else self._sealed
+        paths = reader.grep(needle, self.skill) if needle else reader.list(f"{self.skill}/")
+        found = _traces(reader, [path for path in paths if path.split("/")[-2] in _TRACES])
+        return (trace for trace in found if trace.split == split)
+
+    def _trace_path(self, trace: Trace, reader: Reader) -> str:
+        if trace.job == "meta":
+            return self._proposer_path(trace, reader)
+        folder, run = self._run(trace)
+        if trace.job == "judge":  # there may be several judgements of one run
+            return f"{folder}/judge/{trace.fixture}.{run}.{digest(trace.id)[:8]}.json"
+        return f"{folder}/traces/{trace.fixture}.{run}.json"
+
+    def _run(self, trace: Trace) -> tuple[str, str]:
+        """Whose run it is, as a folder, and which of that one's runs."""
+        key = trace.key
+        owner = trace.experiment if key is None else key.experiment
+        # A failed run is made again under the same key; neither call may hide the other.
+        failed = "" if trace.score or trace.job == "judge" else f".failed-{digest(trace.id)[:8]}"
+        if owner and (trace.side or trace.job == "judge"):
+            number = key.replicate if key else 0
+            return self._home(owner), f"{trace.side or 'any'}.{number}{failed}"
+        if key is not None and not owner:
+            return self._incumbent(key.skill), f"{key.replicate}.{key.digest[:8]}{failed}"
+        raise ValueError(f"trace {trace.id} has neither a kept run's key nor an experiment's side")
+
+    def _proposer_path(self, trace: Trace, reader: Reader) -> str:
+        """Numbered in the order of the calls; a trace added again keeps its number."""
+        folder = f"{self._home(trace.experiment) if trace.experiment else self.skill}/proposer"
+        same = reader.grep(f'"id": {json.dumps(trace.id, ensure_ascii=False)}', folder)
+        ids = {found.id: path for found, path in zip(_traces(reader, same), same, strict=True)}
+        return ids.get(trace.id, f"{folder}/{len(reader.list(f'{folder}/')) + 1:03d}.json")
+
+
+def _runs(reader: Reader, home: str, split: Split) -> list[Trace]:
+    found = _traces(reader, reader.list(f"{home}/traces/"))
+    return [trace for trace in found if trace.split == split]
+
+
+def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:
+    """The traces at ``paths``, in order."""
+    for start in range(0, len(paths), _BATCH):
+        some = paths[start : start + _BATCH]
+        texts = reader.read_many(some)
+        yield from (_parse(Trace, texts[path], path) for path in some)
+
+
+def _json(record: Record) -> str:
+    """Readable on a web page; escaped only where a model wrote what is not Unicode."""
+    value = record.model_dump(mode="json")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    return f"{text}\n"
+
+
+def _parse(kind: type[R], text: str, path: str) -> R:
+    try:
+        # Not model_validate_json: it refuses the lone surrogates that json.dumps can write.
+        return kind.model_validate(json.loads(text))
+    except (ValueError, ValidationError) as error:
+        raise RatchetError(
+            f"{path} in the ledger is not a {kind.__name__}: {error}",
+            hint="Written by a newer Ratchet, or edited by hand? Update, or restore that file.",
+        ) from error
+
+
+def _only(names: list[str], *, what: str, wanted: str) -> int:
+    """0, if there is exactly one name."""
+    if len(names) == 1:
+        return 0
+    if not names:
+        raise RatchetError(f"no {what} matches {wanted!r}")
+    shown = ", ".join(names[:_SHOWN])
+    raise RatchetError(
+        f"{wanted!r} matches {len(names)} {what}s, such as {shown}", hint="Give more of it."
+    )
+
+
+def _diff(old: str, new: str) -> str:
+    """A unified diff of the skill file, as git would print it."""
+    before, after = (_lines(text) for text in (old, new))
+    return "".join(unified_diff(before, after, "a/skill.txt", "b/skill.txt"))
+
+
+def _lines(text: str) -> list[str]:
+    lines = [f"{line}\n" for line in text.split("\n")]
+    last = lines.pop().removesuffix("\n")
+    return [*lines, f"{last}\n\\ No newline at end of file\n"] if last else lines
