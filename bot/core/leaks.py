@@ -1,0 +1,68 @@
+"""Does a candidate carry text of held-out cases that it cannot have learned from train?"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bot.core.records import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bot.core.records import Fixture
+
+WORDS = 6  # words in a row that are hardly shared by chance
+SHORTEST = 3  # words; a whole case shorter than that says nothing
+
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+
+
+def found(
+    candidate: str, *, incumbent: str, train: Sequence[Fixture], holdout: Sequence[Fixture]
+) -> tuple[str, ...]:
+    """Held-out runs of words that the candidate has and neither the incumbent nor train has.
+
+    A run is ``WORDS`` words of a held-out input, context or expectation, or all of a shorter one.
+
+    Returns:
+        The runs, sorted. They are held-out text: for the holdout ref and the owner's terminal
+        only.
+    """
+    lengths = range(SHORTEST, WORDS + 1)
+    known = _grams([incumbent, *_texts(train)], lengths)
+    fresh = _grams([candidate], lengths) - known
+    sealed = {gram for text in _texts(holdout) for gram in _runs(text)}
+    return tuple(sorted(" ".join(gram) for gram in fresh & sealed))
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = _words(text)
+    length = min(WORDS, len(words))
+    return _windows(words, length) if length >= SHORTEST else set()
+
+
+def _grams(texts: Iterable[str], lengths: range) -> set[tuple[str, ...]]:
+    return {
+        gram
+        for words in map(_words, texts)
+        for length in lengths
+        for gram in _windows(words, length)
+    }
+
+
+def _windows(words: tuple[str, ...], length: int) -> set[tuple[str, ...]]:
+    return {words[start : start + length] for start in range(len(words) - length + 1)}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
+
+
+def _texts(fixtures: Sequence[Fixture]) -> list[str]:
+    texts: list[str] = []
+    for fixture in fixtures:
+        texts += [fixture.input_text, fixture.context or "", fixture.correction or ""]
+        expected = fixture.expected
+        texts.append(expected if isinstance(expected, str) else canonical_json(expected))
+    return texts
