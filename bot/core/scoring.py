@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import regex  # type: ignore[import-untyped,unused-ignore] # its stubs are a package apart
 
 _LONGEST_JSON = 200_000  # characters; a longer answer is not searched
-_LONGEST_EDIT = 50_000  # characters; comparing takes the square of it, here 0.3 s
+_LONGEST_EDIT = 50_000  # characters; the time it takes grows with its square
 _SHOWN = 80  # characters of a value quoted in a reason
 
 
