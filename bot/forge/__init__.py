@@ -1,0 +1,87 @@
+"""Where proposals are published and merged: plain git, or GitHub. What both have in common."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, Literal
+
+from bot.core.records import Record
+from bot.errors import RatchetError
+
+BOT_NAME: Final = "Ratchet"
+BOT_EMAIL: Final = "ratchet@users.noreply.github.com"
+
+EXPERIMENT: Final = "Ratchet-Experiment"
+PARENT: Final = "Ratchet-Parent"
+EVIDENCE: Final = "Ratchet-Evidence"
+REVERT: Final = "Ratchet-Revert"
+
+RESERVED: Final = frozenset({"ledger", "holdout"})  # refs the ledger keeps under the same name
+
+Reason = Literal[
+    "base_moved",  # the base branch is no longer where the verdict was reached
+    "dirty",  # someone is editing the file
+    "in_progress",  # a merge, rebase or the like is under way in the checkout
+    "locked",  # another git is at work, or one was killed
+    "checkout_blocked",  # git itself would not touch the checkout
+    "conflict",  # the file has changed since, in the same place
+    "not_landed",  # there is nothing to take back
+]
+
+
+class Merged(Record):
+    """The base branch now has ``commit``; ``already`` when nothing was left to do."""
+
+    branch: str
+    commit: str
+    already: bool = False
+
+
+class Refused(Record):
+    """Nothing was changed: why, in words, and what a person can do about it."""
+
+    reason: Reason
+    detail: str
+    hint: str | None = None
+
+
+class OpenProposal(Record):
+    """A proposal that waits for a person.
+
+    ``commit`` is the tip of its branch, ``experiment`` what its trailer says, and ``edited``
+    tells that someone has committed to the branch after the bot.
+    """
+
+    skill: str
+    commit: str
+    experiment: str
+    parent: str
+    committed_at: str  # ISO 8601
+    edited: bool = False
+
+
+def proposal_branch(skill: str) -> str:
+    """The branch a skill's proposals are published on.
+
+    Raises:
+        RatchetError: The name is taken, or cannot be part of a branch's name.
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", skill)
+    if skill.casefold() in RESERVED:
+        raise RatchetError(
+            f"a skill cannot be called {skill!r}: the branch ratchet/{skill} is Ratchet's own",
+            hint="Rename the skill in ratchet.yml.",
+        )
+    if not plain or ".." in skill or skill.endswith((".", ".lock")):
+        raise RatchetError(
+            f"{skill!r} cannot be part of a branch's name",
+            hint="Use letters, digits, '-' and '_'.",
+        )
+    return f"ratchet/{skill}"
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, without control, invisible or unpaired characters."""
+    visible = (" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
+    return " ".join("".join(visible).split())

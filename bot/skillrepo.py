@@ -1,0 +1,576 @@
+"""Reads the skill, the fixtures and the config: from the working tree, or from a commit.
+
+Both kinds of tree obey the same rules. A path stays inside the project, nothing on it is a
+symbolic link or a submodule, and it names a regular file. Every path in and out of here is
+relative to the folder of ``ratchet.yml`` and is written with ``/``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+import threading
+import unicodedata
+import weakref
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+
+from bot.errors import RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from git import Git
+
+CONFIG_FILE: Final = "ratchet.yml"
+OLDEST_GIT: Final = (2, 30)
+MAX_EXTRACT: Final = 200_000_000  # bytes
+REGULAR_MODES: Final = frozenset({"100644", "100755"})
+EXECUTABLE: Final = "100755"
+
+_LINK: Final = "120000"
+_SUBMODULE: Final = "160000"
+
+# What a user's own settings may not change about a command of ours: their hooks are for their
+# own commits, and the rest would alter what a command writes, prints or starts.
+_SETTINGS: Final = (
+    f"core.hooksPath={os.devnull}",
+    "gc.auto=0",
+    "i18n.commitEncoding=UTF-8",
+    "log.showSignature=false",
+    "maintenance.auto=false",
+    "trailer.separators=:",
+)
+_OPTIONS: Final = tuple(part for setting in _SETTINGS for part in ("-c", setting))
+_ENVIRONMENT: Final = {
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project is: the folder of its ``ratchet.yml``, and the checkout it sits in.
+
+    ``git_dir`` belongs to this checkout, ``common_dir`` is shared with its linked worktrees,
+    and ``prefix`` leads from ``toplevel`` to ``root``: empty, or like ``tools/bot/``.
+    """
+
+    root: Path
+    git_dir: Path
+    common_dir: Path
+    toplevel: Path
+    prefix: str
+
+    def full(self, path: str) -> str:
+        """``path`` from the top of the repository; refuses one that leaves the project."""
+        return self.prefix + inside(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a git command said, and its exit status."""
+
+    status: int
+    raw: bytes
+    error: str
+
+    @property
+    def text(self) -> str:
+        """Standard output without its last line end."""
+        return os.fsdecode(self.raw).removesuffix("\n")
+
+    @property
+    def fields(self) -> list[str]:
+        """Standard output of a ``-z`` command, cut at the NULs."""
+        return os.fsdecode(self.raw).split("\0")[:-1]
+
+
+class Entry(NamedTuple):
+    """One file of a commit: its mode, and the name of its content."""
+
+    mode: str
+    sha: str
+
+
+class Tree(Protocol):
+    """Files by path, relative to the project. Every method raises ``RatchetError``."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a regular file, untouched by any filter."""
+        ...
+
+    def size(self, path: str) -> int:
+        """How many bytes ``read`` would return."""
+        ...
+
+    def files(self, folder: str) -> list[str]:
+        """Every file below ``folder``, sorted; refuses links, submodules and case twins.
+
+        A folder that is not there has no files. ``""`` is the whole project.
+        """
+        ...
+
+
+def open_project(start: Path) -> Project:
+    """Find the project that ``start`` lies in.
+
+    Args:
+        start: A folder at or below the one with ``ratchet.yml``.
+
+    Raises:
+        RatchetError: No usable git, no repository, no commit in it, or no ``ratchet.yml``.
+    """
+    start = start.resolve()
+    git_dir, common_dir, toplevel = _locate(start)
+    _check_usable(toplevel)
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_FILE).exists():
+            inner = folder.relative_to(toplevel).as_posix()
+            prefix = "" if inner == "." else f"{inner}/"
+            return Project(folder, git_dir, common_dir, toplevel, prefix)
+        if folder == toplevel:
+            break
+    raise RatchetError(
+        f"no {CONFIG_FILE} in {start} or above it, up to {toplevel}",
+        hint="Run 'ratchet init' to write one.",
+    )
+
+
+def checkout_at(project: Project, toplevel: Path) -> Project:
+    """The same project as it is checked out in another worktree of the same repository."""
+    git_dir, common_dir, found = _locate(toplevel.resolve())
+    return Project(found / project.prefix, git_dir, common_dir, found, project.prefix)
+
+
+def run(
+    project: Project,
+    *args: str,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    ok: Collection[int] = (0,),
+) -> Output:
+    """Run one git command at the top of the checkout, with no hook, signature or prompt.
+
+    Args:
+        project: Says which repository and checkout.
+        args: The command and its arguments.
+        stdin: What the command reads.
+        env: Variables on top of ours.
+        ok: Exit statuses that are an answer; any other is an error.
+
+    Raises:
+        RatchetError: With git's own words.
+    """
+    here = {
+        "GIT_DIR": str(project.git_dir),
+        "GIT_WORK_TREE": str(project.toplevel),
+        # In a hook git sets this, at times to an index that is not the checkout's.
+        "GIT_INDEX_FILE": str(project.git_dir / "index"),
+    }
+    output = _execute(project.toplevel, args, stdin=stdin, env=here | dict(env or {}))
+    if output.status not in ok:
+        raise _failure(args[0], output.error, project.toplevel)
+    return output
+
+
+def resolve(project: Project, ref: str) -> str:
+    """The full name of the commit that ``ref`` points to."""
+    if not ref or ref.startswith("-") or not ref.isprintable():
+        raise RatchetError(f"{ref!r} is not the name of a commit")
+    found = run(project, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", ok=(0, 1, 128))
+    if found.status == 0:
+        return found.text
+    shallow = run(project, "rev-parse", "--is-shallow-repository").text == "true"
+    raise RatchetError(
+        f"there is no commit {ref!r} in {project.toplevel}",
+        hint="The clone is shallow: fetch the whole history (actions/checkout: 'fetch-depth: 0')."
+        if shallow
+        else "'git branch --all' lists the branches; 'git fetch' gets those of the server.",
+    )
+
+
+def current_branch(project: Project) -> str | None:
+    """The branch that is checked out; None when HEAD is detached."""
+    head = run(project, "symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    return head.text.removeprefix("refs/heads/") or None
+
+
+def require_branch(project: Project) -> str:
+    """The branch that is checked out.
+
+    Raises:
+        RatchetError: HEAD is detached.
+    """
+    branch = current_branch(project)
+    if branch is None:
+        raise RatchetError(
+            f"no branch is checked out in {project.toplevel} (HEAD is detached)",
+            hint="Check out the branch to improve, as in 'git switch main'.",
+        )
+    return branch
+
+
+def dirty(project: Project, paths: Sequence[str]) -> list[str]:
+    """The files at or below ``paths`` that differ from HEAD: staged, unstaged or untracked."""
+    if not paths:
+        return []
+    wanted = [_folder(project, path) for path in paths]
+    options = ("--porcelain=v1", "-z", "--untracked-files=all", "--no-renames")
+    lines = run(project, "status", *options, "--", *wanted).fields
+    return sorted(line[3:].removeprefix(project.prefix) for line in lines)
+
+
+class WorkTree:
+    """The files as they are on the disk, saved but perhaps not committed."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+
+    def read(self, path: str) -> bytes:
+        """See ``Tree``."""
+        self._regular(path)
+        return (self.project.root / inside(path)).read_bytes()
+
+    def size(self, path: str) -> int:
+        """See ``Tree``."""
+        return self._regular(path).st_size
+
+    def files(self, folder: str) -> list[str]:
+        """See ``Tree``; files that git ignores are left out, as a commit would."""
+        options = ("-z", "--cached", "--others", "--exclude-standard")
+        listed = run(self.project, "ls-files", *options, "--", _folder(self.project, "")).fields
+        names = {name.removeprefix(self.project.prefix) for name in listed}
+        chosen = _select(names, folder)
+        present = [name for name in chosen if os.path.lexists(self.project.root / name)]
+        for name in present:
+            self._regular(name)
+        return present
+
+    def _regular(self, path: str) -> os.stat_result:
+        here = self.project.root
+        parts = inside(path).split("/")
+        for depth, part in enumerate(parts, start=1):
+            here = here / part
+            try:
+                info = here.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise _missing(path, f"in {self.project.root}") from None
+            if stat.S_ISLNK(info.st_mode):
+                raise _refused("/".join(parts[:depth]), _LINK)
+            if stat.S_ISDIR(info.st_mode) and (here / ".git").exists():
+                raise _refused("/".join(parts[:depth]), _SUBMODULE)
+        if not stat.S_ISREG(info.st_mode):
+            raise RatchetError(f"{path} is not a regular file")
+        return info
+
+
+class CommitTree:
+    """The files of one commit.
+
+    Args:
+        project: The repository.
+        ref: A branch, tag or commit; ``commit`` is what it pointed to at the time.
+    """
+
+    def __init__(self, project: Project, ref: str) -> None:
+        self.project = project
+        self.commit = resolve(project, ref)
+        self._lock = threading.Lock()
+
+    def read(self, path: str) -> bytes:
+        """See ``Tree``."""
+        return self._blob(self.entry(path).sha)
+
+    def size(self, path: str) -> int:
+        """See ``Tree``."""
+        return self._blob_size(self.entry(path).sha)
+
+    def files(self, folder: str) -> list[str]:
+        """See ``Tree``."""
+        chosen = _select(self._entries, folder)
+        for name in chosen:
+            self.entry(name)
+        return chosen
+
+    def entry(self, path: str) -> Entry:
+        """The mode and content name of a regular file.
+
+        Raises:
+            RatchetError: It is missing, or a symbolic link or a submodule is on the way.
+        """
+        clean = inside(path)
+        for name in (*reversed(_parents(clean)), clean):
+            found = self._entries.get(name)
+            if found and (name != clean or found.mode not in REGULAR_MODES):
+                raise _refused(name, found.mode)
+        if not found:
+            raise _missing(path, f"in commit {self.commit[:12]}")
+        return found
+
+    def refuse_twins(self, path: str) -> None:
+        """Refuse a path that another one in the commit equals but for case."""
+        _select(self._entries, _parents(inside(path))[0])
+
+    def extract(self, dest: Path, *, folder: str = "") -> list[str]:
+        """Write the regular files below ``folder`` into ``dest``; run no filter and no hook.
+
+        Symbolic links and submodules are left out.
+
+        Args:
+            dest: An empty or missing folder; each file keeps its path.
+            folder: Relative to the project; all of it by default.
+
+        Returns:
+            The paths that were written.
+
+        Raises:
+            RatchetError: ``dest`` is in use, or the files are over 200 MB.
+        """
+        start = f"{inside(folder)}/" if folder else ""
+        chosen = {
+            name: entry
+            for name, entry in self._entries.items()
+            if entry.mode in REGULAR_MODES and name.startswith(start)
+        }
+        if folder and not chosen:
+            raise _missing(folder, f"in commit {self.commit[:12]}")
+        self._check_extract(chosen, dest)
+        dest.mkdir(parents=True, exist_ok=True)
+        for name, entry in chosen.items():
+            target = dest / inside(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write_new(target, self._blob(entry.sha), executable=entry.mode == EXECUTABLE)
+        return sorted(chosen)
+
+    def _check_extract(self, chosen: Mapping[str, Entry], dest: Path) -> None:
+        if dest.exists() and any(dest.iterdir()):
+            raise RatchetError(f"{dest} is not empty", hint="Name a folder that does not exist.")
+        total = sum(self._blob_size(entry.sha) for entry in chosen.values())
+        if total > MAX_EXTRACT:
+            raise RatchetError(
+                f"the files of commit {self.commit[:12]} take {total:,} bytes; "
+                f"at most {MAX_EXTRACT:,} are copied for a scorer",
+                hint="Keep the scorer and what it needs in a small folder of its own.",
+            )
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        where = f"{self.commit}:{self.project.prefix.rstrip('/')}"
+        listed = run(self.project, "ls-tree", "-r", "-z", "--full-tree", where, ok=(0, 128))
+        if listed.status:
+            raise _missing(self.project.prefix or ".", f"in commit {self.commit[:12]}")
+        heads = (line.partition("\t") for line in listed.fields)
+        return {name: Entry(head.split()[0], head.split()[2]) for head, _, name in heads}
+
+    @cached_property
+    def _objects(self) -> Git:
+        """One git process that answers for every blob: a process a fixture would be slow."""
+        objects = _git(self.project.toplevel)
+        objects.update_environment(GIT_DIR=str(self.project.git_dir), **_ENVIRONMENT)
+        # Ends it with the tree, also where an error's traceback keeps the tree in a cycle.
+        weakref.finalize(self, objects.clear_cache)
+        return objects
+
+    def _blob(self, sha: str) -> bytes:
+        with self._lock:
+            try:
+                return self._objects.get_object_data(sha)[3]
+            except (ValueError, OSError) as error:
+                raise _damaged(self.project, sha) from error
+
+    def _blob_size(self, sha: str) -> int:
+        with self._lock:
+            try:
+                return self._objects.get_object_header(sha)[2]
+            except (ValueError, OSError) as error:
+                raise _damaged(self.project, sha) from error
+
+
+def inside(path: str) -> str:
+    """``path`` in its plain form.
+
+    Raises:
+        RatchetError: It is empty, absolute, leads out of the project or into ``.git``.
+    """
+    parts = PurePosixPath(path).parts
+    bad = not parts or path.startswith("/") or "\\" in path or "\0" in path
+    if bad or any(part == ".." or part.casefold() == ".git" for part in parts):
+        raise RatchetError(
+            f"{path!r} is not a path inside the project",
+            hint=f"Write it relative to the folder of {CONFIG_FILE}, as in 'skills/x/SKILL.md'.",
+        )
+    return "/".join(parts)
+
+
+def _folder(project: Project, path: str) -> str:
+    """A path for git's command line, where the whole project may be meant."""
+    return project.full(path) if path else project.prefix or "."
+
+
+def _parents(path: str) -> list[str]:
+    """The folders a path goes through, the nearest first; the project itself is ``""``."""
+    return ["" if str(parent) == "." else str(parent) for parent in PurePosixPath(path).parents]
+
+
+def _fold(path: str) -> str:
+    """Equal for two paths that a disk which ignores case would take for one."""
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
+
+
+def _select(names: Collection[str], folder: str) -> list[str]:
+    folder = inside(folder) if folder else ""
+    start = f"{folder}/" if folder else ""
+    near = [name for name in names if _fold(name).startswith(_fold(start))]
+    for name in (folder, *_parents(folder)) if folder else ():
+        if name in names:
+            raise RatchetError(f"{name} is not a folder of the project")
+    _refuse_twins(near)
+    return sorted(name for name in near if name.startswith(start))
+
+
+def _refuse_twins(names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        for path in (name, *_parents(name)):
+            other = seen.setdefault(_fold(path), path)
+            if other != path:
+                raise RatchetError(
+                    f"{other} and {path} differ only in case",
+                    hint="Rename one: on many disks they are the same file.",
+                )
+
+
+def _write_new(target: Path, data: bytes, *, executable: bool) -> None:
+    try:
+        with target.open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise RatchetError(f"{target} names two files on this disk") from None
+    target.chmod(0o755 if executable else 0o644)
+
+
+def _missing(path: str, where: str) -> RatchetError:
+    return RatchetError(f"there is no file {path} {where}", hint="Paths are case-sensitive.")
+
+
+def _refused(path: str, mode: str) -> RatchetError:
+    kind = {_LINK: "a symbolic link", _SUBMODULE: "a submodule"}.get(mode, "not a folder")
+    return RatchetError(f"{path} is {kind}", hint="Ratchet reads regular files only.")
+
+
+def _damaged(project: Project, sha: str) -> RatchetError:
+    return RatchetError(
+        f"object {sha} cannot be read from {project.common_dir}",
+        hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
+    )
+
+
+def _git(where: Path) -> Git:
+    try:
+        # Importing it takes a tenth of a second, and fails where there is no git.
+        from git import Git  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_git() from error
+    return Git(where)
+
+
+def _execute(
+    where: Path,
+    args: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Output:
+    git = _git(where)
+    from git.exc import GitCommandNotFound  # noqa: PLC0415  as above
+
+    with _as_file(stdin) as source:
+        try:
+            status, raw, error = git.execute(
+                [git.GIT_PYTHON_GIT_EXECUTABLE or "git", *_OPTIONS, *args],
+                istream=source,
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                shell=False,
+                env=_ENVIRONMENT | dict(env or {}),
+            )
+        except GitCommandNotFound as problem:
+            raise _no_git() from problem
+    return Output(status, raw, error)
+
+
+@contextmanager
+def _as_file(stdin: bytes | None) -> Iterator[BinaryIO | None]:
+    """GitPython hands a process a file to read from, not bytes."""
+    if stdin is None:
+        yield None
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        yield cast("BinaryIO", file)
+
+
+def _locate(start: Path) -> tuple[Path, Path, Path]:
+    """The git folder, the common folder and the top of the checkout that ``start`` is in."""
+    _git(start)  # says it better when there is no git
+    from git import InvalidGitRepositoryError, NoSuchPathError, Repo  # noqa: PLC0415  as above
+
+    try:
+        with Repo(start, search_parent_directories=True, expand_vars=False) as repo:
+            found = (repo.git_dir, repo.common_dir, repo.working_tree_dir)
+    except NoSuchPathError as error:
+        raise RatchetError(f"there is no folder {start}") from error
+    except InvalidGitRepositoryError as error:
+        raise RatchetError(
+            f"{start} is not in a git repository",
+            hint="Run 'git init' in the project's folder and commit its files.",
+        ) from error
+    git_dir, common_dir, toplevel = (Path(path).resolve() if path else None for path in found)
+    if not (git_dir and common_dir and toplevel):
+        raise RatchetError(
+            f"{start} is a bare repository: it has no files to work on",
+            hint="Run Ratchet in a clone of it, or in a linked worktree.",
+        )
+    return git_dir, common_dir, toplevel
+
+
+def _check_usable(toplevel: Path) -> None:
+    version = _execute(toplevel, ["version"]).text
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST_GIT:
+        raise RatchetError(f"this is {version or 'an unknown git'}", hint=_no_git().hint)
+    head = _execute(toplevel, ["rev-parse", "--show-object-format", "--verify", "HEAD^{commit}"])
+    if head.status and "Needed a single revision" not in head.error:
+        raise _failure("rev-parse", head.error, toplevel)
+    if head.status:
+        raise RatchetError(
+            f"the repository {toplevel} has no commit yet",
+            hint="Commit the project's files: 'git add --all && git commit'.",
+        )
+    if not head.text.startswith("sha1"):
+        raise RatchetError(f"the repository {toplevel} does not use SHA-1 object names")
+
+
+def _failure(command: str, error: str, where: Path) -> RatchetError:
+    hint = None
+    if "dubious ownership" in error:
+        hint = f"If you trust its owner: git config --global --add safe.directory {where}"
+    elif ".lock" in error:
+        hint = "Another git command is at work, or one was killed: if none runs, delete the lock."
+    return RatchetError(f"git {command} failed in {where}: {error.strip()}", hint=hint)
+
+
+def _no_git() -> RatchetError:
+    oldest = ".".join(map(str, OLDEST_GIT))
+    return RatchetError("the git command was not found", hint=f"Install git {oldest} or newer.")
