@@ -103,7 +103,8 @@ def level(attempt: int, *, alpha: float, k: float) -> float:
     """
     if attempt < 1:
         raise ValueError(f"attempts count from 1, not {attempt}")
-    return max(alpha * k / ((attempt + k - 1) * (attempt + k)), sys.float_info.min)
+    share = k / (attempt - 1 + k)  # 1 at the first attempt, however small k is
+    return max(alpha * share / (attempt + k), sys.float_info.min)
 
 
 def spent(attempts: int, *, alpha: float, k: float) -> float:

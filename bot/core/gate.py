@@ -65,7 +65,7 @@ class Policy(Record):
     after: float = Field(default=0.0, ge=0)  # seconds of veto window, for merge 'after'
     alpha: float = Field(default=0.10, gt=0, le=0.5)
     k: float = Field(default=5.0, gt=0)
-    confirm_effort: float = Field(default=1.0, gt=0)
+    confirm_effort: float = Field(default=1.0, gt=0, le=100)
     floor: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -92,8 +92,8 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     4.  A candidate in which held-out text was found is rejected.
     5.  Every run that should have a score has one. A missing score is not a score of zero.
     6.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
-    7.  The candidate was checked for held-out text, and how often the holdout was consulted
-        for this incumbent is known.
+    7.  There is a holdout, the candidate was checked for its text, and how often it was
+        consulted for this incumbent is known.
     8.  Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
     9.  The confirm run has reached its bar at the end of a sweep and passed the guard (rule
         'evidence'), or improved the mean with no fixture below its floor (rule 'improves').
@@ -194,6 +194,8 @@ def _missing(evidence: Evidence) -> Verdict | None:
 
 
 def _knowledge(evidence: Evidence) -> Verdict | None:
+    if not evidence.holdout_fixtures:
+        return _hold(Reason.EMPTY_SPLIT, "The holdout split has no fixtures.")
     if evidence.leaks is None:
         return _hold(Reason.UNKNOWN, "The candidate was not checked for held-out text.")
     if evidence.attempt is None:
@@ -205,8 +207,11 @@ def _freshness(evidence: Evidence) -> Verdict | None:
     runs = [run for pair in evidence.confirm for run in (pair.incumbent_run, pair.candidate_run)]
     if any(pair.made_for != evidence.experiment for pair in evidence.confirm):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was made for another experiment.")
-    if len(set(runs)) != len(runs):
+    kept = {run for pair in evidence.screen for run in (pair.incumbent_run, pair.candidate_run)}
+    if len(set(runs)) != len(runs) or not kept.isdisjoint(runs):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was counted twice.")
+    if not set(evidence.train_fixtures).isdisjoint(evidence.holdout_fixtures):
+        return _hold(Reason.BAD_EVIDENCE, "A fixture is in train and in the holdout.")
     return _sweeps(evidence.confirm, evidence.holdout_fixtures, split="holdout")
 
 

@@ -10,6 +10,8 @@ from bot.core.records import canonical_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pydantic import JsonValue
+
     from bot.core.records import Fixture
 
 WORDS = 6  # words in a row that are hardly shared by chance
@@ -63,6 +65,14 @@ def _texts(fixtures: Sequence[Fixture]) -> list[str]:
     texts: list[str] = []
     for fixture in fixtures:
         texts += [fixture.input_text, fixture.context or "", fixture.correction or ""]
-        expected = fixture.expected
-        texts.append(expected if isinstance(expected, str) else canonical_json(expected))
+        if not isinstance(fixture.input, str):
+            texts += [message.content for message in fixture.input]
+        texts += [canonical_json(fixture.expected), *_strings(fixture.expected)]
     return texts
+
+
+def _strings(value: JsonValue) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for part in parts for text in _strings(part)]

@@ -24,8 +24,10 @@ def sweeps(fixtures: Sequence[str], *, seed: str) -> Iterator[Planned]:
     """Endless sweeps over ``fixtures``: each in random order, each pair's first side drawn too.
 
     The order depends on the set of fixtures and on the seed only, so a run that was interrupted
-    continues on the same path.
+    continues on the same path. Without fixtures there is no sweep.
     """
+    if not fixtures:
+        return
     for sweep in count():
         # A text seed goes through SHA-512 and is the same on every version and platform.
         rng = Random(f"{seed}/{sweep}")  # noqa: S311 - an order, not a secret

@@ -354,6 +354,6 @@ class Evidence(Record):
     screen: tuple[Pair, ...]
     confirm: tuple[Pair, ...]
     missing: int = Field(ge=0)  # runs that should have a score and have none
-    attempt: int | None = Field(ge=1)  # confirm attempts against this incumbent, with this one
+    attempt: int | None = Field(ge=1, le=10**9)  # against this incumbent, this one included
     age: float | None = Field(default=None, ge=0)  # seconds since the evidence was complete
     released: bool = False  # a person with the right to do so released a held verdict
