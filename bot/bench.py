@@ -1,0 +1,161 @@
+"""Puts a workspace to work: its providers, scorer, ledger and budget, opened and closed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot import providers, scorers
+from bot.budget import Budget, BudgetSpent
+from bot.core.scoring import ScorerError, parse_spec
+from bot.errors import RatchetError
+from bot.ledger import Ledger, Store
+from bot.redact import Redactor
+from bot.runner import Runner, paid_call
+from bot.skillrepo import CommitTree
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from bot.core.records import Fixture, Reply, Request, Score, Trace
+    from bot.core.scoring import Spec
+    from bot.providers import Provider
+    from bot.skillrepo import Project
+    from bot.workspace import Workspace
+
+PROGRAMS = ("command", "metric")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What it takes to run a workspace's cases."""
+
+    space: Workspace
+    ledger: Ledger
+    runner: Runner
+    provider: Provider
+    meta_provider: Provider
+    budget: Budget
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)
+
+
+def open_ledger(project: Project, skill: str, *, redact: tuple[str, ...] = ()) -> Ledger:
+    """The ledger of one skill; secrets of this process's environment never enter it."""
+    redactor = Redactor.from_environ(os.environ, extra=redact)
+    return Ledger(Store(project.root, redactor=redactor, clock=time.time), skill)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    space: Workspace, *, on_trace: Callable[[Trace, bool], None]
+) -> AsyncIterator[Bench]:
+    """Open everything a run needs, and release it afterwards whatever happens."""
+    settings = space.config
+    _check_price(space)
+    async with contextlib.AsyncExitStack() as stack:
+        provider = providers.build(space.provider, project=space.project, tree=space.tree)
+        stack.push_async_callback(provider.aclose)
+        meta_provider = provider
+        if settings.meta.provider is not None:
+            meta_provider = providers.build(
+                settings.meta.provider, project=space.project, tree=space.tree
+            )
+            stack.push_async_callback(meta_provider.aclose)
+        ledger = open_ledger(space.project, space.name, redact=settings.redact)
+        budget = Budget(**settings.budget.model_dump(), clock=time.monotonic)
+        tools = scorers.Tools(
+            program_root=_program_root(space, stack),
+            judge=_Judge(provider, budget),
+            judge_model=space.how.model,
+            seed=settings.loop.seed,
+        )
+        runner = Runner(
+            how=space.how,
+            provider=provider,
+            scorer=_scorer(space, tools),
+            ledger=ledger,
+            budget=budget,
+            now=lambda: now().isoformat(timespec="microseconds"),
+            on_trace=on_trace,
+        )
+        yield Bench(space, ledger, runner, provider, meta_provider, budget)
+
+
+class _Judge:
+    """The task's provider, for a scorer: its calls count in the budget too."""
+
+    def __init__(self, provider: Provider, budget: Budget) -> None:
+        self.name, self.concurrency = provider.name, provider.concurrency
+        self.deterministic = provider.deterministic
+        self._provider, self._budget = provider, budget
+        self.worst_case_usd = provider.worst_case_usd
+
+    async def complete(self, request: Request) -> Reply:
+        return await paid_call(self._provider, request, budget=self._budget)
+
+    async def aclose(self) -> None:
+        """The provider is closed by whoever opened it."""
+
+
+def _check_price(space: Workspace) -> None:
+    """A cap in dollars on a model nobody knows the price of would be no cap at all."""
+    provider = space.provider
+    if provider.type != "anthropic" or provider.base_url or space.config.budget.usd is None:
+        return
+    from bot import pricing  # noqa: PLC0415 - only where dollars are spent
+    from bot.core.records import Usage  # noqa: PLC0415
+
+    if pricing.price(space.how.model, Usage(input_tokens=1)) is None:
+        raise RatchetError(
+            f"The price of model '{space.how.model}' is not known, so budget.usd cannot hold.",
+            hint="Check the model's name, or set budget.usd: null and rely on calls and minutes.",
+        )
+
+
+def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
+    """Where scorers find their programs: a copy of the base commit, or the work tree."""
+    specs = (space.scorer, *space.scorers.values())
+    if not isinstance(space.tree, CommitTree) or not any(s.type in PROGRAMS for s in specs):
+        return space.project.root
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
+    space.tree.extract(scratch)
+    return scratch
+
+
+def _scorer(
+    space: Workspace, tools: scorers.Tools
+) -> Callable[[str, Fixture], Awaitable[tuple[Score, Reply | None]]]:
+    specs = {
+        fixture.digest: fixture_spec(space, fixture)
+        for fixture in (*space.train, *space.holdout, *space.vault)
+    }
+
+    async def score(output: str, fixture: Fixture) -> tuple[Score, Reply | None]:
+        try:
+            scored = await scorers.score(specs[fixture.digest], output, fixture, tools)
+        except BudgetSpent:
+            raise
+        except RatchetError as error:
+            raise ScorerError(error.message) from error
+        return scored.score, scored.reply
+
+    return score
+
+
+def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
+    """The scorer of one fixture: its own, one of the skill's by name, or the skill's."""
+    own = fixture.scorer
+    if own is None:
+        return space.scorer
+    named = space.scorers.get(str(own["type"]))
+    return named or parse_spec(own, where=f"fixture {fixture.id}: scorer")

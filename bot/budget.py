@@ -1,0 +1,89 @@
+"""Caps in dollars, calls and minutes, checked before a call with the worst it can cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bot.errors import ExitCode, RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class BudgetSpent(RatchetError):
+    """A cap was reached. Everything finished so far is kept; the next run goes on from there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            hint="Run the same command again to go on where it stopped, or raise `budget`.",
+            exit_code=ExitCode.BUDGET,
+        )
+
+
+class Budget:
+    """What one run may still spend.
+
+    Args:
+        usd: Dollars, or None for no cap.
+        calls: Model calls, or None.
+        minutes: Time since construction, or None.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        usd: float | None,
+        calls: int | None,
+        minutes: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._usd_cap, self._calls_cap, self._minutes = usd, calls, minutes
+        self._clock = clock
+        self._started = clock()
+        self._reserved = 0.0
+        self.usd = 0.0
+        self.calls = 0
+        self.priced = True  # False once a call's price was unknown
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began."""
+        return self._clock() - self._started
+
+    def reserve(self, worst_case: float | None) -> float:
+        """Book one call that costs at most ``worst_case`` USD; returns what was booked.
+
+        Raises:
+            BudgetSpent: The call could exceed a cap. Nothing was booked.
+        """
+        worst = worst_case or 0.0
+        if self._calls_cap is not None and self.calls >= self._calls_cap:
+            raise BudgetSpent(f"The budget of {self._calls_cap} calls is spent.")
+        if self._minutes is not None and self.seconds >= 60 * self._minutes:
+            raise BudgetSpent(f"The budget of {self._minutes:g} minutes is spent.")
+        if self._usd_cap is not None and self.usd + self._reserved + worst > self._usd_cap:
+            raise BudgetSpent(
+                f"The next call could exceed the budget of ${self._usd_cap:.2f} "
+                f"(${self.usd:.4f} spent, up to ${self._reserved + worst:.4f} more)."
+            )
+        self.calls += 1
+        self._reserved += worst
+        return worst
+
+    def settle(self, booked: float, actual: float | None) -> None:
+        """Replace what was booked by what the call cost.
+
+        A call of unknown price costs what was booked for it: the cap must not be passed
+        because a price is missing.
+        """
+        self._reserved -= booked
+        self.usd += booked if actual is None else actual
+        if actual is None:
+            self.priced = False
+
+    @property
+    def spent(self) -> float | None:
+        """USD so far; None when a call's price was not known."""
+        return self.usd if self.priced else None

@@ -1,0 +1,197 @@
+"""``ratchet check``: is everything an experiment reads in order, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot import bench, sandbox, skillrepo, workspace
+from bot.core import evidence as stats
+from bot.core import render
+from bot.core.records import canonical_json
+from bot.core.scoring import ScorerError, objection, score_pure
+from bot.errors import RatchetError
+
+if TYPE_CHECKING:
+    from bot.core.records import Fixture
+    from bot.core.scoring import Spec
+    from bot.running import NoiseReport
+    from bot.skillrepo import Project
+    from bot.workspace import Workspace
+
+MOST = 20  # problems listed
+SMALL = 20  # held-out cases below which small gains cannot be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One skill that is in order, and what could be better about it."""
+
+    skill: str
+    path: str
+    chars: int
+    train: int
+    holdout: int
+    scorer: str
+    provider: str
+    model: str
+    advice: tuple[str, ...]
+
+
+def check(project: Project, *, skill: str | None) -> list[Finding]:
+    """Check one skill or all of them, as they are on disk.
+
+    Raises:
+        RatchetError: Everything that is wrong, in one message.
+    """
+    settings = workspace.load_config(skillrepo.WorkTree(project))
+    names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    findings: list[Finding] = []
+    problems: list[str] = []
+    for name in names:
+        try:
+            space = workspace.open_anywhere(
+                project, skill=name, ref=None, override={}, require=workspace.BOTH
+            )
+            require_sound(space)
+            findings.append(_finding(space))
+        except RatchetError as error:
+            problems.append(error.message)
+    if problems:
+        raise RatchetError("\n".join(problems), hint="docs/config.md, docs/fixtures.md")
+    return findings
+
+
+def require_sound(space: Workspace) -> None:
+    """Raise RatchetError for a workspace in which no experiment could ever succeed."""
+    problems = [
+        f"fixture {fixture.id}: {problem}"
+        for fixture in (*space.train, *space.holdout)
+        if (problem := _unscorable(bench.fixture_spec(space, fixture), fixture))
+    ]
+    problems += _unreachable(space)
+    if len(space.text.text) > space.skill.max_chars:
+        problems.append(
+            f"{space.skill.path} has {len(space.text.text):,} characters; "
+            f"skills.{space.name}.max_chars allows {space.skill.max_chars:,}"
+        )
+    if problems:
+        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
+        raise RatchetError("\n".join([*problems[:MOST], *more]))
+
+
+def _unscorable(spec: Spec, fixture: Fixture) -> str | None:
+    """Why a fixture cannot be scored: shown by scoring its own expected answer."""
+    if problem := objection(spec, fixture):
+        return problem
+    answer = _expected_answer(spec, fixture)
+    if answer is None:
+        return None
+    try:
+        score = score_pure(spec, answer, fixture)
+    except ScorerError as error:
+        return str(error)
+    if score.value < 1:
+        return f"its own expected answer scores {score.value:g}: {score.reason}"
+    return None
+
+
+def _expected_answer(spec: Spec, fixture: Fixture) -> str | None:
+    """The answer that ``expected`` stands for; None where it stands for a rule, not an answer."""
+    expected = fixture.expected
+    if spec.type == "json" and not isinstance(expected, str):
+        return canonical_json(expected)
+    if spec.type == "contains" and isinstance(expected, list):
+        return "\n".join(str(text) for text in expected)
+    if spec.type not in ("exact", "label", "contains", "json", "edit_similarity"):
+        return None
+    texts = expected if isinstance(expected, list) else [expected]
+    return texts[0] if texts and isinstance(texts[0], str) else None
+
+
+def _unreachable(space: Workspace) -> list[str]:
+    """Configs in which the gate's bar cannot be reached, with the number that would do."""
+    policy, clusters = space.policy, _clusters(space.holdout)
+    problems = []
+    if policy.rule == "evidence" and clusters < stats.FEWEST_CLUSTERS:
+        problems.append(
+            f"{space.name}: {clusters} independent held-out case; the gate needs at least "
+            f"{stats.FEWEST_CLUSTERS}"
+        )
+    if policy.rule == "evidence" and space.holdout:
+        attempts = space.config.loop.attempts
+        least = stats.smallest_effort(
+            fixtures=len(space.holdout), attempt=attempts, alpha=policy.alpha, k=policy.k
+        )
+        if policy.confirm_effort < least:
+            problems.append(
+                f"gate.confirm_effort {policy.confirm_effort:g}: attempt {attempts} could never "
+                f"reach its bar; {least:g} is the least that can"
+            )
+    return problems
+
+
+def _clusters(fixtures: tuple[Fixture, ...]) -> int:
+    return len({fixture.cluster or fixture.id for fixture in fixtures})
+
+
+def _finding(space: Workspace) -> Finding:
+    advice = []
+    if len(space.holdout) < SMALL:
+        advice.append(
+            f"with {len(space.holdout)} held-out cases only large gains can be shown, and they may "
+            f"not carry over; {SMALL} or more are better"
+        )
+    specs = (space.scorer, *space.scorers.values())
+    if any(spec.type in bench.PROGRAMS for spec in specs) and not sandbox.network_isolated():
+        advice.append("this system cannot keep a scorer's program off the network")
+    if space.scorer.type == "rubric":
+        advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
+    return Finding(
+        skill=space.name,
+        path=space.skill.path,
+        chars=len(space.text.text),
+        train=len(space.train),
+        holdout=len(space.holdout),
+        scorer=space.scorer.type,
+        provider=space.provider.type,
+        model=space.how.model,
+        advice=tuple(advice),
+    )
+
+
+def describe(finding: Finding) -> list[str]:
+    """A finding in words."""
+    one = finding
+    cases = f"{one.train} train and {one.holdout} held-out cases"
+    how = f"scorer {one.scorer}, {one.provider} ({one.model})"
+    head = f"{one.skill}: {one.path} ({one.chars:,} characters), {cases}, {how}"
+    return [head, *(f"  advice: {advice}" for advice in one.advice)]
+
+
+def describe_noise(report: NoiseReport) -> list[str]:
+    """An A/A run in words."""
+    noise = report.noise
+    moved = f"the mean moved by {100 * noise.gap:+.1f} points"
+    lines = [
+        f"{report.skill} with {report.model}: {render.percent(noise.mean)} on train.",
+        f"Run again, {noise.differing:.0%} of {noise.pairs} cases score differently, and {moved}.",
+        f"A difference below {200 * noise.error:.1f} points in one sweep is noise.",
+        f"An empty skill scores {render.percent(report.null_score)}.",
+    ]
+    if report.null_score is not None and report.null_score >= noise.mean:
+        lines.append("advice: the skill does no better than an empty one on these cases")
+    if report.deterministic:
+        lines.append("Runs are deterministic: only more fixtures can show smaller effects.")
+    return [*lines, _detectable(report)]
+
+
+def _detectable(report: NoiseReport) -> str:
+    found, price = report.detectable, report.usd_per_call
+    if found is None:
+        return "No effect that is still possible here would be merged 8 times in 10."
+    cost = f", about {render.dollars(found.calls * price)}" if price else ""
+    return (
+        f"The smallest effect merged 8 times in 10 is about {100 * found.effect:+.0f} points; an "
+        f"experiment with it takes about {found.calls:.0f} calls{cost}."
+    )

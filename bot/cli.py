@@ -1,0 +1,607 @@
+"""The commands. Imports stay inside them: ``ratchet --help`` must answer at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bot import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bot.ledger import Ledger
+    from bot.loop import Report
+    from bot.running import NoiseReport
+    from bot.workspace import Workspace
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+PROVIDERS = ("anthropic", "local", "scripted", "command")
+PROPOSERS = ("meta", "examples")
+
+
+def _keep_start(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.obj = value
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """``--json`` and ``-C``, which every command has."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        command
+    )
+    return click.option(
+        "-C",
+        type=DIRECTORY,
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_start,
+        help="Work in this directory.",
+    )(command)
+
+
+skill_argument = click.argument("skill", required=False)
+skill_option = click.option("--skill", help="Which skill; not needed when there is one.")
+provider_option = click.option(
+    "--provider", type=click.Choice(PROVIDERS), help="Instead of ratchet.yml's provider."
+)
+experiment_argument = click.argument("experiment")
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="ratchet")
+@click.option("-C", "start", type=DIRECTORY, help="Work in this directory.")
+@click.pass_context
+def cli(context: click.Context, start: Path | None) -> None:
+    """Improve an agent's skill file by experiment.
+
+    An edit is kept only when the held-out metric improves.
+    """
+    context.obj = start or Path()
+
+
+def print_json(document: Any) -> None:
+    """The one JSON document of a command with ``--json``."""
+    from bot.edge import redacted  # noqa: PLC0415
+
+    click.echo(redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+# Set up and check -----------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--no-commit", is_flag=True, help="Write the files, commit nothing.")
+@options
+@click.pass_obj
+def init(start: Path, *, no_commit: bool, as_json: bool) -> None:
+    """Write a skill, five fixtures, a config and a scripted model.
+
+    'ratchet run' then closes a loop at once. Nothing is ever overwritten.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import scaffold  # noqa: PLC0415
+
+    written = scaffold.init(start.resolve(), commit=not no_commit)
+    if as_json:
+        print_json(asdict(written))
+        return
+    if written.made_repository:
+        click.echo("Made a git repository here.")
+    for path in written.files:
+        click.echo(f"wrote {path}")
+    for path in written.kept:
+        click.echo(f"kept  {path} (it was there already)")
+    if written.commit:
+        click.echo(f"Committed as {written.commit[:12]}. Next: ratchet run")
+    else:
+        click.echo("Next: git add -A && git commit -m 'Set up ratchet' && ratchet run")
+
+
+@cli.command()
+@skill_argument
+@click.option("--noise", is_flag=True, help="Run the skill against itself; costs calls.")
+@options
+@click.pass_obj
+def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None:
+    """Check the config, the skills and the fixtures as they are on disk.
+
+    Nothing is run and nothing is spent, unless --noise is given: then the skill is run twice
+    on train to find out what these fixtures can show.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import checking, skillrepo  # noqa: PLC0415
+
+    findings = checking.check(skillrepo.open_project(start), skill=skill)
+    report = _noise(start, skill) if noise else None
+    if as_json:
+        document = {"skills": [asdict(finding) for finding in findings]}
+        print_json(document | ({"noise": asdict(report)} if report else {}))
+        return
+    from bot import terminal  # noqa: PLC0415
+
+    for finding in findings:
+        for line in checking.describe(finding):
+            terminal.say(line)
+    if report:
+        for line in checking.describe_noise(report):
+            terminal.say(line)
+    terminal.say("Everything is in order.")
+
+
+def _noise(start: Path, skill: str | None) -> NoiseReport:
+    from bot import running  # noqa: PLC0415
+    from bot.terminal import Reporter  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        return running.measure_noise(start, skill=skill, reporter=reporter)
+
+
+# Run ------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@skill_argument
+@click.option("--attempts", type=click.IntRange(1, 50), help="Experiments at most.")
+@provider_option
+@click.option("--proposer", type=click.Choice(PROPOSERS), help="Instead of ratchet.yml's.")
+@options
+@click.pass_obj
+def run(
+    start: Path,
+    *,
+    skill: str | None,
+    attempts: int | None,
+    provider: str | None,
+    proposer: str | None,
+    as_json: bool,
+) -> None:
+    """Try edits of a skill and keep those that improve the held-out metric."""
+    from bot import running  # noqa: PLC0415
+    from bot.terminal import Reporter  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        report = running.improve(
+            start,
+            skill=skill,
+            attempts=attempts,
+            override=_override(provider=provider, proposer=proposer),
+            reporter=reporter,
+        )
+    if as_json:
+        print_json(_run_document(report))
+    else:
+        _show_report(report)
+    if report.error is not None:
+        _fail(report)
+
+
+@cli.command(name="eval")
+@skill_argument
+@click.option(
+    "--split", type=click.Choice(["train", "holdout"]), default="train", help="Which split (train)."
+)
+@click.option("--ref", help="A branch, tag or commit, instead of the files on disk.")
+@provider_option
+@options
+@click.pass_obj
+def evaluate(
+    start: Path,
+    *,
+    skill: str | None,
+    split: str,
+    ref: str | None,
+    provider: str | None,
+    as_json: bool,
+) -> None:
+    """Score a skill on one split, each case once.
+
+    Runs the ledger has already are re-used. Of the holdout only the mean is shown.
+    """
+    from bot import running  # noqa: PLC0415
+    from bot.terminal import Reporter  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        done = running.evaluate(
+            start,
+            skill=skill,
+            split=split,  # type: ignore[arg-type]  # click has checked the choice
+            ref=ref,
+            override=_override(provider=provider),
+            reporter=reporter,
+        )
+    if as_json:
+        print_json(_eval_document(done))
+    else:
+        _show_evaluation(done)
+    if done.failed:
+        from bot.edge import ReportedError  # noqa: PLC0415
+
+        first = done.failed[0]
+        raise ReportedError(
+            f"{len(done.failed)} of {len(done.traces)} runs have no score. First: "
+            f"{first.reply.error or first.scorer_error}",
+            hint="Run again: what succeeded is kept.",
+        )
+
+
+# Look back ------------------------------------------------------------------------------------
+
+
+@cli.command()
+@skill_argument
+@click.option("-n", "--max-count", type=click.IntRange(1), default=30, help="Newest N (30).")
+@options
+@click.pass_obj
+def log(start: Path, *, skill: str | None, max_count: int, as_json: bool) -> None:
+    """List past experiments, newest first."""
+    from bot import history  # noqa: PLC0415
+
+    rows = history.rows(_ledger(start, skill))[:max_count]
+    if as_json:
+        print_json([history.document(row) for row in rows])
+        return
+    _show_log(rows)
+
+
+@cli.command()
+@experiment_argument
+@skill_option
+@options
+@click.pass_obj
+def show(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> None:
+    """Show one experiment: hypothesis, edit, scores, verdict, cost.
+
+    EXPERIMENT is a number of 'ratchet log' or the beginning of an id.
+    """
+    from bot import history, terminal  # noqa: PLC0415
+
+    ledger = _ledger(start, skill)
+    row = history.row(ledger, ledger.find(experiment))
+    if as_json:
+        print_json(history.document(row) | history.details(ledger, row))
+        return
+    terminal.raw(history.describe(ledger, row))
+
+
+@cli.command()
+@experiment_argument
+@skill_option
+@options
+@click.pass_obj
+def explain(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> None:
+    """Say why an experiment was merged or not, and show the evidence."""
+    from bot import history, terminal  # noqa: PLC0415
+
+    ledger = _ledger(start, skill)
+    explanation = history.explain(history.row(ledger, ledger.find(experiment)))
+    if as_json:
+        print_json(explanation.document)
+        return
+    terminal.say(explanation.sentence)
+    terminal.raw("\n" + explanation.numbers)
+
+
+@cli.command()
+@skill_argument
+@options
+@click.pass_obj
+def looks(start: Path, *, skill: str | None, as_json: bool) -> None:
+    """Show how often the holdout was consulted, and what that leaves."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import history, terminal  # noqa: PLC0415
+
+    space = _on_disk(start, skill)
+    seen = history.looks(_ledger_of(space), space)
+    if as_json:
+        print_json(asdict(seen))
+        return
+    for line in history.describe_looks(seen):
+        terminal.say(line)
+
+
+@cli.command()
+@skill_argument
+@options
+@click.pass_obj
+def audit(start: Path, *, skill: str | None, as_json: bool) -> None:
+    """Compare the holdout with a vault that the gate never reads.
+
+    The vault is an optional folder vault/ beside train/ and holdout/.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import running, terminal  # noqa: PLC0415
+    from bot.terminal import Reporter  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        done = running.audit(start, skill=skill, reporter=reporter)
+    if as_json:
+        print_json(asdict(done) | {"excess": done.excess, "worn": done.worn})
+        return
+    for line in running.describe_audit(done):
+        terminal.say(line)
+
+
+@cli.command()
+@click.argument("trace_id", metavar="ID")
+@skill_option
+@options
+@click.pass_obj
+def trace(start: Path, *, trace_id: str, skill: str | None, as_json: bool) -> None:
+    """Show one model call whole: request, response, usage, score, correction."""
+    from bot import history, terminal  # noqa: PLC0415
+
+    found = _ledger(start, skill).find_trace(trace_id)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    terminal.raw(history.describe_trace(found))
+
+
+@cli.command()
+@experiment_argument
+@skill_option
+@options
+@click.pass_obj
+def diff(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> None:
+    """Show an experiment's edit as a patch."""
+    from bot import history, terminal  # noqa: PLC0415
+
+    ledger = _ledger(start, skill)
+    found = ledger.find(experiment)
+    patch = history.patch(ledger, found)
+    if as_json:
+        print_json({"experiment": found.id, "diff": patch})
+        return
+    terminal.raw(patch or "This proposal could not be applied, so there is no edit to show.")
+
+
+@cli.command()
+@experiment_argument
+@skill_option
+@options
+@click.pass_obj
+def revert(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> None:
+    """Undo a merged experiment by a new commit, and record it."""
+    from bot import history, skillrepo, terminal  # noqa: PLC0415
+
+    space = _on_disk(start, skill)
+    ledger = _ledger_of(space)
+    done = history.revert(
+        ledger, ledger.find(experiment), space=space, branch=skillrepo.require_branch(space.project)
+    )
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return
+    terminal.say(f"Experiment {done.experiment[:12]} is undone by commit {done.commit[:12]}.")
+
+
+# Bring in -------------------------------------------------------------------------------------
+
+
+@cli.command(name="import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@skill_option
+@click.option("--input", "input_column", help="Column of the input (guessed if clear).")
+@click.option("--expected", "expected_column", help="Column of the expected answer.")
+@click.option("--column", "columns", multiple=True, metavar="KEY=COLUMN", help="Other columns.")
+@click.option("--label", "labels", multiple=True, help="Keep only these labels. Repeatable.")
+@click.option("--train", type=click.IntRange(0), help="Cases for train, exactly.")
+@click.option("--holdout", type=click.IntRange(0), help="Cases for holdout, exactly.")
+@click.option("--ratio", type=click.FloatRange(0, 1), default=0.5, help="Share of train (0.5).")
+@click.option("--skip-broken", is_flag=True, help="Leave broken rows out.")
+@click.option(
+    "--corrections/--no-corrections",
+    default=True,
+    help="Use the expected answer as correction where there is none (on).",
+)
+@options
+@click.pass_obj
+def import_(start: Path, /, **given: Any) -> None:
+    """Turn a CSV or JSONL file into fixtures.
+
+    Which split a case goes to depends on its text alone, so importing again never moves one.
+    """
+    from bot import bringing, skillrepo, terminal  # noqa: PLC0415
+
+    as_json = given.pop("as_json")
+    brought = bringing.bring(skillrepo.open_project(start), **given)
+    if as_json:
+        print_json(bringing.document(brought))
+        return
+    for line in bringing.describe(brought):
+        terminal.say(line)
+
+
+# Shared ---------------------------------------------------------------------------------------
+
+
+def _override(**given: str | None) -> Mapping[str, object]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _on_disk(start: Path, skill: str | None) -> Workspace:
+    from bot import skillrepo, workspace  # noqa: PLC0415
+
+    project = skillrepo.open_project(start)
+    return workspace.open_anywhere(project, skill=skill, ref=None, override={}, require=())
+
+
+def _ledger_of(space: Workspace) -> Ledger:
+    from bot import bench  # noqa: PLC0415
+
+    return bench.open_ledger(space.project, space.name, redact=space.config.redact)
+
+
+def _ledger(start: Path, skill: str | None) -> Ledger:
+    from bot import bench, skillrepo, workspace  # noqa: PLC0415
+
+    project = skillrepo.open_project(start)
+    settings = workspace.load_config(skillrepo.WorkTree(project))
+    name = workspace.choose_skill(settings, skill)
+    return bench.open_ledger(project, name, redact=settings.redact)
+
+
+def _fail(report: Report) -> None:
+    from bot.edge import ReportedError  # noqa: PLC0415
+
+    assert report.error is not None  # noqa: S101 - the caller asked
+    raise ReportedError(
+        report.error.message, hint=report.error.hint, exit_code=report.error.exit_code
+    ) from report.error
+
+
+def _run_document(report: Report) -> dict[str, Any]:
+    def means(tally: Any) -> dict[str, float | None] | None:
+        return tally and {"incumbent": tally.incumbent, "candidate": tally.candidate}
+
+    return {
+        "skill": report.skill,
+        "model": report.model,
+        "experiments": [
+            {
+                "id": attempt.experiment,
+                "action": attempt.action,
+                "reason": attempt.reason,
+                "train": means(attempt.train),
+                "holdout": means(attempt.holdout),
+                "calls": attempt.calls,
+                "usd": attempt.usd,
+            }
+            for attempt in report.attempts
+        ],
+        "merged": report.merged,
+        "calls": report.calls,
+        "usd": report.usd,
+    }
+
+
+def _eval_document(done: Any) -> dict[str, Any]:
+    cases = [
+        {
+            "id": trace.fixture,
+            "score": trace.score and trace.score.value,
+            "reason": trace.score.reason if trace.score else trace.reply.error,
+            "trace": trace.id,
+        }
+        for trace in done.traces
+        if trace.split == "train"
+    ]
+    return {
+        "skill": done.skill,
+        "model": done.model,
+        "split": done.split,
+        "score": done.score,
+        "runs": len(done.traces),
+        "failed": len(done.failed),
+        "reused": done.reused,
+        "cases": cases,
+        "calls": done.calls,
+        "usd": done.usd,
+    }
+
+
+def _show_report(report: Report) -> None:
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+
+    if report.attempts:
+        terminal.table(
+            [
+                (
+                    str(attempt.number),
+                    attempt.experiment[:8],
+                    render.change(attempt.train),
+                    render.change(attempt.holdout),
+                    f"{attempt.action}: {attempt.reason}",
+                    str(attempt.calls),
+                    render.dollars(attempt.usd),
+                )
+                for attempt in report.attempts
+            ],
+            header=("#", "id", "train", "held-out", "verdict", "calls", "cost"),
+            right=(0, 5, 6),
+        )
+        terminal.say("")
+    for attempt in report.attempts:
+        for line in _sentences(report, attempt):
+            terminal.say(line)
+    if report.stopped:
+        terminal.say(report.stopped)
+    kept = f"{report.merged} of {len(report.attempts)} experiments merged"
+    spent = f"{report.calls} calls, {render.dollars(report.usd)}"
+    terminal.say(
+        f"{report.skill} with {report.model}: {kept}; {spent}, {render.duration(report.seconds)}."
+    )
+
+
+def _sentences(report: Report, attempt: Any) -> list[str]:
+    from bot.core import render  # noqa: PLC0415
+
+    if attempt.verdict is None or attempt.holdout is None:
+        return [f"{attempt.number}. {attempt.action.capitalize()}: {attempt.detail}"]
+    said = render.sentence(
+        attempt.verdict,
+        holdout=attempt.holdout,
+        fixtures=attempt.holdout.pairs // max(1, attempt.holdout.sweeps),
+        rule=report.rule,
+        deterministic=attempt.deterministic,
+    )
+    return [f"{attempt.number}. {said}"]
+
+
+def _show_evaluation(done: Any) -> None:
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+
+    if done.split == "train":
+        terminal.table(
+            [
+                (
+                    trace.fixture,
+                    render.percent(trace.score.value if trace.score else None),
+                    render.one_line(trace.score.reason if trace.score else "no score", 44),
+                )
+                for trace in done.traces
+            ],
+            header=("case", "score", "why"),
+            right=(1,),
+        )
+        terminal.say("")
+    reused = f", {done.reused} of them re-used" if done.reused else ""
+    terminal.say(
+        f"{done.skill} with {done.model} on {done.split}: {render.percent(done.score)} "
+        f"over {len(done.traces)} runs{reused}; {done.calls} calls, {render.dollars(done.usd)}."
+    )
+
+
+def _show_log(rows: Any) -> None:
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+
+    if not rows:
+        terminal.say("No experiment yet: ratchet run")
+        return
+    terminal.table(
+        [
+            (
+                str(row.experiment.number),
+                row.experiment.id[:8],
+                row.experiment.started_at[:10],
+                row.state,
+                render.change(row.result.train if row.result else None),
+                render.one_line(row.experiment.proposal.hypothesis, 30),
+            )
+            for row in rows
+        ],
+        header=("#", "id", "date", "outcome", "train", "hypothesis"),
+        right=(0,),
+    )

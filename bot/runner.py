@@ -1,0 +1,325 @@
+"""Makes runs: asks the ledger first, pays at most once, keeps every call whole."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bot.agents import task
+from bot.budget import BudgetSpent
+from bot.core.evidence import Cause, Progress, State
+from bot.core.records import Pair, Reply, RolloutKey, Trace
+from bot.core.scoring import ScorerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+
+    from bot.budget import Budget
+    from bot.core.plan import Planned
+    from bot.core.records import Fixture, Request, Score, Side, Split
+    from bot.ledger import Ledger
+    from bot.providers import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A version of the skill, with its digest."""
+
+    text: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run to make. ``experiment`` is empty for the incumbent's kept runs."""
+
+    skill: Text
+    fixture: Fixture
+    replicate: int
+    side: Side
+    experiment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a skill's cases are run and scored; the same for every run of an experiment."""
+
+    skill_name: str
+    path: str
+    model: str
+    max_tokens: int
+    options: dict[str, object]
+    digest: str  # of provider, model, parameters and scorer: names them in rollout keys
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """What a sequence of paired runs came to: pairs in planned order, and runs without score."""
+
+    pairs: tuple[Pair, ...]
+    missing: tuple[Trace, ...]
+    progress: Progress
+
+
+NO_DUEL = Duel((), (), Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0))
+
+
+class Runner:
+    """Runs jobs against one provider, within one budget, into one ledger.
+
+    Args:
+        how: What all runs have in common.
+        provider: Answers the calls.
+        scorer: Judges an answer; raises ScorerError when it cannot.
+        ledger: Where traces go, and kept runs come from.
+        budget: Caps.
+        now: The current UTC time as ISO 8601.
+        on_trace: Told of every finished run; ``paid`` is False for re-used ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        how: How,
+        provider: Provider,
+        scorer: Callable[[str, Fixture], Awaitable[tuple[Score, Reply | None]]],
+        ledger: Ledger,
+        budget: Budget,
+        now: Callable[[], str],
+        on_trace: Callable[[Trace, bool], None],
+    ) -> None:
+        self._how, self._provider, self._scorer = how, provider, scorer
+        self._ledger, self._budget, self._now, self._on_trace = ledger, budget, now, on_trace
+        self._slots = asyncio.Semaphore(provider.concurrency)
+        self._known: dict[str, Trace] = {}
+
+    @property
+    def width(self) -> int:
+        """Pairs worth having under way at once."""
+        return max(1, self._provider.concurrency // 2)
+
+    def remember(self, traces: Iterable[Trace]) -> None:
+        """Take scored runs from the ledger, so that none of them is paid for again."""
+        for trace in traces:
+            if trace.key is not None and trace.score is not None:
+                self._known[trace.key.digest] = trace
+
+    async def run(self, job: Job) -> Trace:
+        """Make one run, or return it if the ledger has it.
+
+        Raises:
+            BudgetSpent: The call could exceed a cap; it was not made.
+        """
+        key = RolloutKey(
+            skill=job.skill.digest,
+            fixture=job.fixture.digest,
+            model=self._how.digest,
+            replicate=job.replicate,
+            experiment=job.experiment,
+        )
+        if known := self._known.get(key.digest):
+            self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
+            return known
+        async with self._slots:
+            trace = await self._call(job, key)
+        if trace.score is not None:
+            self._known[key.digest] = trace
+        self._on_trace(trace, True)  # noqa: FBT003
+        return trace
+
+    async def _call(self, job: Job, key: RolloutKey) -> Trace:
+        how = self._how
+        request = task.build_request(
+            job.skill.text,
+            job.fixture,
+            path=how.path,
+            model=how.model,
+            max_tokens=how.max_tokens,
+            options=how.options,  # type: ignore[arg-type]  # JSON values, validated by the config
+        )
+        started = self._now()
+        reply = await paid_call(self._provider, request, budget=self._budget)
+        trace = Trace(
+            id=trace_id(key, started),
+            key=key,
+            skill=how.skill_name,
+            experiment=job.experiment,
+            fixture=job.fixture.id,
+            split=job.fixture.split,
+            side=job.side,
+            model=how.model,
+            provider=self._provider.name,
+            started_at=started,
+            reply=reply,
+            fixture_input=job.fixture.input_text,
+            expected=job.fixture.expected,
+            correction=job.fixture.correction,
+            tags=job.fixture.tags,
+        )
+        try:
+            trace = await self._scored(trace, job.fixture)
+        finally:  # also when a judge is over the budget: this call was made
+            self._ledger.add_trace(trace)
+        return trace
+
+    async def _scored(self, trace: Trace, fixture: Fixture) -> Trace:
+        if trace.reply.error is not None or trace.reply.text is None:
+            return trace
+        try:
+            score, judged = await self._scorer(trace.reply.text, fixture)
+        except ScorerError as error:
+            self._keep_judgement(trace, error.reply)
+            return trace.with_(scorer_error=str(error))
+        self._keep_judgement(trace, judged)
+        return trace.with_(score=score)
+
+    def _keep_judgement(self, trace: Trace, reply: Reply | None) -> None:
+        if reply is not None:
+            judge = trace.with_(id=f"{trace.id}-judge", job="judge", reply=reply)
+            self._ledger.add_trace(judge)
+
+
+async def paid_call(provider: Provider, request: Request, *, budget: Budget) -> Reply:
+    """One call within the budget.
+
+    A call that was abandoned, or failed without a known price, may have been billed: it costs
+    the worst case.
+    """
+    booked = budget.reserve(provider.worst_case_usd(request))
+    cost: float | None = booked
+    try:
+        reply = await provider.complete(request)
+        failed_unpriced = reply.error is not None and reply.usd is None
+        cost = booked if failed_unpriced else reply.usd
+    finally:
+        budget.settle(booked, cost)
+    return reply
+
+
+def trace_id(key: RolloutKey, started: str) -> str:
+    """Unique in a ledger: the run's key, and when it was made (a failed run is made again)."""
+    return f"{key.digest[:16]}-{''.join(filter(str.isdigit, started))[8:]}"
+
+
+async def duel(
+    runner: Runner,
+    plan: Iterator[Planned],
+    *,
+    fixtures: dict[str, Fixture],
+    incumbent: Text,
+    candidate: Text,
+    experiment: str,
+    fresh: bool,
+    judge: Callable[[Sequence[Pair]], Progress],
+) -> Duel:
+    """Run pairs in planned order until ``judge`` settles on the finished prefix of the plan.
+
+    Several pairs are under way at once; those still running when it settles are cancelled and
+    count for nothing. A run without a score stops the duel, since nothing may be decided
+    around it: it is reported in ``missing``.
+
+    Args:
+        fresh: Make the incumbent's runs for this experiment too, instead of re-using kept ones.
+    """
+    finished: dict[int, Pair | list[Trace]] = {}
+    running: dict[asyncio.Task[Pair | list[Trace]], int] = {}
+    pairs: list[Pair] = []
+    progress = judge(pairs)
+    started = 0
+    both = _Sides(incumbent, candidate, experiment, experiment if fresh else "")
+    try:
+        while not progress.settled:
+            while len(running) < runner.width and not _blocked(finished):
+                planned = next(plan, None)
+                if planned is None:
+                    break
+                pair = _pair(runner, planned, fixtures[planned.fixture], both)
+                running[asyncio.create_task(pair)] = started
+                started += 1
+            if not running:
+                break
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for finished_task in done:
+                finished[running.pop(finished_task)] = finished_task.result()
+            while isinstance(pair_or_missing := finished.get(len(pairs)), Pair):
+                pairs.append(pair_or_missing)
+                progress = judge(pairs)
+                if progress.settled:
+                    break
+    except BudgetSpent:
+        # What is under way is paid for: let it finish and be kept.
+        await asyncio.gather(*running, return_exceptions=True)
+        raise
+    finally:
+        await _cancel(running)
+    missing = () if progress.settled else _missing(finished)
+    return Duel(tuple(pairs), missing, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    incumbent: Text
+    candidate: Text
+    experiment: str
+    incumbent_for: str  # the experiment the incumbent's run is made for; empty to re-use
+
+
+async def _pair(
+    runner: Runner, planned: Planned, fixture: Fixture, sides: _Sides
+) -> Pair | list[Trace]:
+    candidate = Job(sides.candidate, fixture, planned.sweep, "candidate", sides.experiment)
+    incumbent = replace(
+        candidate, skill=sides.incumbent, side="incumbent", experiment=sides.incumbent_for
+    )
+    order = (candidate, incumbent) if planned.candidate_first else (incumbent, candidate)
+    made = await _all(runner.run(job) for job in order)
+    new, old = made if planned.candidate_first else reversed(made)
+    if new.score is None or old.score is None:
+        return [trace for trace in made if trace.score is None]
+    return Pair(
+        fixture=fixture.id,
+        cluster=fixture.cluster or fixture.id,
+        sweep=planned.sweep,
+        incumbent=old.score.value,
+        candidate=new.score.value,
+        incumbent_run=old.id,
+        candidate_run=new.id,
+        made_for=sides.incumbent_for and sides.experiment,
+    )
+
+
+def _blocked(finished: dict[int, Pair | list[Trace]]) -> bool:
+    return any(isinstance(value, list) for value in finished.values())
+
+
+def _missing(finished: dict[int, Pair | list[Trace]]) -> tuple[Trace, ...]:
+    return tuple(trace for value in finished.values() if isinstance(value, list) for trace in value)
+
+
+async def _cancel(running: dict[asyncio.Task[Pair | list[Trace]], int]) -> None:
+    for running_task in running:
+        running_task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def sweep(
+    runner: Runner, skill: Text, fixtures: Sequence[Fixture], *, replicate: int = 0
+) -> list[Trace]:
+    """Run every fixture once as the incumbent, in the given order, re-using kept runs."""
+    jobs = [Job(skill, fixture, replicate, "incumbent") for fixture in fixtures]
+    return await _all(runner.run(job) for job in jobs)
+
+
+async def _all(runs: Iterable[Coroutine[None, None, Trace]]) -> list[Trace]:
+    """Wait for every run, also when one fails: what was started is paid for."""
+    made = await asyncio.gather(*runs, return_exceptions=True)
+    for result in made:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in made if isinstance(result, Trace)]
+
+
+def split_of(fixtures: Sequence[Fixture], split: Split) -> tuple[Fixture, ...]:
+    """The fixtures of one split, by id."""
+    return tuple(sorted((f for f in fixtures if f.split == split), key=lambda f: f.id))

@@ -1,0 +1,315 @@
+"""Runs a whole command's work: opens a workspace, runs the loop or one evaluation, closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from statistics import fmean, variance
+from typing import TYPE_CHECKING
+
+from bot import bench, checking, skillrepo, workspace
+from bot.core import render
+from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
+from bot.core.noise import Detectable, Noise, measure, smallest
+from bot.errors import RatchetError
+from bot.ledger import RunLock
+from bot.loop import Loop
+from bot.runner import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bot.core.records import Split, Trace
+    from bot.loop import Report
+    from bot.terminal import Reporter
+    from bot.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One sweep of a split."""
+
+    skill: str
+    model: str
+    split: Split
+    ref: str
+    traces: tuple[Trace, ...]
+    reused: int
+    calls: int
+    usd: float | None
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the cases with a score; None when there is none."""
+        values = [trace.score.value for trace in self.traces if trace.score]
+        return fmean(values) if values else None
+
+    @property
+    def failed(self) -> tuple[Trace, ...]:
+        """Runs without a score."""
+        return tuple(trace for trace in self.traces if trace.score is None)
+
+
+def improve(
+    start: Path,
+    *,
+    skill: str | None,
+    attempts: int | None,
+    override: Mapping[str, object],
+    reporter: Reporter,
+) -> Report:
+    """Run the loop on one skill of the project at ``start``."""
+    project = skillrepo.open_project(start)
+
+    space = workspace.open_at_base(project, skill=skill, override=override)
+
+    def reopen() -> Workspace:
+        return workspace.open_at_base(
+            project, skill=space.name, override=override, branch=space.branch
+        )
+
+    checking.require_sound(space)
+    with RunLock(project.common_dir, space.name):
+        return asyncio.run(_improve(space, attempts, reopen, reporter))
+
+
+async def _improve(
+    space: Workspace,
+    attempts: int | None,
+    reopen: Callable[[], Workspace],
+    reporter: Reporter,
+) -> Report:
+    async with bench.opened(space, on_trace=reporter.ran) as opened:
+        reporter.budget = opened.budget
+        loop = Loop(opened, reopen=reopen, now=bench.now, observer=reporter)
+        return await loop.run(attempts=attempts or space.config.loop.attempts)
+
+
+def evaluate(
+    start: Path,
+    *,
+    skill: str | None,
+    split: Split,
+    ref: str | None,
+    override: Mapping[str, object],
+    reporter: Reporter,
+) -> Evaluation:
+    """Run one split once: the skill as it is on disk, or as it was at ``ref``."""
+    project = skillrepo.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=ref, override=override, require=(split,)
+    )
+    return asyncio.run(_evaluate(space, split, reporter))
+
+
+async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evaluation:
+    reused = 0
+
+    def on_trace(trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
+        nonlocal reused
+        reused += not paid
+        reporter.ran(trace, paid)
+
+    async with bench.opened(space, on_trace=on_trace) as opened:
+        reporter.budget = opened.budget
+        if split == "train":
+            kept = opened.ledger.kept_runs(space.text.digest, space.how.digest)
+            opened.runner.remember(kept.values())
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        cases = space.fixtures(split)
+        reporter.phase(f"evaluating on {split}", runs=len(cases))
+        try:
+            traces = await sweep(opened.runner, space.text, cases)
+        finally:
+            opened.ledger.flush(f"{space.name}: evaluation on {split}")
+        return Evaluation(
+            skill=space.name,
+            model=space.how.model,
+            split=split,
+            ref=space.base,
+            traces=tuple(traces),
+            reused=reused,
+            calls=opened.budget.calls,
+            usd=opened.budget.spent,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseReport:
+    """An A/A run of a skill, and what its fixtures can show."""
+
+    skill: str
+    model: str
+    noise: Noise
+    deterministic: bool
+    detectable: Detectable | None
+    null_score: float | None  # mean of an empty skill on train
+    usd_per_call: float | None
+    calls: int
+    usd: float | None
+
+
+def measure_noise(start: Path, *, skill: str | None, reporter: Reporter) -> NoiseReport:
+    """Run the skill against itself on train, and an empty skill beside it."""
+    project = skillrepo.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=None, override={}, require=workspace.BOTH
+    )
+    checking.require_sound(space)
+    return asyncio.run(_measure_noise(space, reporter))
+
+
+async def _measure_noise(space: Workspace, reporter: Reporter) -> NoiseReport:
+    async with bench.opened(space, on_trace=reporter.ran) as opened:
+        reporter.budget = opened.budget
+        empty = workspace.text_of("")
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        opened.ledger.add_skill_text(empty.digest, empty.text)
+        for text in (space.text, empty):
+            opened.runner.remember(opened.ledger.kept_runs(text.digest, space.how.digest).values())
+        try:
+            reporter.phase("A/A run on train", runs=2 * len(space.train))
+            first = await sweep(opened.runner, space.text, space.train)
+            second = await sweep(opened.runner, space.text, space.train, replicate=1)
+            reporter.phase("empty skill on train", runs=len(space.train))
+            null = await sweep(opened.runner, empty, space.train)
+        finally:
+            opened.ledger.flush(f"{space.name}: noise of {space.text.digest[:12]}")
+        return _noise_report(space, opened, first, second, null)
+
+
+def _noise_report(
+    space: Workspace,
+    opened: bench.Bench,
+    first: list[Trace],
+    second: list[Trace],
+    null: list[Trace],
+) -> NoiseReport:
+    pairs = [(a.score, b.score) for a, b in zip(first, second, strict=True)]
+    scored = [(a.value, b.value) for a, b in pairs if a and b]
+    if len(scored) < len(pairs):
+        failed = next(t for t in (*first, *second) if t.score is None)
+        raise RatchetError(
+            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: "
+            f"{failed.reply.error or failed.scorer_error}"
+        )
+    noise = measure([a for a, _ in scored], [b for _, b in scored])
+    prices = [trace.reply.usd for trace in (*first, *second)]
+    known = [usd for usd in prices if usd is not None]
+    return NoiseReport(
+        skill=space.name,
+        model=space.how.model,
+        noise=noise,
+        deterministic=opened.provider.deterministic,
+        detectable=smallest(
+            noise,
+            train=len(space.train),
+            holdout=len(space.holdout),
+            policy=space.policy,
+            deterministic=opened.provider.deterministic,
+        ),
+        null_score=_mean(null),
+        usd_per_call=fmean(known) if len(known) == len(prices) else None,
+        calls=opened.budget.calls,
+        usd=opened.budget.spent,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The holdout beside a vault that the gate never reads."""
+
+    skill: str
+    model: str
+    holdout: float
+    vault: float
+    cases: tuple[int, int]  # held-out, vault
+    error: float  # standard error of holdout minus vault
+    calls: int
+    usd: float | None
+
+    @property
+    def excess(self) -> float:
+        """How much better the skill looks on the holdout."""
+        return self.holdout - self.vault
+
+    @property
+    def worn(self) -> bool:
+        """Whether the holdout has been fitted to: more than two standard errors of excess."""
+        return self.excess > 2 * self.error
+
+
+def audit(start: Path, *, skill: str | None, reporter: Reporter) -> Audit:
+    """Score the skill afresh on the holdout and on the vault."""
+    project = skillrepo.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=None, override={}, require=("train", "holdout", "vault")
+    )
+    return asyncio.run(_audit(space, reporter))
+
+
+async def _audit(space: Workspace, reporter: Reporter) -> Audit:
+    async with bench.opened(space, on_trace=reporter.ran) as opened:
+        reporter.budget = opened.budget
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        try:
+            reporter.phase("holdout and vault", runs=len(space.holdout) + len(space.vault))
+            held = _values(await sweep(opened.runner, space.text, space.holdout))
+            vault = _values(await sweep(opened.runner, space.text, space.vault))
+        finally:
+            opened.ledger.flush(f"{space.name}: audit of {space.text.digest[:12]}")
+        return Audit(
+            skill=space.name,
+            model=space.how.model,
+            holdout=fmean(held),
+            vault=fmean(vault),
+            cases=(len(held), len(vault)),
+            error=math.sqrt(_squared_error(held) + _squared_error(vault)),
+            calls=opened.budget.calls,
+            usd=opened.budget.spent,
+        )
+
+
+def _squared_error(values: list[float]) -> float:
+    return variance(values) / len(values)
+
+
+def _values(traces: list[Trace]) -> list[float]:
+    values = [trace.score.value for trace in traces if trace.score]
+    if len(values) < len(traces):
+        failed = next(trace for trace in traces if trace.score is None)
+        raise RatchetError(
+            f"{len(traces) - len(values)} of {len(traces)} runs have no score: "
+            f"{failed.reply.error or failed.scorer_error}"
+        )
+    if len(values) < FEWEST:
+        raise RatchetError(
+            f"The {traces[0].split} split has {len(values)} case; its spread needs {FEWEST}."
+        )
+    return values
+
+
+def _mean(traces: list[Trace]) -> float | None:
+    values = [trace.score.value for trace in traces if trace.score]
+    return fmean(values) if values else None
+
+
+def describe_audit(done: Audit) -> list[str]:
+    """An audit in words."""
+    held, vault = done.cases
+    on_holdout = f"{render.percent(done.holdout)} on {held} held-out cases"
+    on_vault = f"{render.percent(done.vault)} on {vault} cases of the vault"
+    excess = f"{100 * done.excess:+.1f} points, standard error {100 * done.error:.1f}"
+    advice = "The holdout still speaks for the cases it stands for."
+    if done.worn:
+        advice = (
+            "The skill looks better on the holdout than it is: swap held-out cases for new ones, "
+            "and keep the vault closed."
+        )
+    return [
+        f"{done.skill} with {done.model}: {on_holdout}, {on_vault}.",
+        f"Holdout minus vault: {excess}.",
+        advice,
+    ]

@@ -1,0 +1,146 @@
+"""What people see: progress while it works, tables at the end. Writes; decides nothing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text as RichText
+
+from bot.core import render
+from bot.edge import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bot.budget import Budget
+    from bot.core.records import Trace
+    from bot.recording import Attempt
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console of at most 80 columns; colour only on a terminal and without NO_COLOR."""
+    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
+    made.width = min(made.width, render.WIDTH)
+    return made
+
+
+class Reporter:
+    """Shows a run on stderr: a moving line on a terminal, plain lines elsewhere.
+
+    ``budget`` is set when the run has one, to show calls and dollars.
+    """
+
+    def __init__(self) -> None:
+        self.budget: Budget | None = None
+        self._console = console(stderr=True)
+        self._live = sys.stderr.isatty()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._name = ""
+        self._done = self._passed = self._reused = 0
+        self._scores = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish_phase()
+        self._bar.stop()
+
+    def phase(self, name: str, *, runs: int) -> None:
+        """Begin a phase of at most ``runs`` runs."""
+        self._finish_phase()
+        self._name = name
+        self._done = self._reused = 0
+        self._scores = 0.0
+        self._task = self._bar.add_task(name, total=runs or None, state="")
+
+    def ran(self, trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
+        """Count one finished run."""
+        if paid and not self._live and self._done == self._reused:
+            self._say(f"{self._name} ...")
+        self._done += 1
+        self._reused += not paid
+        if trace.score is not None:
+            self._scores += trace.score.value
+        if self._task is not None:
+            self._bar.update(self._task, advance=1, state=self._state())
+
+    def said(self, text: str) -> None:
+        """Show a sentence."""
+        self._finish_phase()
+        self._say(text)
+
+    def decided(self, attempt: Attempt) -> None:
+        """Show how an attempt ended."""
+        self._finish_phase()
+        head = f"experiment {attempt.number} ({attempt.experiment[:8]}): {attempt.action}"
+        self._say(f"{head}, {attempt.reason}; train {render.change(attempt.train)}")
+
+    def _state(self) -> str:
+        parts = [f"score {render.percent(self._scores / self._done)}"] if self._done else []
+        if self.budget is not None:
+            parts.append(f"{self.budget.calls} calls")
+            parts.append(render.dollars(self.budget.spent))
+        return " \N{MIDDLE DOT} ".join(parts)
+
+    def _finish_phase(self) -> None:
+        if self._task is None:
+            return
+        self._bar.remove_task(self._task)
+        self._task = None
+        if self._done > self._reused:
+            again = f", {self._reused} re-used" if self._reused else ""
+            self._say(f"{self._name}: {self._done} runs{again}, {self._state()}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(RichText(clean(text)))
+
+
+def clean(text: str) -> str:
+    """Text of any origin for a terminal or a log: no control characters, no secrets."""
+    return render.safe(redacted(text))
+
+
+def table(
+    rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = ()
+) -> None:
+    """Print a table on stdout; the cells are data, never markup."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column, name in enumerate(header):
+        made.add_column(name, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(RichText(clean(cell)) for cell in row))
+    console().print(made)
+
+
+def say(text: str) -> None:
+    """Print text on stdout, wrapped at the width, data never markup."""
+    console().print(RichText(clean(text)))
+
+
+def raw(text: str) -> None:
+    """Print text on stdout as it is but for control characters: diffs, JSON, traces."""
+    shown = clean(text)
+    sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")

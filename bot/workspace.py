@@ -1,0 +1,336 @@
+"""Everything one skill's experiments depend on, read once from one commit (or the work tree)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot import __version__, config, fixtures, skillformat, skillrepo
+from bot.core import gate, scoring
+from bot.core.records import Binding, Setting, digest
+from bot.errors import RatchetError
+from bot.runner import How, Text, split_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from bot.config import AnyProvider, CallConfig, Config, SkillConfig
+    from bot.core.records import Fixture, Split
+    from bot.core.scoring import Spec
+    from bot.skillrepo import Project, Tree
+
+INSTRUCTIONS = "skills/improve-skill/SKILL.md"
+BOTH: tuple[Split, ...] = ("train", "holdout")
+HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One skill with its fixtures and settings.
+
+    ``base`` is the commit it was read from, empty when it was read from the work tree.
+    ``holdout`` is empty in a process whose checkout has no held-out fixtures.
+    """
+
+    project: Project
+    tree: Tree
+    config: Config
+    name: str
+    skill: SkillConfig
+    text: Text
+    train: tuple[Fixture, ...]
+    holdout: tuple[Fixture, ...]
+    vault: tuple[Fixture, ...]
+    scorer: Spec
+    scorers: Mapping[str, Spec]
+    how: How
+    base: str
+    branch: str
+
+    @property
+    def provider(self) -> AnyProvider:
+        """Where the task's answers come from."""
+        return self.config.provider
+
+    @property
+    def policy(self) -> gate.Policy:
+        """The gate's settings."""
+        wanted = self.config.gate
+        return gate.Policy(
+            rule=wanted.rule,
+            merge=wanted.merge.mode,
+            after=wanted.merge.seconds,
+            alpha=wanted.alpha,
+            k=wanted.k,
+            confirm_effort=wanted.confirm_effort,
+            floor=wanted.floor,
+        )
+
+    def fixtures(self, split: Split) -> tuple[Fixture, ...]:
+        """The fixtures of one split."""
+        return self.train if split == "train" else self.holdout
+
+    def setting(self) -> Setting:
+        """What an experiment's numbers depend on besides the two texts."""
+        proposer = self.config.meta.proposer
+        with_model = proposer == "meta"
+        return Setting(
+            provider=self.provider.type,
+            model=self.how.model,
+            model_digest=self.how.digest,
+            meta_model=self.config.meta_model if with_model else None,
+            proposer=proposer,
+            scorer_digest=self._scorer_digest(),
+            config_digest=self.config.digest,
+            train_digest=fixtures.fixtures_digest(self.train),
+            holdout_digest=fixtures.fixtures_digest(self.holdout) if self.holdout else None,
+            evaluator=__version__,
+            base=self.base,
+            branch=self.branch,
+            seed=self.config.loop.seed,
+        )
+
+    def binding(self, *, head: str) -> Binding:
+        """What a verdict on the candidate ``head`` is bound to."""
+        return Binding(
+            base=self.base,
+            head=head,
+            skill=self.text.digest,
+            fixtures=fixtures.fixtures_digest((*self.train, *self.holdout)),
+            config=self.config.digest,
+            model=self.how.digest,
+            evaluator=__version__,
+        )
+
+    def _scorer_digest(self) -> str:
+        return _scorer_digest(self.tree, self.scorer, self.scorers)
+
+
+def text_of(content: str) -> Text:
+    """A version of the skill, named by its content."""
+    return Text(content, digest("skill", content))
+
+
+def load_config(tree: Tree) -> Config:
+    """``ratchet.yml`` of a tree."""
+    path = skillrepo.CONFIG_FILE
+    return config.load(skillformat.decode(tree.read(path), path=path), path=path)
+
+
+def choose_skill(settings: Config, name: str | None) -> str:
+    """The named skill, or the only one there is."""
+    if name is not None:
+        settings.skill(name)
+        return name
+    if len(settings.skills) == 1:
+        return next(iter(settings.skills))
+    raise RatchetError(
+        f"ratchet.yml has {len(settings.skills)} skills; say which one.",
+        hint=f"One of: {', '.join(sorted(settings.skills))}.",
+    )
+
+
+def open_at_base(
+    project: Project,
+    *,
+    skill: str | None,
+    override: Mapping[str, object],
+    branch: str | None = None,
+) -> Workspace:
+    """The workspace as it is committed on the base branch.
+
+    An experiment reads everything from one commit, so that its result belongs to something that
+    can be named. Uncommitted changes to what it reads are refused instead of being ignored.
+
+    Args:
+        project: The repository.
+        skill: Which skill; None for the only one.
+        override: Settings given on the command line: ``provider``, ``proposer``.
+        branch: The base branch; None for the config's, or else the one that is checked out.
+    """
+    checked_out = skillrepo.require_branch(project)
+    if branch is None:
+        branch = load_config(skillrepo.CommitTree(project, "HEAD")).base or checked_out
+    tree = skillrepo.CommitTree(project, f"refs/heads/{branch}")
+    settings = overridden(load_config(tree), override)
+    name = choose_skill(settings, skill)
+    if branch == checked_out:
+        refuse_uncommitted(project, _read_paths(settings, name))
+    return read(project, tree, settings, name, base=tree.commit, branch=branch)
+
+
+def _read_paths(settings: Config, name: str) -> list[str]:
+    """Files and folders of the base commit that an experiment reads."""
+    chosen = settings.skill(name)
+    named = [
+        settings.meta.instructions,
+        *(getattr(one, "file", None) for one in (settings.provider, settings.meta.provider)),
+    ]
+    own = [skillrepo.CONFIG_FILE, chosen.path, chosen.fixtures]
+    return own + [path for path in named if path is not None]
+
+
+def open_anywhere(
+    project: skillrepo.Project,
+    *,
+    skill: str | None,
+    ref: str | None,
+    override: Mapping[str, object],
+    require: Sequence[Split],
+) -> Workspace:
+    """The workspace of the work tree, or of a commit."""
+    tree: skillrepo.Tree
+    if ref is None:
+        tree, base = skillrepo.WorkTree(project), ""
+    else:
+        tree = skillrepo.CommitTree(project, ref)
+        base = tree.commit
+    settings = overridden(load_config(tree), override)
+    name = choose_skill(settings, skill)
+    return read(project, tree, settings, name, base=base, branch="", require=require)
+
+
+def refuse_uncommitted(project: Project, paths: list[str]) -> None:
+    """Raise RatchetError when anything an experiment reads is not committed."""
+    changed = skillrepo.dirty(project, paths)
+    if changed:
+        shown = "\n".join(f"  {path}" for path in changed[:10])
+        more = f"\n  and {len(changed) - 10} more" if len(changed) > 10 else ""  # noqa: PLR2004
+        raise RatchetError(
+            f"Uncommitted changes in what the experiment reads:\n{shown}{more}",
+            hint="Commit them first (git add, git commit), or put them away (git stash).",
+        )
+
+
+def read(
+    project: Project,
+    tree: Tree,
+    settings: Config,
+    name: str,
+    *,
+    base: str,
+    branch: str,
+    require: Collection[Split] = BOTH,
+) -> Workspace:
+    """Read one skill's file and fixtures from a tree, and check that they fit together."""
+    chosen = settings.skill(name)
+    text = skillformat.decode(tree.read(chosen.path), path=chosen.path)
+    if problems := skillformat.check(text, path=chosen.path):
+        raise RatchetError("\n".join(problems), hint="See docs/skills.md for the format.")
+    cases = read_fixtures(tree, chosen.fixtures, require=require)
+    where = f"ratchet.yml: skills.{name}"
+    train = split_of(cases, "train")
+    scorer = _with_labels(scoring.parse_spec(chosen.scorer, where=f"{where}.scorer"), train)
+    scorers = {
+        label: scoring.parse_spec(spec, where=f"{where}.scorers.{label}")
+        for label, spec in chosen.scorers.items()
+    }
+    call = settings.call(name)
+    return Workspace(
+        project=project,
+        tree=tree,
+        config=settings,
+        name=name,
+        skill=chosen,
+        text=text_of(text),
+        train=train,
+        holdout=split_of(cases, "holdout"),
+        vault=split_of(cases, "vault"),
+        scorer=scorer,
+        scorers=scorers,
+        how=_how(tree, settings, name, call, _scorer_digest(tree, scorer, scorers)),
+        base=base,
+        branch=branch,
+    )
+
+
+def _with_labels(scorer: Spec, train: Sequence[Fixture]) -> Spec:
+    """The scorer ``label`` without a list takes the labels that the train cases expect."""
+    if not isinstance(scorer, scoring.Label) or scorer.labels is not None:
+        return scorer
+    labels = sorted({one.expected for one in train if isinstance(one.expected, str)})
+    return scorer.with_(labels=tuple(labels)) if len(labels) > 1 else scorer
+
+
+def read_fixtures(tree: Tree, folder: str, *, require: Collection[Split]) -> tuple[Fixture, ...]:
+    """All fixtures below a folder; errors name every faulty file and line.
+
+    The vault stays closed unless it is asked for.
+    """
+    sealed = () if "vault" in require else (f"{folder}/vault/",)
+    files = [
+        fixtures.SourceFile(path, tree.size(path), partial(tree.read, path))
+        for path in tree.files(folder)
+        if not path.startswith(sealed)
+    ]
+    return fixtures.parse(files, root=folder, require=require)
+
+
+def overridden(settings: Config, override: Mapping[str, object]) -> Config:
+    """The config with the settings that were given on the command line."""
+    changed = settings
+    if provider := override.get("provider"):
+        chosen = settings.provider
+        if provider != chosen.type:
+            names = ", ".join(config.PROVIDERS)
+            if provider not in config.PROVIDERS:
+                close = difflib.get_close_matches(str(provider), config.PROVIDERS, n=1)
+                also = f" Did you mean '{close[0]}'?" if close else ""
+                raise RatchetError(f"There is no provider '{provider}'.{also}", hint=names)
+            if provider == "command":
+                raise RatchetError(
+                    "The provider 'command' needs a command line.",
+                    hint="Set provider: {type: command, command: ...} in ratchet.yml.",
+                )
+            changed = changed.with_(provider=config.PROVIDERS[str(provider)](), model=None)
+    if proposer := override.get("proposer"):
+        changed = changed.with_(meta=changed.meta.with_(proposer=proposer))
+    return changed
+
+
+def instructions(workspace: Workspace) -> str:
+    """The meta-agent's own skill: from the base commit if the config names one, else packaged."""
+    path = workspace.config.meta.instructions
+    if path is not None:
+        return skillformat.decode(workspace.tree.read(path), path=path)
+    root = Path(__file__).parent
+    # In an installed wheel skills/ lies inside the package, in a checkout beside it.
+    homes = (root / INSTRUCTIONS, root.parent / INSTRUCTIONS)
+    found = next(home for home in homes if home.is_file())
+    return found.read_text(encoding="utf-8")
+
+
+def held(project: Project) -> bool:
+    """Whether a person put the stop file at the project's root."""
+    return (project.root / HOLD_FILE).exists()
+
+
+def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
+    provider = settings.provider.model_dump(mode="json", exclude={"concurrency", "batch"})
+    if script := provider.get("file"):
+        provider["script"] = digest("script", tree.read(str(script)).decode("utf-8", "replace"))
+    parameters = call.model_dump(mode="json")
+    return How(
+        skill_name=name,
+        path=settings.skill(name).path,
+        model=call.model,
+        max_tokens=call.max_tokens,
+        options=dict(call.options),
+        digest=digest("how", provider, parameters, scorer),
+    )
+
+
+def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str:
+    """Names how answers are scored: the options, and the programs of the tree they run."""
+    specs = [scorer.model_dump(mode="json")]
+    specs += [{"name": name} | spec.model_dump(mode="json") for name, spec in scorers.items()]
+    words = {str(word) for spec in specs for word in spec.get("command") or ()}
+    programs = {
+        word: digest("program", tree.read(word).decode("utf-8", "replace"))
+        for word in sorted(words & set(tree.files("")))
+    }
+    return digest("scorers", json.loads(json.dumps(specs)), programs)
