@@ -289,9 +289,11 @@ def test_a_replaced_object_is_not_read(repo: GitRepo, project: Project) -> None:
 def test_a_tree_that_is_gone_leaves_no_process(project: Project) -> None:
     tree = CommitTree(project, "main")
     assert tree.read(SKILL) == SKILL_TEXT.encode()
-    process = tree._objects.cat_file_all.proc
+    running = tree._objects.cat_file_all
+    assert running
+    process = running.proc
     assert process.poll() is None
-    del tree
+    del tree, running
     gc.collect()
     assert process.poll() is not None
 

@@ -1,0 +1,123 @@
+"""Corrections become worked examples in the skill, with no model."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from bot.core import edits, worked
+from bot.core.records import AddLines, Proposal, canonical_json, digest
+from bot.core.worked import Worked
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pydantic import JsonValue
+
+    from bot.core.records import Trace
+
+HEADING = "## Examples"
+MOST = 8  # examples one proposal adds; more labels than that take turns
+LONGEST = 2_000  # characters of an input or output worth showing in a skill
+TRIES = 200  # selections looked at before there is taken to be no new one
+
+_LIMITS = edits.Limits(operations=("add",), max_lines=edits.MAX_BYTES)
+
+
+class _Case(NamedTuple):
+    """A failing trace as an example."""
+
+    trace: Trace
+    example: Worked
+
+
+def propose(
+    *, skill_text: str, failing: Sequence[Trace], past: Collection[str], per_label: int, seed: int
+) -> Proposal | None:
+    """Add one worked example for each label that has failures, chosen at random.
+
+    What is expected is the answer shown; a case without it shows its correction. The same
+    arguments always give the same proposal.
+
+    Args:
+        skill_text: The incumbent.
+        failing: Train traces that scored below 1.
+        past: Digests of candidate texts already tried; none of them is proposed again.
+        per_label: Most examples of a label that the skill may come to have.
+        seed: Varies which are chosen.
+
+    Returns:
+        The proposal, or None when there is nothing new to add.
+    """
+    open_cases = _open_cases(skill_text, failing, per_label=per_label)
+    for attempt in range(TRIES if open_cases else 0):
+        chosen = _choose(open_cases, seed=seed, attempt=attempt)
+        edit = _edit(skill_text, [case.example for case in chosen])
+        candidate = edits.apply(skill_text, (edit,), limits=_LIMITS)
+        if digest("skill", candidate) not in past:
+            return _proposal(chosen, edit)
+    return None
+
+
+def _open_cases(
+    skill_text: str, failing: Sequence[Trace], *, per_label: int
+) -> dict[str, list[_Case]]:
+    """The cases that could be added, by answer, those of answers with room left."""
+    shown = worked.split(skill_text)[1]
+    used = Counter(example.output for example in shown)
+    inputs = {example.input for example in shown}
+    cases: dict[str, list[_Case]] = defaultdict(list)
+    for trace in sorted(failing, key=lambda one: (one.fixture, one.id)):
+        case = _case(trace)
+        if case and case.example.input not in inputs and used[case.example.output] < per_label:
+            inputs.add(case.example.input)
+            cases[case.example.output].append(case)
+    return dict(cases)
+
+
+def _case(trace: Trace) -> _Case | None:
+    """The trace as an example; None when it has no answer or cannot stand in a skill."""
+    example = Worked(worked.one_line(trace.fixture_input), worked.one_line(_answer(trace)))
+    if not all(0 < len(text) <= LONGEST for text in example):
+        return None
+    try:
+        edits.apply("", (AddLines(lines=str(example)),), limits=_LIMITS)
+    except edits.EditError:
+        return None
+    return _Case(trace, example)
+
+
+def _answer(trace: Trace) -> str:
+    expected: JsonValue = trace.expected
+    if isinstance(expected, list) and expected and all(isinstance(one, str) for one in expected):
+        expected = expected[0]  # any of them is right
+    if expected is None:
+        return trace.correction or ""
+    return expected if isinstance(expected, str) else canonical_json(expected)
+
+
+def _choose(cases: dict[str, list[_Case]], *, seed: int, attempt: int) -> list[_Case]:
+    """One case a label. A set has one order, so that shuffling it is no new proposal."""
+    chance = random.Random(f"{seed} {attempt}")  # noqa: S311  no secret depends on it
+    labels = chance.sample(sorted(cases), min(MOST, len(cases)))
+    chosen = [chance.choice(cases[label]) for label in labels]
+    return sorted(chosen, key=lambda case: digest("order", seed, case.example))
+
+
+def _edit(skill_text: str, examples: Iterable[Worked]) -> AddLines:
+    heading = [] if HEADING in skill_text.splitlines() else [f"{HEADING}\n"]
+    blocks = [*heading, *map(str, examples)]
+    return AddLines(lines="".join(f"\n{block}" for block in blocks))
+
+
+def _proposal(chosen: Sequence[_Case], edit: AddLines) -> Proposal:
+    named = ", ".join(f"{case.trace.fixture} ({case.example.output[:40]})" for case in chosen)
+    return Proposal(
+        proposer="examples",
+        model=None,
+        hypothesis=f"Shown the right answers to cases it got wrong, the model will answer others"
+        f" like them better: {named}.",
+        targets=tuple(case.trace.id for case in chosen),
+        edits=(edit,),
+    )
