@@ -41,6 +41,7 @@ def bring(
     train: int | None,
     holdout: int | None,
     ratio: float,
+    limit: int | None,
     skip_broken: bool,
     corrections: bool,
 ) -> Brought:
@@ -60,6 +61,7 @@ def bring(
             path=file.name,
             ratio=ratio,
             sizes=_sizes(train, holdout),
+            limit=limit,
             labels=labels,
             existing=workspace.read_fixtures(tree, folder, require=()),
             corrections=corrections,

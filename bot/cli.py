@@ -118,7 +118,7 @@ def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None
 
     from bot import checking, skillrepo  # noqa: PLC0415
 
-    findings = checking.check(skillrepo.open_project(start), skill=skill)
+    findings = checking.check(skillrepo.open_project(start, unborn=True), skill=skill)
     report = _noise(start, skill) if noise else None
     if as_json:
         document = {"skills": [asdict(finding) for finding in findings]}
@@ -397,6 +397,7 @@ def revert(start: Path, *, experiment: str, skill: str | None, as_json: bool) ->
 @click.option("--train", type=click.IntRange(0), help="Cases for train, exactly.")
 @click.option("--holdout", type=click.IntRange(0), help="Cases for holdout, exactly.")
 @click.option("--ratio", type=click.FloatRange(0, 1), default=0.5, help="Share of train (0.5).")
+@click.option("--limit", type=click.IntRange(1), help="New cases at most, all labels alike.")
 @click.option("--skip-broken", is_flag=True, help="Leave broken rows out.")
 @click.option(
     "--corrections/--no-corrections",
@@ -413,7 +414,7 @@ def import_(start: Path, /, **given: Any) -> None:
     from bot import bringing, skillrepo, terminal  # noqa: PLC0415
 
     as_json = given.pop("as_json")
-    brought = bringing.bring(skillrepo.open_project(start), **given)
+    brought = bringing.bring(skillrepo.open_project(start, unborn=True), **given)
     if as_json:
         print_json(bringing.document(brought))
         return

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from bot import workspace
-from bot.core import diagnosis, gate, leaks, plan, reign
+from bot.core import diagnosis, gate, leaks, plan, reign, render
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
 from bot.core.records import Evidence, digest
@@ -374,7 +374,7 @@ class Loop:
             path=space.skill.path,
             base=space.base,
             text=trial.candidate.text,
-            message=f"{space.name}: {experiment.proposal.hypothesis}",
+            message=render.one_line(f"{space.name}: {experiment.proposal.hypothesis}", 72),
             trailers={
                 "Ratchet-Experiment": experiment.id,
                 "Ratchet-Parent": experiment.parent,

@@ -119,18 +119,19 @@ class Tree(Protocol):
         ...
 
 
-def open_project(start: Path) -> Project:
+def open_project(start: Path, *, unborn: bool = False) -> Project:
     """Find the project that ``start`` lies in.
 
     Args:
         start: A folder at or below the one with ``ratchet.yml``.
+        unborn: Allow a repository that has no commit yet, for what reads files on disk alone.
 
     Raises:
         RatchetError: No usable git, no repository, no commit in it, or no ``ratchet.yml``.
     """
     start = start.resolve()
     git_dir, common_dir, toplevel = _locate(start)
-    _check_usable(toplevel)
+    _check_usable(toplevel, unborn=unborn)
     for folder in (start, *start.parents):
         if (folder / CONFIG_FILE).exists():
             inner = folder.relative_to(toplevel).as_posix()
@@ -545,7 +546,7 @@ def _locate(start: Path) -> tuple[Path, Path, Path]:
     return git_dir, common_dir, toplevel
 
 
-def _check_usable(toplevel: Path) -> None:
+def _check_usable(toplevel: Path, *, unborn: bool) -> None:
     version = _execute(toplevel, ["version"]).text
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST_GIT:
@@ -553,7 +554,7 @@ def _check_usable(toplevel: Path) -> None:
     head = _execute(toplevel, ["rev-parse", "--show-object-format", "--verify", "HEAD^{commit}"])
     if head.status and "Needed a single revision" not in head.error:
         raise _failure("rev-parse", head.error, toplevel)
-    if head.status:
+    if head.status and not unborn:
         raise RatchetError(
             f"the repository {toplevel} has no commit yet",
             hint="Commit the project's files: 'git add --all && git commit'.",

@@ -286,6 +286,13 @@ def test_a_replaced_object_is_not_read(repo: GitRepo, project: Project) -> None:
     assert CommitTree(project, first).read(SKILL) == SKILL_TEXT.encode()
 
 
+def test_without_a_commit_files_on_disk_can_be_read(tmp_path: Path) -> None:
+    repo = GitRepo.create(tmp_path / "new")
+    repo.write("ratchet.yml", "skills: {}\n")
+    project = open_project(repo.path, unborn=True)
+    assert WorkTree(project).files("") == ["ratchet.yml"]
+
+
 def test_a_tree_that_is_gone_leaves_no_process(project: Project) -> None:
     tree = CommitTree(project, "main")
     assert tree.read(SKILL) == SKILL_TEXT.encode()

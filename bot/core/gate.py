@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from enum import StrEnum
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -248,8 +249,20 @@ def _screen(evidence: Evidence, policy: Policy) -> Verdict | None:
     if progress.state is stats.State.PASS:
         return None
     if progress.state is stats.State.DROP:
-        return _reject(Reason.SCREEN_FAILED, f"The screen on train ended: {progress.cause.value}.")
+        return _reject(Reason.SCREEN_FAILED, _screen_in_words(evidence.screen, progress))
     return _hold(Reason.SCREEN_OPEN, "The screen on train is not finished.")
+
+
+def _screen_in_words(pairs: Sequence[Pair], progress: Progress) -> str:
+    points = 100 * fmean(pair.difference for pair in pairs)
+    why = {
+        stats.Cause.LOSING: "it was losing",
+        stats.Cause.FUTILE: "it could no longer pass",
+        stats.Cause.CAP_REACHED: "still undecided, and it may take no more",
+        stats.Cause.NO_IMPROVEMENT: f"more than {100 * progress.log_bar:.1f} were needed",
+    }
+    ended = why.get(progress.cause, progress.cause.value)
+    return f"On train {len(pairs)} pairs came to {points:+.1f} points: {ended}."
 
 
 def _confirm(evidence: Evidence, policy: Policy) -> Verdict | None:
