@@ -548,7 +548,7 @@ def _sentences(report: Report, attempt: Any) -> list[str]:
     from bot.core import render  # noqa: PLC0415
 
     if attempt.verdict is None or attempt.holdout is None:
-        return [f"{attempt.number}. {attempt.action.capitalize()}: {attempt.detail}"]
+        return [f"{attempt.number}. {render.HEADS[attempt.action]}: {attempt.detail}"]
     said = render.sentence(
         attempt.verdict,
         holdout=attempt.holdout,

@@ -229,8 +229,10 @@ def explain(row: Row) -> Explanation:
     """The verdict as a sentence, the numbers behind it, and the evidence by sweep."""
     done = row.confirmation
     if done is None or done.evidence is None or done.verdict is None:
-        detail = row.result.detail if row.result else "It is still under way."
-        sentence = f"{row.state.capitalize()}. {detail} The holdout was not consulted."
+        sentence = "It is still under way. The holdout was not consulted."
+        if (ended := row.result) is not None:
+            head = f"{render.HEADS[ended.action]} ({ended.reason})"
+            sentence = f"{head}: {ended.detail} The holdout was not consulted."
         if done is not None:
             sentence = "The holdout was consulted, and the run did not end yet."
         numbers = _train_numbers(row)

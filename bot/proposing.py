@@ -139,6 +139,7 @@ class Proposing:
             past={one.experiment.candidate for one in past if one.experiment.candidate},
             per_label=space.config.meta.per_label,
             seed=space.config.loop.seed,
+            max_chars=space.skill.max_chars,
         )
         if proposal is None:
             raise Stop("The examples proposer has nothing left to add.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -57,8 +58,9 @@ class Reporter:
         )
         self._task: TaskID | None = None
         self._name = ""
-        self._done = self._passed = self._reused = 0
-        self._scores = 0.0
+        self._done = self._reused = 0
+        self._scores: dict[str, list[float]] = {}  # by version of the skill
+        self._incumbent = ""
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -72,8 +74,10 @@ class Reporter:
         """Begin a phase of at most ``runs`` runs."""
         self._finish_phase()
         self._name = name
+        if len(self._scores) == 1:  # a baseline: what the next phases compare with
+            (self._incumbent,) = self._scores
         self._done = self._reused = 0
-        self._scores = 0.0
+        self._scores = {}
         self._task = self._bar.add_task(name, total=runs or None, state="")
 
     def ran(self, trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
@@ -83,7 +87,8 @@ class Reporter:
         self._done += 1
         self._reused += not paid
         if trace.score is not None:
-            self._scores += trace.score.value
+            version = trace.key.skill if trace.key else ""
+            self._scores.setdefault(version, []).append(trace.score.value)
         if self._task is not None:
             self._bar.update(self._task, advance=1, state=self._state())
 
@@ -99,7 +104,9 @@ class Reporter:
         self._say(f"{head}, {attempt.reason}; train {render.change(attempt.train)}")
 
     def _state(self) -> str:
-        parts = [f"score {render.percent(self._scores / self._done)}"] if self._done else []
+        sides = sorted(self._scores.items(), key=lambda side: side[0] != self._incumbent)
+        means = [render.percent(fmean(scores)) for _, scores in sides]
+        parts = [f"score {render.arrow(means)}"] if means else []
         if self.budget is not None:
             parts.append(f"{self.budget.calls} calls")
             parts.append(render.dollars(self.budget.spent))

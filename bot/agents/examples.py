@@ -33,7 +33,13 @@ class _Case(NamedTuple):
 
 
 def propose(
-    *, skill_text: str, failing: Sequence[Trace], past: Collection[str], per_label: int, seed: int
+    *,
+    skill_text: str,
+    failing: Sequence[Trace],
+    past: Collection[str],
+    per_label: int,
+    seed: int,
+    max_chars: int = edits.MAX_BYTES,
 ) -> Proposal | None:
     """Add one worked example for each label that has failures, chosen at random.
 
@@ -46,16 +52,18 @@ def propose(
         past: Digests of candidate texts already tried; none of them is proposed again.
         per_label: Most examples of a label that the skill may come to have.
         seed: Varies which are chosen.
+        max_chars: Longest the skill may become.
 
     Returns:
-        The proposal, or None when there is nothing new to add.
+        The proposal, or None when there is nothing new to add or no room for it.
     """
+    limits = _LIMITS.with_(max_chars=max_chars)
     open_cases = _open_cases(skill_text, failing, per_label=per_label)
     for attempt in range(TRIES if open_cases else 0):
         chosen = _choose(open_cases, seed=seed, attempt=attempt)
         edit = _edit(skill_text, [case.example for case in chosen])
-        candidate = edits.apply(skill_text, (edit,), limits=_LIMITS)
-        if digest("skill", candidate) not in past:
+        candidate = _applied(skill_text, edit, limits)
+        if candidate is not None and digest("skill", candidate) not in past:
             return _proposal(chosen, edit)
     return None
 
@@ -81,20 +89,31 @@ def _case(trace: Trace) -> _Case | None:
     example = Worked(worked.one_line(trace.fixture_input), worked.one_line(_answer(trace)))
     if not all(0 < len(text) <= LONGEST for text in example):
         return None
+    fits = _applied("", AddLines(lines=str(example)), _LIMITS) is not None
+    return _Case(trace, example) if fits else None
+
+
+def _applied(text: str, edit: AddLines, limits: edits.Limits) -> str | None:
+    """The edited text; None when the edit does not apply."""
     try:
-        edits.apply("", (AddLines(lines=str(example)),), limits=_LIMITS)
+        return edits.apply(text, (edit,), limits=limits)
     except edits.EditError:
         return None
-    return _Case(trace, example)
 
 
 def _answer(trace: Trace) -> str:
-    expected: JsonValue = trace.expected
-    if isinstance(expected, list) and expected and all(isinstance(one, str) for one in expected):
-        expected = expected[0]  # any of them is right
-    if expected is None:
+    """An answer that would be right, or ''."""
+    expected, scorer = trace.expected, trace.score.scorer if trace.score else ""
+    if expected is None or scorer == "regex":  # a pattern is no answer
         return trace.correction or ""
-    return expected if isinstance(expected, str) else canonical_json(expected)
+    if isinstance(expected, list) and scorer != "json":  # whose lists are documents
+        texts = [_text(one) for one in expected]
+        return " ".join(texts) if scorer == "contains" else next(iter(texts), "")
+    return _text(expected)
+
+
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _choose(cases: dict[str, list[_Case]], *, seed: int, attempt: int) -> list[_Case]:

@@ -17,6 +17,7 @@ _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
 MOST_LOG = math.log(1e9)  # larger odds are shown as this: nobody needs the digits
+HEADS = {"merge": "Merged", "hold": "Waiting", "reject": "Rejected"}
 FEW_FIXTURES = 10  # below this a merge is labelled as fitting these fixtures only
 
 
@@ -40,7 +41,12 @@ def change(tally: Tally | None) -> str:
     """Mean scores before and after, such as ``41% -> 58%``."""
     if tally is None or tally.incumbent is None:
         return "-"
-    return f"{percent(tally.incumbent)} \N{RIGHTWARDS ARROW} {percent(tally.candidate)}"
+    return arrow([percent(tally.incumbent), percent(tally.candidate)])
+
+
+def arrow(steps: Sequence[str]) -> str:
+    """Values that follow each other."""
+    return " \N{RIGHTWARDS ARROW} ".join(steps)
 
 
 def dollars(usd: float | None) -> str:
@@ -75,7 +81,7 @@ def sentence(
         rule: ``gate.rule``.
         deterministic: Runs were deterministic, so there was one sweep.
     """
-    head = {"merge": "Merged", "hold": "Waiting", "reject": "Rejected"}[verdict.action.value]
+    head = HEADS[verdict.action.value]
     if holdout is None or holdout.incumbent is None or holdout.candidate is None:
         return f"{head}: {verdict.detail}"
     points = 100 * (holdout.candidate - holdout.incumbent)

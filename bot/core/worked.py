@@ -7,6 +7,11 @@ import unicodedata
 from typing import NamedTuple
 
 _PAIR = re.compile(r"^Input: ([^\r\n]*)\r?\nOutput: ([^\r\n]*)(?:\r?\n|\Z)", re.MULTILINE)
+_JOINERS = "\u200c\u200d"
+# All but a single joiner between two characters beyond ASCII, which Persian and emoji need.
+_STRAY = re.compile(
+    f"(?<![^\x00-\x7f])[{_JOINERS}]+|[{_JOINERS}]+(?![^\x00-\x7f])|(?<=[{_JOINERS}])[{_JOINERS}]+"
+)
 
 
 class Worked(NamedTuple):
@@ -29,8 +34,8 @@ def one_line(text: str) -> str:
 
     White space becomes single spaces, control and format characters (invisible ones, which an
     edit may not bring in) go, and what opens an HTML comment, as the markers of a frozen section
-    do, is spelt so that it opens none.
+    do, is spelt so that it opens none. Joiners that a script or an emoji needs stay.
     """
     spaced = " ".join(text.split())
-    seen = "".join(c for c in spaced if not unicodedata.category(c).startswith("C"))
-    return " ".join(seen.replace("<!-", "< !-").split())
+    seen = "".join(c for c in spaced if c in _JOINERS or unicodedata.category(c)[0] != "C")
+    return " ".join(_STRAY.sub("", seen).replace("<!-", "< !-").split())

