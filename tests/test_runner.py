@@ -27,6 +27,7 @@ class Answers:
 
     name = "answers"
     deterministic = False
+    tools = False
 
     def __init__(
         self, answer: Callable[[Request], Reply] | None = None, *, concurrency: int = 4

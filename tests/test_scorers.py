@@ -26,6 +26,7 @@ class Judge:
 
     name = "judge"
     deterministic = True
+    tools = False
     concurrency = 1
 
     def __init__(self, text: str | None, **reply: Any) -> None:

@@ -135,8 +135,8 @@ def _proposal(chosen: Sequence[_Case], edit: AddLines) -> Proposal:
     return Proposal(
         proposer="examples",
         model=None,
-        hypothesis=f"Shown the right answers to cases it got wrong, the model will answer others"
-        f" like them better: {named}.",
+        hypothesis=f"Examples: {named}. Shown their right answers, the model will answer others"
+        " like them better.",
         targets=tuple(case.trace.id for case in chosen),
         edits=(edit,),
     )

@@ -67,6 +67,7 @@ class Local:
     """
 
     name = "local"
+    tools = False
     deterministic = True
 
     def __init__(self, *, batch: int) -> None:
@@ -243,8 +244,9 @@ def _load() -> Any:
 
 
 def weights_file() -> Path:
-    """The weights inside the installed package, which is located but not imported: its imports
-    (llm, llama-cpp-python) are not needed for them.
+    """The weights inside the installed package.
+
+    It is located but not imported: its imports (llm, llama-cpp-python) are not needed for them.
 
     Raises:
         RatchetError: It is not installed.
