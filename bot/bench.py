@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import providers, scorers
+from bot import providers, scorers, skillrepo
 from bot.budget import Budget, BudgetSpent
 from bot.core.scoring import ScorerError, parse_spec
 from bot.errors import RatchetError
-from bot.ledger import Ledger, Store
+from bot.ledger import Ledger, Ref, Store
 from bot.redact import Redactor
 from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bot.core.records import Fixture, Reply, Request, Score, Trace
     from bot.core.scoring import Spec
     from bot.providers import Provider
+    from bot.runner import Text
     from bot.skillrepo import Project
     from bot.workspace import Workspace
 
@@ -42,6 +43,14 @@ class Bench:
     provider: Provider
     meta_provider: Provider
     budget: Budget
+    meta_budget: Budget  # the meta-agent's part of it
+
+    def recall(self, text: Text) -> None:
+        """Have the runner use again what the ledger has of the incumbent ``text`` on train."""
+        kept = self.ledger.kept_runs(
+            text.digest, self.space.how.digest, deterministic=self.provider.deterministic
+        )
+        self.runner.remember(kept.values())
 
 
 def now() -> datetime:
@@ -49,10 +58,36 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_ledger(project: Project, skill: str, *, redact: tuple[str, ...] = ()) -> Ledger:
+def open_ledger(
+    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
+) -> Ledger:
     """The ledger of one skill; secrets of this process's environment never enter it."""
+    _adopt(project)
     redactor = Redactor.from_environ(os.environ, extra=redact)
-    return Ledger(Store(project.root, redactor=redactor, clock=time.time), skill)
+    store = Store(project.root, redactor=redactor, clock=time.time)
+    return Ledger(store, skill, blind=blind)
+
+
+def _adopt(project: Project) -> None:
+    """Take the ledger's branches over from the remote, where this clone has none of its own.
+
+    A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
+    would begin again.
+    """
+    for ref in Ref:
+        name = ref.removeprefix("refs/heads/")
+        if skillrepo.run(project, "for-each-ref", ref.value).text:
+            continue
+        listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
+        have = skillrepo.run(project, *listed).text.split()
+        if not have:
+            continue
+        if len(set(have)) > 1:
+            raise RatchetError(
+                f"Several remotes have a branch {name}, and they differ.",
+                hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
+            )
+        skillrepo.run(project, "update-ref", ref.value, have[0], "0" * 40)
 
 
 @contextlib.asynccontextmanager
@@ -71,8 +106,9 @@ async def opened(
                 settings.meta.provider, project=space.project, tree=space.tree
             )
             stack.push_async_callback(meta_provider.aclose)
-        ledger = open_ledger(space.project, space.name, redact=settings.redact)
+        ledger = open_ledger(space.project, space.name, redact=settings.redact, blind=space.blind)
         budget = Budget(**settings.budget.model_dump(), clock=time.monotonic)
+        meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=_program_root(space, stack),
             judge=_Judge(provider, budget),
@@ -88,7 +124,7 @@ async def opened(
             now=lambda: now().isoformat(timespec="microseconds"),
             on_trace=on_trace,
         )
-        yield Bench(space, ledger, runner, provider, meta_provider, budget)
+        yield Bench(space, ledger, runner, provider, meta_provider, budget, meta_budget)
 
 
 class _Judge:
@@ -96,7 +132,7 @@ class _Judge:
 
     def __init__(self, provider: Provider, budget: Budget) -> None:
         self.name, self.concurrency = provider.name, provider.concurrency
-        self.deterministic = provider.deterministic
+        self.deterministic, self.tools = provider.deterministic, provider.tools
         self._provider, self._budget = provider, budget
         self.worst_case_usd = provider.worst_case_usd
 
@@ -109,17 +145,23 @@ class _Judge:
 
 def _check_price(space: Workspace) -> None:
     """A cap in dollars on a model nobody knows the price of would be no cap at all."""
-    provider = space.provider
-    if provider.type != "anthropic" or provider.base_url or space.config.budget.usd is None:
+    settings = space.config
+    asked = [(space.provider, space.how.model)]
+    if settings.meta.proposer == "meta":
+        asked.append((settings.meta_provider, settings.meta_model))
+    paid = [model for one, model in asked if one.type == "anthropic" and not one.base_url]
+    if not paid or settings.budget.usd is None:
         return
     from bot import pricing  # noqa: PLC0415 - only where dollars are spent
     from bot.core.records import Usage  # noqa: PLC0415
 
-    if pricing.price(space.how.model, Usage(input_tokens=1)) is None:
-        raise RatchetError(
-            f"The price of model '{space.how.model}' is not known, so budget.usd cannot hold.",
-            hint="Check the model's name, or set budget.usd: null and rely on calls and minutes.",
-        )
+    for model in paid:
+        if pricing.price(model, Usage(input_tokens=1)) is None:
+            raise RatchetError(
+                f"The price of model '{model}' is not known, so budget.usd cannot hold.",
+                hint="Check the model's name, or set budget.usd: null and rely on calls and "
+                "minutes.",
+            )
 
 
 def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
@@ -128,7 +170,7 @@ def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
     if not isinstance(space.tree, CommitTree) or not any(s.type in PROGRAMS for s in specs):
         return space.project.root
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
-    space.tree.extract(scratch)
+    space.tree.extract(scratch, without=space.sealed if space.blind else ())
     return scratch
 
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 class BudgetSpent(RatchetError):
     """A cap was reached. Everything finished so far is kept; the next run goes on from there."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, setting: str = "budget") -> None:
         super().__init__(
             message,
-            hint="Run the same command again to go on where it stopped, or raise `budget`.",
+            hint=f"Run the same command again to go on where it stopped, or raise `{setting}`.",
             exit_code=ExitCode.BUDGET,
         )
 
@@ -29,6 +29,9 @@ class Budget:
         calls: Model calls, or None.
         minutes: Time since construction, or None.
         clock: Monotonic seconds.
+        whole: The budget this is a part of; what is spent here is spent there.
+        name: Whose part it is.
+        setting: The key that raises its cap in dollars.
     """
 
     def __init__(
@@ -38,14 +41,30 @@ class Budget:
         calls: int | None,
         minutes: float | None,
         clock: Callable[[], float],
+        whole: Budget | None = None,
+        name: str = "",
+        setting: str = "budget",
     ) -> None:
         self._usd_cap, self._calls_cap, self._minutes = usd, calls, minutes
-        self._clock = clock
+        self._clock, self._whole = clock, whole
+        self._name, self._setting = f" of {name}" if name else "", setting
         self._started = clock()
         self._reserved = 0.0
         self.usd = 0.0
         self.calls = 0
         self.priced = True  # False once a call's price was unknown
+
+    def part(self, name: str, *, usd: float | None, setting: str) -> Budget:
+        """A part of this budget with a cap in dollars of its own."""
+        return Budget(
+            usd=usd,
+            calls=None,
+            minutes=None,
+            clock=self._clock,
+            whole=self,
+            name=name,
+            setting=setting,
+        )
 
     @property
     def seconds(self) -> float:
@@ -65,9 +84,12 @@ class Budget:
             raise BudgetSpent(f"The budget of {self._minutes:g} minutes is spent.")
         if self._usd_cap is not None and self.usd + self._reserved + worst > self._usd_cap:
             raise BudgetSpent(
-                f"The next call could exceed the budget of ${self._usd_cap:.2f} "
-                f"(${self.usd:.4f} spent, up to ${self._reserved + worst:.4f} more)."
+                f"The next call could exceed the budget{self._name} of ${self._usd_cap:.2f} "
+                f"(${self.usd:.4f} spent, up to ${self._reserved + worst:.4f} more).",
+                setting=self._setting,
             )
+        if self._whole is not None:
+            self._whole.reserve(worst_case)
         self.calls += 1
         self._reserved += worst
         return worst
@@ -78,6 +100,8 @@ class Budget:
         A call of unknown price costs what was booked for it: the cap must not be passed
         because a price is missing.
         """
+        if self._whole is not None:
+            self._whole.settle(booked, actual)
         self._reserved -= booked
         self.usd += booked if actual is None else actual
         if actual is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.workspace import Workspace
 
 MOST = 20  # problems listed
+SAME = 5  # cases of which all score the same twice before it is remarked upon
 SMALL = 20  # held-out cases below which small gains cannot be shown
 
 
@@ -111,8 +112,15 @@ def _expected_answer(spec: Spec, fixture: Fixture) -> str | None:
 
 def _unreachable(space: Workspace) -> list[str]:
     """Configs in which the gate's bar cannot be reached, with the number that would do."""
+    if space.blind:  # it is found out where the held-out cases are
+        return []
     policy, clusters = space.policy, _clusters(space.holdout)
     problems = []
+    if policy.rule == "evidence" and _clusters(space.train) < stats.FEWEST_CLUSTERS:
+        problems.append(
+            f"{space.name}: {_clusters(space.train)} independent train case; the screen needs at "
+            f"least {stats.FEWEST_CLUSTERS}"
+        )
     if policy.rule == "evidence" and clusters < stats.FEWEST_CLUSTERS:
         problems.append(
             f"{space.name}: {clusters} independent held-out case; the gate needs at least "
@@ -181,8 +189,19 @@ def describe_noise(report: NoiseReport) -> list[str]:
     ]
     if report.null_score is not None and report.null_score >= noise.mean:
         lines.append("advice: the skill does no better than an empty one on these cases")
-    if report.deterministic:
+    if report.deterministic and noise.differing:
+        lines.append(
+            "advice: this model is declared deterministic and is not: the gate would take chance"
+            " for a gain. Take that declaration away"
+        )
+    elif report.deterministic:
         lines.append("Runs are deterministic: only more fixtures can show smaller effects.")
+    elif not noise.differing and noise.pairs >= SAME:
+        lines.append(
+            "advice: every case scored the same twice. If this model or a cache before it repeats"
+            " its answers, the gate would count the repeats as evidence: turn the cache off, or"
+            " declare the model deterministic (docs/providers.md)"
+        )
     return [*lines, _detectable(report)]
 
 

@@ -52,6 +52,15 @@ provider_option = click.option(
 experiment_argument = click.argument("experiment")
 
 
+def loop_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the commands that run the loop are told."""
+    proposer = click.option(
+        "--proposer", type=click.Choice(PROPOSERS), help="Instead of ratchet.yml's."
+    )
+    attempts = click.option("--attempts", type=click.IntRange(1, 50), help="Experiments at most.")
+    return skill_argument(attempts(provider_option(proposer(options(command)))))
+
+
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="ratchet")
 @click.option("-C", "start", type=DIRECTORY, help="Work in this directory.")
@@ -147,13 +156,25 @@ def _noise(start: Path, skill: str | None) -> NoiseReport:
 
 
 @cli.command()
-@skill_argument
-@click.option("--attempts", type=click.IntRange(1, 50), help="Experiments at most.")
-@provider_option
-@click.option("--proposer", type=click.Choice(PROPOSERS), help="Instead of ratchet.yml's.")
-@options
+@loop_options
 @click.pass_obj
-def run(
+def run(start: Path, /, **given: Any) -> None:
+    """Try edits of a skill and keep those that improve the held-out metric."""
+    _improve(start, **given)
+
+
+@cli.command()
+@loop_options
+@click.pass_obj
+def propose(start: Path, /, **given: Any) -> None:
+    """Try edits on train until one passes the screen; open no held-out file.
+
+    'ratchet run' confirms that one where the held-out cases are, and pays for nothing again.
+    """
+    _improve(start, blind=True, **given)
+
+
+def _improve(
     start: Path,
     *,
     skill: str | None,
@@ -161,8 +182,8 @@ def run(
     provider: str | None,
     proposer: str | None,
     as_json: bool,
+    blind: bool = False,
 ) -> None:
-    """Try edits of a skill and keep those that improve the held-out metric."""
     from bot import running  # noqa: PLC0415
     from bot.terminal import Reporter  # noqa: PLC0415
 
@@ -173,6 +194,7 @@ def run(
             attempts=attempts,
             override=_override(provider=provider, proposer=proposer),
             reporter=reporter,
+            blind=blind,
         )
     if as_json:
         print_json(_run_document(report))
@@ -243,11 +265,33 @@ def log(start: Path, *, skill: str | None, max_count: int, as_json: bool) -> Non
     """List past experiments, newest first."""
     from bot import history  # noqa: PLC0415
 
-    rows = history.rows(_ledger(start, skill))[:max_count]
+    rows = history.rows(_ledger(start, skill), most=max_count)
     if as_json:
         print_json([history.document(row) for row in rows])
         return
     _show_log(rows)
+
+
+@cli.command()
+@skill_argument
+@click.option("--by", required=True, metavar="FIELD", help="Such as meta.model, level, provider.")
+@options
+@click.pass_obj
+def compare(start: Path, *, skill: str | None, by: str, as_json: bool) -> None:
+    """Tabulate past experiments by any recorded field.
+
+    How many were merged, what they gained and cost, and how strong the evidence was.
+    """
+    from bot import history  # noqa: PLC0415
+    from bot.core import compare  # noqa: PLC0415
+
+    field = compare.field_named(by)
+    groups = history.comparison(_ledger(start, skill), by=field)
+    if as_json:
+        rows = [group.model_dump(mode="json") for group in groups]
+        print_json({"by": field, "rows": rows})
+        return
+    _show_comparison(groups, by=by)
 
 
 @cli.command()
@@ -267,7 +311,8 @@ def show(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> N
     if as_json:
         print_json(history.document(row) | history.details(ledger, row))
         return
-    terminal.raw(history.describe(ledger, row))
+    terminal.say(history.describe(ledger, row))
+    terminal.raw("\n" + history.patch(ledger, row.experiment))
 
 
 @cli.command()
@@ -552,7 +597,7 @@ def _sentences(report: Report, attempt: Any) -> list[str]:
     said = render.sentence(
         attempt.verdict,
         holdout=attempt.holdout,
-        fixtures=attempt.holdout.pairs // max(1, attempt.holdout.sweeps),
+        fixtures=attempt.sealed,
         rule=report.rule,
         deterministic=attempt.deterministic,
     )
@@ -595,14 +640,78 @@ def _show_log(rows: Any) -> None:
         [
             (
                 str(row.experiment.number),
-                row.experiment.id[:8],
-                row.experiment.started_at[:10],
-                row.state,
+                row.state.removeprefix("reject: "),
+                row.experiment.level or "-",
+                render.growth(row.experiment.chars),
                 render.change(row.result.train if row.result else None),
-                render.one_line(row.experiment.proposal.hypothesis, 30),
+                render.one_line(row.experiment.proposal.hypothesis),
             )
             for row in rows
         ],
-        header=("#", "id", "date", "outcome", "train", "hypothesis"),
-        right=(0,),
+        header=("#", "outcome", "level", "size", "train", "hypothesis"),
+        right=(0, 3),
+        rest=5,
     )
+
+
+def _show_comparison(groups: Any, *, by: str) -> None:
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+
+    if not groups:
+        terminal.say("No experiment yet: ratchet run")
+        return
+    tried = sum(group.experiments for group in groups)
+    many = "1 experiment" if tried == 1 else f"{tried} experiments"
+    terminal.say(f"{many} by {by}; gains are points, summed over what was merged and is in.\n")
+    names = ["-" if group.value is None else _shortened(str(group.value)) for group in groups]
+    terminal.table(
+        [
+            (
+                name,
+                str(group.experiments),
+                str(group.merged),
+                render.percent(group.rate),
+                render.points(group.gain),
+                render.points(group.train_gain),
+                _evidence(group),
+                render.points(group.size),
+            )
+            for name, group in zip(names, groups, strict=True)
+        ],
+        header=(by, "tried", "merged", "rate", "held-out", "train", "evidence", "size"),
+        right=(1, 2, 3, 4, 5, 6, 7),
+        rest=0,
+    )
+    terminal.say("")
+    terminal.table(
+        [
+            (
+                name,
+                f"{group.calls:,}",
+                render.dollars(group.usd),
+                render.points(group.gain_per_usd),
+            )
+            for name, group in zip(names, groups, strict=True)
+        ],
+        header=(by, "calls", "cost", "held-out points a dollar"),
+        right=(1, 2, 3),
+        rest=0,
+    )
+
+
+def _evidence(group: Any) -> str:
+    from bot.core import render  # noqa: PLC0415
+
+    parts = [] if group.log_e is None else [render.odds(group.log_e)]
+    if group.mean_gain is not None:
+        parts.append(f"{render.points(group.mean_gain)} pt")
+    return ", ".join(parts) or "-"
+
+
+def _shortened(value: str) -> str:
+    """A digest or a commit by its first digits; anything else on one line."""
+    from bot.core import render  # noqa: PLC0415
+
+    is_digest = len(value) >= 40 and not value.strip("0123456789abcdef")  # noqa: PLR2004 - SHA-1
+    return value[:12] if is_digest else render.one_line(value)

@@ -267,6 +267,24 @@ class MetaConfig(_Section):
     max_tokens: int = Field(
         default=8192, ge=1, le=1_000_000, description="Longest answer of the meta-agent, in tokens."
     )
+    turns: int = Field(
+        default=8, ge=1, le=50, description="Calls the meta-agent may make for one proposal."
+    )
+    tools: Literal["native", "text", "none"] | None = Field(
+        default=None,
+        description="How the meta-agent calls its tools: by the API (`native`), written as "
+        "`text`, or `none`; null for what the provider can do.",
+    )
+    context: int = Field(
+        default=200_000,
+        ge=1_000,
+        le=10_000_000,
+        description="Length of its first message, in characters (four are about a token), and of "
+        "all its tools' results together. Failing traces are shown whole as long as they fit; the others are listed by id.",
+    )
+    usd: float | None = Field(
+        default=None, ge=0, description="Part of `budget.usd` the meta-agent may spend in a run."
+    )
     per_label: int = Field(
         default=4, ge=1, le=100, description="Worked examples a label, for `examples`."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -24,9 +25,10 @@ def run(command: click.Command, args: Sequence[str]) -> int:
     """Run a click command and return the process exit status. Nothing escapes as a traceback."""
     try:
         command.main(list(args), prog_name="ratchet", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # by the latter click says the same
         # The reader (head, less) has gone; leave without a complaint at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last handler
@@ -42,7 +44,9 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
         hint = "What finished is kept; run again to go on."
     elif isinstance(error, click.ClickException):
         code, message = ExitCode.USAGE, error.format_message()
-        error.show()
+        usage = io.StringIO()
+        error.show(file=usage)
+        click.echo(redacted(usage.getvalue()), nl=False, err=True)
     elif isinstance(error, RatchetError):
         code, message, hint = error.exit_code, error.message, error.hint
     else:

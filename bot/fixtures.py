@@ -100,6 +100,7 @@ def parse(
         if (fixture := _built(case, problems)) is not None
     ]
     problems += _repeated_ids(built)
+    problems += _repeated_cases(built)
     problems += _shared_inputs(built)
     problems = problems or _missing({case.split for case, _ in built}, require=require, root=root)
     if problems:
@@ -282,8 +283,9 @@ def _built(case: _Case, problems: list[Problem]) -> Fixture | None:
 
 
 def _missing(present: Collection[Split], *, require: Collection[Split], root: str) -> list[Problem]:
+    text = {"holdout": "no fixtures; write the first one there (only 'ratchet propose' needs none)"}
     return [
-        Problem(_inside(root) + split, 0, "no fixtures; write the first one there")
+        Problem(_inside(root) + split, 0, text.get(split, "no fixtures; write the first one there"))
         for split in require
         if split not in present
     ]
@@ -355,6 +357,17 @@ def _repeated_ids(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
         if first is not case:
             text = f"id '{fixture.id}' is already used at {first.path}:{first.line}"
             yield case.problem(text, key="id")
+
+
+def _repeated_cases(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
+    """The same case twice would be two independent pieces of evidence, which it is not."""
+    seen: dict[tuple[str, Split], tuple[_Case, str]] = {}
+    for case, fixture in built:
+        first, name = seen.setdefault((fixture.digest, fixture.split), (case, fixture.id))
+        if name != fixture.id:
+            yield case.problem(
+                f"the same case as at {first.path}:{first.line}, under another id", key="input"
+            )
 
 
 def _shared_inputs(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:

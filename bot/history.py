@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bot.bench import now
-from bot.core import edits, reign, render
+from bot.core import compare, edits, reign, render
 from bot.core import evidence as stats
 from bot.core.records import Landing
 from bot.errors import RatchetError
@@ -50,9 +50,9 @@ class Row:
         return f"{self.result.action}: {reason}"
 
 
-def rows(ledger: Ledger) -> list[Row]:
-    """All experiments, newest first."""
-    return [row(ledger, experiment) for experiment in reversed(ledger.experiments())]
+def rows(ledger: Ledger, *, most: int) -> list[Row]:
+    """The newest experiments, newest first."""
+    return [row(ledger, experiment) for experiment in ledger.experiments()[: -most - 1 : -1]]
 
 
 def row(ledger: Ledger, experiment: Experiment) -> Row:
@@ -74,6 +74,8 @@ def document(row: Row) -> dict[str, Any]:
         "number": row.experiment.number,
         "state": row.state,
         "hypothesis": row.experiment.proposal.hypothesis,
+        "level": row.experiment.level,
+        "chars": row.experiment.chars,
         "proposer": row.experiment.setting.proposer,
         "model": row.experiment.setting.model,
         "meta_model": row.experiment.setting.meta_model,
@@ -96,6 +98,23 @@ def details(ledger: Ledger, row: Row) -> dict[str, Any]:
     }
 
 
+def comparison(ledger: Ledger, *, by: str) -> tuple[compare.Group, ...]:
+    """Every finished experiment, tabulated by a field that ``compare.field_named`` knows."""
+    results, reverted = ledger.results(), ledger.reversions()
+    looks = {look.experiment: look for look in ledger.confirmations()}
+    done = (
+        compare.Done(
+            experiment=experiment,
+            result=results[experiment.id],
+            confirmation=looks.get(experiment.id),
+            merged=results[experiment.id].action == "merge" and experiment.id not in reverted,
+        )
+        for experiment in ledger.experiments()
+        if experiment.id in results
+    )
+    return compare.tabulate(done, by=by)
+
+
 def patch(ledger: Ledger, experiment: Experiment) -> str:
     """The edit as a unified diff; empty when the proposal did not apply."""
     before, after = ledger.skill_text(experiment.parent), ledger.candidate_text(experiment.id)
@@ -105,7 +124,7 @@ def patch(ledger: Ledger, experiment: Experiment) -> str:
 
 
 def describe(ledger: Ledger, row: Row) -> str:
-    """One experiment in words, at most 80 columns but for the diff."""
+    """One experiment in words, a line each; its patch is apart."""
     experiment, result = row.experiment, row.result
     setting = experiment.setting
     models = setting.model + (f", proposed by {setting.meta_model}" if setting.meta_model else "")
@@ -116,12 +135,14 @@ def describe(ledger: Ledger, row: Row) -> str:
         f"proposer   {setting.proposer}",
         f"models     {models}",
         f"base       {setting.branch} at {setting.base[:12]}",
+        *_breadth(experiment),
         f"hypothesis {experiment.proposal.hypothesis or '-'}",
     ]
     if result:
         lines += [
             f"train      {_counted(result.train)}",
             f"cost       {_cost(result)}",
+            *_tokens(result),
             f"reason     {result.detail}",
         ]
     if row.confirmation and row.confirmation.verdict:
@@ -133,7 +154,23 @@ def describe(ledger: Ledger, row: Row) -> str:
     runs = ledger.experiment_runs(experiment.id, "train")
     if runs:
         lines.append(f"traces     {len(runs)} on train, such as {runs[0].id}")
-    return "\n".join([*lines, "", patch(ledger, experiment)])
+    return "\n".join(lines)
+
+
+def _breadth(experiment: Experiment) -> list[str]:
+    lines = [f"level      {experiment.level}"] if experiment.level else []
+    if experiment.proposal.start is not None:
+        lines.append(f"start      {render.one_line(experiment.proposal.start, 64)}")
+    if experiment.chars:
+        lengths = render.arrow([f"{count:,}" for count in experiment.chars])
+        lines.append(f"size       {lengths} characters ({render.growth(experiment.chars)})")
+    return lines
+
+
+def _tokens(result: Result) -> list[str]:
+    if result.tokens is None:
+        return []
+    return [f"tokens     {render.arrow([f'{mean:,.0f}' for mean in result.tokens])} a run on train"]
 
 
 def _counted(tally: Tally) -> str:
@@ -287,7 +324,7 @@ class Looks:
     looks: int  # ever
     alpha: float
     spent: float  # of alpha, this reign
-    next_bar: float  # odds the next attempt must reach
+    next_bar: float  # odds the next attempt must reach, where runs are repeated
     holdout: int
     advice: tuple[str, ...]
 
@@ -322,6 +359,7 @@ def describe_looks(seen: Looks) -> list[str]:
     return [
         f"{seen.skill}: its {seen.holdout} held-out cases were consulted {times}.",
         f"Attempts against the skill as it is now: {seen.attempts}.",
-        f"Error budget: {budget}; the next attempt must reach {seen.next_bar:,.0f}:1.",
+        f"Error budget: {budget}; the next attempt must reach {seen.next_bar:,.0f}:1 (a model",
+        "that always answers the same is judged by one sweep instead).",
         *(f"advice: {advice}" for advice in seen.advice),
     ]

@@ -1,23 +1,23 @@
 """The loop: gather, decide, act. The only orchestration; it prints nothing.
 
-One attempt is: read the failing train traces, propose one edit, screen it on train, confirm it
-on the holdout, ask ``gate.decide``, and do what the verdict says. Every step is written to the
-ledger before the next one begins, so a run that dies goes on where it stopped.
+One attempt is: read the failing train traces, propose one edit, try it on the cases it is meant to
+fix, screen it on train, confirm it on the holdout, ask ``gate.decide``, and do what the verdict
+says. Every step is written to the ledger before the next one begins, so a run that dies goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from math import fsum
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
 from bot import workspace
-from bot.core import diagnosis, gate, leaks, plan, reign, render
+from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
-from bot.core.records import Evidence, digest
+from bot.core.records import Evidence
 from bot.errors import RatchetError
 from bot.forge import plain
 from bot.proposing import (
@@ -30,10 +30,10 @@ from bot.proposing import (
     next_number,
     read_past,
 )
-from bot.recording import Attempt, Outcome, Recorder, own_runs
+from bot.recording import NOT_CONFIRMED, Attempt, Outcome, Recorder, own_runs, paid_for, price
 from bot.recording import attempt as attempt_of
-from bot.runner import NO_DUEL, duel, sweep
-from bot.settling import Settling
+from bot.runner import NO_DUEL, aimed, duel, sweep
+from bot.settling import Settling, evidence_digest, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from bot.bench import Bench
     from bot.core.evidence import Progress
     from bot.core.gate import Verdict
-    from bot.core.records import Experiment, Pair, Split, Trace
+    from bot.core.records import Experiment, Pair, Reply, Split, Trace
     from bot.runner import Duel, Text
     from bot.workspace import Workspace
 
-# Not about the candidate: it stays undecided, and a later run settles it with the runs there are.
-PASSING = frozenset({Reason.HELD, Reason.STALE})
+# Holds of a candidate that won. Any other hold is not about the candidate: it stays undecided, and
+# a later run settles it with the runs there are.
+WAITS = frozenset({Reason.AWAITS_PERSON, Reason.VETO_WINDOW})
+ELSEWHERE = "It passed the screen; confirm it where the held-out cases are: ratchet run"
 
 
 class Observer(Protocol):
@@ -141,6 +143,7 @@ class Loop:
         if workspace.held(self._space.project):
             raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
         self._settling().landed()
+        self._refuse_lost_looks()
         if self._settling().waiting():
             self._space = self._reopen()
         for _ in range(attempts):
@@ -150,6 +153,26 @@ class Loop:
             self._observer.decided(attempt)
             if attempt.action == Action.HOLD:
                 raise Stop(f"Experiment {attempt.experiment[:12]} waits. {attempt.detail}")
+
+    def _refuse_lost_looks(self) -> None:
+        """Stop when looks at the holdout are not on record: how many there were is not known."""
+        if self._space.blind:
+            return
+        known = {look.experiment for look in self._ledger.confirmations()}
+        numbers = [
+            str(one.number)
+            for one in self._ledger.experiments()
+            if (result := self._ledger.result(one.id))
+            and (result.action == "merge" or result.reason == NOT_CONFIRMED)
+            and one.id not in known
+        ]
+        if numbers:
+            raise RatchetError(
+                "Branch ratchet/holdout does not have the looks at the holdout that were made for "
+                f"experiment {', '.join(numbers[:10])}.",
+                hint="Fetch it: 'git fetch origin ratchet/holdout:ratchet/holdout'. If it is lost, "
+                "swap the held-out cases and begin anew: 'git branch -D ratchet/ledger'.",
+            )
 
     def _settling(self) -> Settling:
         return Settling(
@@ -167,7 +190,7 @@ class Loop:
         """The incumbent on every train case, once; kept runs are re-used."""
         space = self._space
         self._ledger.add_skill_text(space.text.digest, space.text.text)
-        self._runner.remember(self._ledger.kept_runs(space.text.digest, space.how.digest).values())
+        self._bench.recall(space.text)
         self._observer.phase("baseline on train", runs=len(space.train))
         traces = await sweep(self._runner, space.text, space.train)
         self._ledger.flush(f"{space.name}: baseline of {space.text.digest[:12]}")
@@ -182,8 +205,8 @@ class Loop:
         null: Sequence[Trace] = ()
         if diagnosis.suspicious(traces):
             self._observer.phase("empty skill on train", runs=len(traces))
-            empty, how = workspace.text_of(""), self._space.how
-            self._runner.remember(self._ledger.kept_runs(empty.digest, how.digest).values())
+            empty = workspace.text_of("")
+            self._bench.recall(empty)
             null = await sweep(self._runner, empty, self._space.train)
         if problem := diagnosis.broken(traces, null=null):
             raise RatchetError(
@@ -198,18 +221,19 @@ class Loop:
             spent = self._recall(experiment, spent)
         else:
             past = read_past(self._ledger.for_proposer())
+            number = next_number(past)
+            spent = spent.with_paid(self._proposing().kept_replies(number))
             made = await self._proposing().propose(baseline, past)
-            experiment = self._recorder.begin(made, self._space, number=next_number(past))
             if isinstance(made, Unusable):
-                return self._refuse(experiment, made.reason, made.detail, spent)
-        return await self._try(experiment, spent)
+                outcome = self._refusal(made.reason, made.detail, spent)
+                return self._recorder.refuse(made, self._space, number=number, outcome=outcome)
+            experiment = self._recorder.begin(made, self._space, number=number)
+        return await self._try(experiment, spent, baseline)
 
-    def _refuse(self, experiment: Experiment, reason: str, detail: str, spent: _Spent) -> Attempt:
-        """Close an experiment that is not worth a run."""
+    def _refusal(self, reason: str, detail: str, spent: _Spent) -> Outcome:
+        """The end of an experiment that is not worth a run."""
         calls, usd = self._since(spent)
-        return self._recorder.close(
-            experiment, Outcome(Action.REJECT, reason, detail, calls=calls, usd=usd)
-        )
+        return Outcome(Action.REJECT, reason, detail, calls=calls, usd=usd)
 
     def _proposing(self) -> Proposing:
         return Proposing(
@@ -217,7 +241,7 @@ class Loop:
             ledger=self._ledger.for_proposer(),
             keep=self._ledger.add_trace,
             provider=self._bench.meta_provider,
-            budget=self._budget,
+            budget=self._bench.meta_budget,
             stamp=self._recorder.stamp,
             say=self._observer.said,
         )
@@ -225,8 +249,11 @@ class Loop:
     def _resumable(self) -> Experiment | None:
         """The experiment a run that died left behind, if it can still be decided."""
         experiment = self._ledger.unfinished()
-        if experiment is None or self._same_surroundings(experiment):
-            return experiment
+        if experiment is None:
+            return None
+        if self._same_surroundings(experiment):
+            unbound = experiment.setting.holdout_digest is None and not self._space.blind
+            return self._recorder.take_over(experiment, self._space) if unbound else experiment
         detail = "The skill, its fixtures or the settings changed before it was decided."
         self._recorder.close(experiment, Outcome(Action.REJECT, SUPERSEDED, detail))
         return None
@@ -234,13 +261,16 @@ class Loop:
     def _same_surroundings(self, experiment: Experiment) -> bool:
         """Whether everything the experiment's numbers depend on is as it was.
 
-        The base commit may differ as long as the skill, fixtures and settings in it do not.
+        The base commit may differ as long as the skill, fixtures and settings in it do not. A
+        process without the holdout knows of none, and no number of its own depends on one.
         """
         then, now = experiment.setting, self._space.setting()
-        names = ("model_digest", "scorer_digest", "train_digest", "holdout_digest", "evaluator")
-        same = all(getattr(then, name) == getattr(now, name) for name in (*names, "seed"))
+        names = ("model_digest", "scorer_digest", "train_digest", "rules", "evaluator", "seed")
+        same = all(getattr(then, name) == getattr(now, name) for name in names)
+        unseen = None in (then.holdout_digest, now.holdout_digest)
         return (
             same
+            and (unseen or then.holdout_digest == now.holdout_digest)
             and experiment.candidate is not None
             and experiment.parent == (self._space.text.digest)
         )
@@ -248,37 +278,55 @@ class Loop:
     def _recall(self, experiment: Experiment, spent: _Spent) -> _Spent:
         """Take up the runs a run that died has paid for; they count as this experiment's."""
         self._observer.said(f"Going on with experiment {experiment.id[:12]}.")
-        runs = own_runs(self._ledger, experiment)
-        self._runner.remember(runs)
-        asked = self._proposing().kept_reply(experiment.number)
-        replies = [trace.reply for trace in runs] + ([asked] if asked else [])
-        paid = fsum(reply.usd or 0.0 for reply in replies)
-        return _Spent(spent.calls - len(replies), spent.usd - paid)
+        self._runner.remember(own_runs(self._ledger, experiment))
+        return spent.with_paid(paid_for(self._ledger, experiment))
 
     # Try --------------------------------------------------------------------------------------
 
-    async def _try(self, experiment: Experiment, spent: _Spent) -> Attempt:
-        """Screen, confirm, decide, act."""
+    async def _try(
+        self, experiment: Experiment, spent: _Spent, baseline: Sequence[Trace]
+    ) -> Attempt:
+        """Try its targets, screen, confirm, decide, act."""
         text = self._ledger.candidate_text(experiment.id)
         if text is None:
             raise RatchetError(f"The ledger has no text for experiment {experiment.id[:12]}.")
-        trial = _Trial(experiment, workspace.text_of(text))
+        scores = tuple(trace.score.value for trace in baseline if trace.score)
+        trial = _Trial(experiment, workspace.text_of(text), scores)
         space = self._space
         if trial.candidate.digest != experiment.candidate:
-            return self._refuse(experiment, PROTECTED, SECRET, spent)
-        trial.leaks = leaks.found(
-            text, incumbent=space.text.text, train=space.train, holdout=space.holdout
-        )
+            return self._recorder.close(experiment, self._refusal(PROTECTED, SECRET, spent))
+        if not space.blind:
+            trial.leaks = leaks.found(
+                text, incumbent=space.text.text, train=space.train, holdout=space.holdout
+            )
         if not trial.leaks:
+            trial.targeted = await self._aim(trial, baseline)
+        if not (trial.leaks or trial.targeted.missing or gate.missed(trial.targeted.pairs)):
             trial.screen = await self._duel(trial, "train")
-            if trial.screen.progress.state is State.PASS:
+            if trial.screen.progress.state is State.PASS and not space.blind:
                 trial.attempt = self._consult(experiment)
                 trial.confirm = await self._duel(trial, "holdout")
         evidence = self._gather(trial)
         verdict = gate.decide(evidence, space.policy)
         if verdict.reason is Reason.MISSING_SCORES:
-            raise _failed_calls((*trial.screen.missing, *trial.confirm.missing), experiment)
+            raise _failed_calls(trial.missing, experiment)
+        if space.blind and verdict.reason is Reason.EMPTY_SPLIT:  # as it has to be here
+            verdict = verdict.with_(reason=Reason.CONFIRM_OPEN, detail=ELSEWHERE)
         return self._act(trial, evidence, verdict, spent)
+
+    async def _aim(self, trial: _Trial, baseline: Sequence[Trace]) -> Duel:
+        """The candidate on the cases it is meant to fix: an edit that fixes none ends here."""
+        targets = plan.targeted(trial.experiment.proposal.targets, baseline)
+        if not targets:
+            return NO_DUEL
+        self._observer.phase("targeted cases", runs=len(targets))
+        return await aimed(
+            self._runner,
+            targets,
+            fixtures={fixture.id: fixture for fixture in self._space.train},
+            candidate=trial.candidate,
+            experiment=trial.experiment.id,
+        )
 
     def _consult(self, experiment: Experiment) -> int:
         attempt = reign.attempt_number(
@@ -310,14 +358,21 @@ class Loop:
             candidate=trial.candidate,
             experiment=trial.experiment.id,
             fresh=holdout,
-            judge=lambda pairs: self._progress(pairs, len(fixtures), attempt),
+            judge=lambda pairs: self._progress(pairs, len(fixtures), attempt, trial.scores),
         )
 
-    def _progress(self, pairs: Sequence[Pair], fixtures: int, attempt: int | None) -> Progress:
+    def _progress(
+        self, pairs: Sequence[Pair], fixtures: int, attempt: int | None, scores: Sequence[float]
+    ) -> Progress:
         policy, deterministic = self._space.policy, self._bench.provider.deterministic
         if attempt is None:
+            names = (fixture.id for fixture in self._space.train)
             return gate.screen_progress(
-                pairs, fixtures=fixtures, policy=policy, deterministic=deterministic
+                pairs,
+                fixtures=fixtures,
+                policy=policy,
+                deterministic=deterministic,
+                scores=dict(zip(names, scores, strict=True)),
             )
         return gate.confirm_progress(
             pairs, fixtures=fixtures, attempt=attempt, policy=policy, deterministic=deterministic
@@ -338,9 +393,11 @@ class Loop:
             deterministic=self._bench.provider.deterministic,
             train_fixtures=tuple(fixture.id for fixture in space.train),
             holdout_fixtures=tuple(fixture.id for fixture in space.holdout),
+            train_scores=trial.scores,
             screen=trial.screen.pairs,
             confirm=trial.confirm.pairs,
-            missing=len(trial.screen.missing) + len(trial.confirm.missing),
+            targeted=trial.targeted.pairs,
+            missing=len(trial.missing),
             attempt=trial.attempt,
             age=0.0,
         )
@@ -350,7 +407,7 @@ class Loop:
     def _act(self, trial: _Trial, evidence: Evidence, verdict: Verdict, spent: _Spent) -> Attempt:
         """Publish what won, merge what may be merged, write down what became of it."""
         experiment = trial.experiment
-        if verdict.reason in PASSING:
+        if verdict.action is Action.HOLD and verdict.reason not in WAITS:
             calls, usd = self._since(spent)
             return attempt_of(experiment, Outcome.of(verdict, evidence, calls=calls, usd=usd))
         self._recorder.confirmed(experiment, evidence, verdict)
@@ -367,25 +424,13 @@ class Loop:
         return attempt
 
     def _publish(self, trial: _Trial, evidence: Evidence) -> str:
-        space, experiment = self._space, trial.experiment
-        return plain.publish(
-            space.project,
-            skill=space.name,
-            path=space.skill.path,
-            base=space.base,
-            text=trial.candidate.text,
-            message=render.one_line(f"{space.name}: {experiment.proposal.hypothesis}", 72),
-            trailers={
-                "Ratchet-Experiment": experiment.id,
-                "Ratchet-Parent": experiment.parent,
-                "Ratchet-Evidence": digest("evidence", evidence.model_dump(mode="json")),
-            },
-            at=self._recorder.stamp(),
-        )
+        name, at = evidence_digest(evidence), self._recorder.stamp()
+        return publish(self._space, trial.experiment, trial.candidate.text, evidence=name, at=at)
 
     def _since(self, spent: _Spent) -> tuple[int, float | None]:
         usd = self._budget.usd - spent.usd
-        return self._budget.calls - spent.calls, usd if self._budget.priced else None
+        known = self._budget.priced and spent.priced
+        return self._budget.calls - spent.calls, usd if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +439,12 @@ class _Spent:
 
     calls: int
     usd: float
+    priced: bool = True  # False when it is for calls of an earlier run whose price is not known
+
+    def with_paid(self, replies: Sequence[Reply]) -> _Spent:
+        """Where it would have stood, had this run made these calls of an earlier one."""
+        cost = price(replies)
+        return _Spent(self.calls - len(replies), self.usd - (cost or 0.0), cost is not None)
 
 
 @dataclass(slots=True)
@@ -402,16 +453,24 @@ class _Trial:
 
     experiment: Experiment
     candidate: Text
-    leaks: tuple[str, ...] = ()
+    scores: tuple[float, ...]  # the incumbent's on train, in its order: what the screen uses too
+    leaks: tuple[str, ...] | None = None  # None when it cannot be known here
+    targeted: Duel = NO_DUEL
     screen: Duel = NO_DUEL
     confirm: Duel = NO_DUEL
     attempt: int | None = None
+
+    @property
+    def missing(self) -> tuple[Trace, ...]:
+        """Runs that should have a score and have none."""
+        return (*self.targeted.missing, *self.screen.missing, *self.confirm.missing)
 
 
 def _refuse_unscored(traces: Sequence[Trace]) -> None:
     failed = [trace for trace in traces if trace.score is None]
     if failed:
-        many = "Every call failed" if len(failed) == len(traces) else f"{len(failed)} calls failed"
+        count = f"{len(failed)} of {len(traces)} calls failed"
+        many = "Every call failed" if len(failed) == len(traces) else count
         raise RatchetError(
             f"{many} on the incumbent, so nothing can be compared. {_why(failed[0])}",
             hint="Put that right and run again; what succeeded is kept.",
@@ -420,7 +479,7 @@ def _refuse_unscored(traces: Sequence[Trace]) -> None:
 
 def _failed_calls(failed: Sequence[Trace], experiment: Experiment) -> RatchetError:
     return RatchetError(
-        f"{len(failed)} runs of experiment {experiment.id[:12]} have no score, so it waits. "
+        f"Experiment {experiment.id[:12]} waits: runs without a score: {len(failed)}. "
         f"{_why(failed[0])}",
         hint="Run again: what succeeded is kept, only the missing runs are made.",
     )

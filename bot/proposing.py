@@ -7,12 +7,14 @@ train traces and the skill. Nothing held out can be reached from it.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from bot import skillformat, workspace
 from bot.agents import examples, meta
-from bot.core import breadth, edits
+from bot.agents.briefing import PastExperiment, View
+from bot.agents.toolbox import Toolbox
+from bot.core import breadth, edits, memory
 from bot.core.records import Proposal, RolloutKey, Trace, digest
 from bot.errors import RatchetError
 from bot.runner import Text, paid_call, trace_id
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bot.budget import Budget
-    from bot.core.breadth import Level
-    from bot.core.records import Experiment, Reply, Result
+    from bot.core.breadth import Accepted, Level
+    from bot.core.records import Experiment, Reply, Request, Result
     from bot.ledger import TrainLedger
     from bot.providers import Provider
     from bot.workspace import Workspace
@@ -32,6 +34,7 @@ NOT_APPLIED = "not_applied"
 PROTECTED = "protected"
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
+ID_DIGITS = 12  # of an experiment's id, where it is shortened
 SECRET = "The edited text would hold the value of a secret of this environment."  # noqa: S105
 
 
@@ -47,6 +50,7 @@ class Past:
     result: Result | None
     parent_text: str | None
     candidate_text: str | None
+    reverted: bool = False  # after it was merged
 
     @property
     def merged(self) -> bool:
@@ -56,10 +60,11 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal that applies."""
+    """A proposal that applies; ``level`` names the breadth it was made at."""
 
     proposal: Proposal
     text: Text
+    level: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Unusable:
     proposal: Proposal
     reason: str
     detail: str
+    level: str = ""
 
 
 def experiment_id(skill: str, *, parent: str, candidate: str) -> str:
@@ -76,15 +82,21 @@ def experiment_id(skill: str, *, parent: str, candidate: str) -> str:
     return digest("experiment", skill, parent, candidate)
 
 
+def question(skill: str, number: int) -> str:
+    """Names what the meta-agent is asked for experiment ``number``."""
+    return digest("proposal", skill, number)
+
+
 def read_past(ledger: TrainLedger) -> list[Past]:
     """Every experiment of the skill, oldest first."""
-    results = ledger.results()
+    results, reverted = ledger.results(), ledger.reversions()
     return [
         Past(
             experiment,
             results.get(experiment.id),
             ledger.skill_text(experiment.parent),
             ledger.candidate_text(experiment.id),
+            experiment.id in reverted,
         )
         for experiment in ledger.experiments()
     ]
@@ -129,7 +141,8 @@ class Proposing:
             raise Stop("Every train case passes: add harder fixtures, or corrections from use.")
         if self.space.config.meta.proposer == "examples":
             return self._by_examples(failing, past)
-        return await self._by_model(baseline, failing, past)
+        made = await self._by_model(baseline, failing, past)
+        return replace(made, level=level(past, self.space).name)
 
     def _by_examples(self, failing: Sequence[Trace], past: Sequence[Past]) -> Candidate | Unusable:
         space = self.space
@@ -154,50 +167,98 @@ class Proposing:
     async def _by_model(
         self, baseline: Sequence[Trace], failing: Sequence[Trace], past: Sequence[Past]
     ) -> Candidate | Unusable:
-        settings = self.space.config
-        limits = level(past, self.space).limits
-        view = seen(self.space, baseline=baseline, failing=failing, past=past, limits=limits)
-        reply = await self._reply(view, number=next_number(past))
-        if reply.error is not None:
-            raise RatchetError(
-                f"The meta-agent's call failed: {reply.error}", hint="Run again to try once more."
-            )
-        proposed = meta.read_reply(reply, view=view, model=settings.meta_model)
-        if proposed.proposal is None:
-            nothing = Proposal(proposer="meta", model=settings.meta_model, hypothesis="")
-            return Unusable(nothing, NO_EDIT, proposed.problem or "no edit")
-        return applied(proposed.proposal, self.space, past=past, limits=limits)
-
-    def kept_reply(self, number: int) -> Reply | None:
-        """What the meta-agent answered for experiment ``number``, if it was asked."""
-        return self.ledger.proposer_reply(self._key(number))
-
-    def _key(self, number: int) -> RolloutKey:
-        settings = self.space.config
-        return RolloutKey(
-            skill=self.space.text.digest,
-            fixture=digest("proposal", self.space.name, number),
-            model=digest("meta", settings.meta_model, settings.meta_provider.model_dump()),
-            replicate=0,
-            experiment="meta",
-        )
-
-    async def _reply(self, view: meta.View, *, number: int) -> Reply:
-        """The meta-agent's answer for experiment ``number``; never paid for twice."""
-        settings = self.space.config
-        kept = self.kept_reply(number)
-        if kept is not None:
-            return kept
-        key = self._key(number)
-        self.say(f"asking {settings.meta_model} for an edit ...")
-        request = meta.build_request(
+        wide = level(past, self.space)
+        view = seen(self.space, baseline=baseline, failing=failing, past=past, level=wide)
+        number = next_number(past)
+        terms = self._terms()
+        self.say(f"asking {terms.model} for an edit ...")
+        proposed = await meta.propose(
             view,
+            toolbox=Toolbox(view, self.ledger, secrets.token_hex(8)),
+            terms=terms,
+            ask=lambda turn, request: self._ask(request, number=number, turn=turn),
+            objection=lambda proposal: self._objection(proposal, view, past),
+        )
+        if proposed.proposal is None:
+            nothing = Proposal(proposer="meta", model=terms.model, hypothesis="")
+            return Unusable(nothing, NO_EDIT, proposed.problem or "no edit")
+        return applied(proposed.proposal, self.space, past=past, limits=wide.limits)
+
+    def _terms(self) -> meta.Terms:
+        settings = self.space.config
+        protocol = settings.meta.tools or ("native" if self.provider.tools else "text")
+        if protocol == "native" and not self.provider.tools:
+            raise RatchetError(
+                f"The {self.provider.name} provider has no tool channel, so `meta.tools` cannot be"
+                " native.",
+                hint="Set `meta.tools: text`, or leave it out.",
+            )
+        return meta.Terms(
             model=settings.meta_model,
             instructions=workspace.instructions(self.space),
             max_tokens=settings.meta.max_tokens,
             options=settings.options if settings.meta.provider is None else {},
-            nonce=secrets.token_hex(8),
+            protocol=protocol,
+            turns=settings.meta.turns,
+            room=settings.meta.context,
         )
+
+    def _objection(self, proposal: Proposal, view: View, past: Sequence[Past]) -> str | None:
+        """What the proposer should know before its proposal counts."""
+        made = applied(proposal, self.space, past=past, limits=view.limits)
+        if isinstance(made, Unusable):
+            return f"That cannot be tried: {made.detail}"
+        change = edits.unified_diff(self.space.text.text, made.text.text, path="")
+        decided = {one.experiment.id[:ID_DIGITS] for one in past if not _may_repeat(one)}
+        failed = [
+            (one, one.diff)
+            for one in view.past
+            if one.outcome == "not merged" and one.id in decided
+        ]
+        near = memory.nearest(change, failed)
+        if near is None:
+            return None
+        return (
+            f"That is nearly the same change as experiment {near.id}, which was {near.outcome}."
+            " Propose something else, or this again if you have a reason."
+        )
+
+    def kept_replies(self, number: int) -> list[Reply]:
+        """What the meta-agent answered for experiment ``number``, turn by turn, if it was asked."""
+        kept: list[Reply] = []
+        for turn in range(self.space.config.meta.turns):
+            reply = self.ledger.proposer_reply(self._key(number, turn))
+            if reply is None:
+                break
+            kept.append(reply)
+        return kept
+
+    def _key(self, number: int, turn: int) -> RolloutKey:
+        settings = self.space.config
+        return RolloutKey(
+            skill=self.space.text.digest,
+            fixture=question(self.space.name, number),
+            model=digest(
+                "meta",
+                settings.meta_model,
+                settings.meta_provider.model_dump(),
+                settings.meta.tools,  # a reply that calls tools one way fits no other
+            ),
+            replicate=turn,
+            experiment="meta",
+        )
+
+    async def _ask(self, request: Request, *, number: int, turn: int) -> Reply:
+        """One turn of the meta-agent for experiment ``number``; never paid for twice.
+
+        Raises:
+            RatchetError: The call failed.
+            BudgetSpent: It could exceed a cap.
+        """
+        key = self._key(number, turn)
+        kept = self.ledger.proposer_reply(key)
+        if kept is not None:
+            return kept
         started = self.stamp()
         reply = await paid_call(self.provider, request, budget=self.budget)
         self.keep(
@@ -206,12 +267,16 @@ class Proposing:
                 key=key,
                 skill=self.space.name,
                 job="meta",
-                model=settings.meta_model,
+                model=request.model,
                 provider=self.provider.name,
                 started_at=started,
                 reply=reply,
             )
         )
+        if reply.error is not None:
+            raise RatchetError(
+                f"The meta-agent's call failed: {reply.error}", hint="Run again to try once more."
+            )
         return reply
 
 
@@ -235,29 +300,32 @@ def seen(
     baseline: Sequence[Trace],
     failing: Sequence[Trace],
     past: Sequence[Past],
-    limits: edits.Limits,
-) -> meta.View:
-    """Everything the LLM proposer may see."""
-    return meta.View(
+    level: Level,
+) -> View:
+    """Everything the LLM proposer is shown first."""
+    return View(
         skill_name=space.name,
         skill_path=space.skill.path,
         skill_text=space.text.text,
         failing=tuple(failing),
+        passing=tuple(trace for trace in baseline if trace.score and trace.score.value >= 1),
         scores=tuple((t.fixture, t.score.value if t.score else None) for t in baseline),
         past=tuple(_told(one, path=space.skill.path) for one in past if one.result),
-        limits=limits,
+        versions=accepted(past, besides=space.text.text),
+        limits=level.limits,
+        level=level.name,
     )
 
 
-def _told(one: Past, *, path: str) -> meta.PastExperiment:
+def _told(one: Past, *, path: str) -> PastExperiment:
     diff = ""
     if one.parent_text is not None and one.candidate_text is not None:
         diff = edits.unified_diff(one.parent_text, one.candidate_text, path=path)
     outcome = "merged" if one.merged else "not merged"
     if one.result and one.experiment.candidate is None:
         outcome = f"not applied: {one.result.detail}"
-    return meta.PastExperiment(
-        id=one.experiment.id[:12],
+    return PastExperiment(
+        id=one.experiment.id[:ID_DIGITS],
         hypothesis=one.experiment.proposal.hypothesis,
         diff=diff,
         outcome=outcome,
@@ -270,7 +338,7 @@ def applied(
     """Apply a proposal inside the search space: one file, its open parts, its size."""
     before, skill = space.text.text, space.skill
     try:
-        after = edits.apply(before, proposal.edits, limits=limits)
+        after = _edited(proposal, before, past=past, limits=limits)
     except edits.EditError as error:
         return Unusable(proposal, NOT_APPLIED, error.message)
     refused = skillformat.protected_changes(before, after, path=skill.path, freeze=skill.freeze)
@@ -282,6 +350,80 @@ def applied(
         detail = f"The same edit was tried before, as experiment {name[:12]}."
         return Unusable(proposal, DUPLICATE, detail)
     return Candidate(proposal, text)
+
+
+def _edited(
+    proposal: Proposal, incumbent: str, *, past: Sequence[Past], limits: edits.Limits
+) -> str:
+    """The incumbent, or the accepted version the proposal starts again from, with its edits."""
+    start = proposal.start
+    if start is None:
+        return edits.apply(incumbent, proposal.edits, limits=limits)
+    if not limits.restart:
+        said = "starting again from an earlier version is not allowed now"
+        raise edits.EditError(edits.EditProblem.NOT_ALLOWED, said)
+    found = [one.text for one in _versions(past) if one.is_named(start)]
+    if not found:
+        said = f"{start[:64]!a} is no accepted version: nothing of that id is merged and still in"
+        raise edits.EditError(edits.EditProblem.NOT_FOUND, said)
+    return edits.apply(found[0], proposal.edits, limits=limits, incumbent=incumbent)
+
+
+class _Version(NamedTuple):
+    """A text the skill has had, and the experiment it is named after."""
+
+    id: str
+    number: int
+    digest: str | None
+    text: str
+
+    def is_named(self, start: str) -> bool:
+        return self.id == start or (len(start) >= ID_DIGITS and self.id.startswith(start))
+
+
+def _versions(past: Sequence[Past]) -> list[_Version]:
+    """What was merged and not reverted, oldest first, and before it the text it began with."""
+    merged = [one for one in past if one.merged]
+    first = [(breadth.FIRST, 0, one.experiment.parent, one.parent_text) for one in merged[:1]]
+    later = [
+        (one.experiment.id, one.experiment.number, one.experiment.candidate, one.candidate_text)
+        for one in merged
+        if not one.reverted
+    ]
+    # A text that does not have its digest is not the one that was merged: it held a secret.
+    return [
+        _Version(name, number, named, text)
+        for name, number, named, text in (*first, *later)
+        if text is not None and workspace.text_of(text).digest == named
+    ]
+
+
+def accepted(past: Sequence[Past], *, besides: str | None = None) -> tuple[Accepted, ...]:
+    """The versions a proposal may start again from, each text once, the preferred one first.
+
+    The text ``besides`` is left out: to the incumbent there is no going back.
+    """
+    listed = {
+        one.text: breadth.Accepted(
+            id=one.id[:ID_DIGITS],
+            number=one.number,
+            chars=len(one.text),
+            score=_train_score(one, past),
+        )
+        for one in _versions(past)
+        if one.text != besides
+    }
+    return breadth.by_preference(tuple(listed.values()))
+
+
+def _train_score(version: _Version, past: Sequence[Past]) -> float | None:
+    """Its mean as the last experiment against it found it, or else the run it was merged by."""
+    done = [(one.experiment, one.result.train) for one in past if one.result]
+    measured = [
+        train.incumbent for one, train in done if one.parent == version.digest and train.sweeps
+    ]
+    won = [train.candidate for one, train in done if one.id == version.id]
+    return next(iter((*reversed(measured), *won)), None)
 
 
 def _may_repeat(one: Past) -> bool:

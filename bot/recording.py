@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import fsum
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Experiment, Landing, Result, Tally, digest
 from bot.core.reign import Confirmation
-from bot.proposing import Candidate, Unusable, experiment_id
+from bot.proposing import Candidate, Unusable, experiment_id, question
+from bot.workspace import BOTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from bot.core.records import Evidence, Pair, Trace
+    from bot.core.records import Evidence, Pair, Reply, Trace
     from bot.ledger import Ledger
     from bot.workspace import Workspace
 
@@ -24,7 +25,9 @@ NO_TALLY = Tally(incumbent=None, candidate=None)
 NOT_CONFIRMED = "not_confirmed"
 NOT_MERGED = "Not merged."
 # Reasons that say nothing about held-out cases; the proposer reads no other.
-TELLABLE = frozenset({Reason.SCREEN_FAILED, Reason.IMPROVED, Reason.STALE, Reason.HELD})
+TELLABLE = frozenset(
+    {Reason.TARGETS_MISSED, Reason.SCREEN_FAILED, Reason.IMPROVED, Reason.STALE, Reason.HELD}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Attempt:
     calls: int
     usd: float | None
     deterministic: bool
+    sealed: int = 0  # held-out cases
     verdict: Verdict | None = None
 
 
@@ -88,8 +92,30 @@ class Recorder:
         """The time, ISO 8601 with microseconds."""
         return self._now().isoformat(timespec="microseconds")
 
-    def begin(self, made: Candidate | Unusable, space: Workspace, *, number: int) -> Experiment:
+    def begin(self, made: Candidate, space: Workspace, *, number: int) -> Experiment:
         """Write a proposal down before it is tried."""
+        experiment = self._experiment(made, space, number)
+        return self._keep(experiment, space, text=made.text.text)
+
+    def take_over(self, experiment: Experiment, space: Workspace) -> Experiment:
+        """Bind an experiment that was begun without the holdout to the one there is now."""
+        setting = experiment.setting.with_(holdout_digest=space.setting().holdout_digest)
+        text = self._ledger.candidate_text(experiment.id)
+        return self._keep(experiment.with_(setting=setting), space, text=text)
+
+    def refuse(self, made: Unusable, space: Workspace, *, number: int, outcome: Outcome) -> Attempt:
+        """Write down a proposal that cannot be tried, and commit it.
+
+        The result goes first: a run that dies in between finds nothing begun, and starts again
+        from the reply that is kept.
+        """
+        experiment = self._experiment(made, space, number)
+        self._ledger.add_result(self._result(experiment, outcome))
+        experiment = self._keep(experiment, space, text=None)
+        self._flush(experiment, outcome.action)
+        return attempt(experiment, outcome)
+
+    def _experiment(self, made: Candidate | Unusable, space: Workspace, number: int) -> Experiment:
         text = made.text if isinstance(made, Candidate) else None
         parent = space.text.digest
         name = (
@@ -97,7 +123,7 @@ class Recorder:
             if text
             else digest("unusable", space.name, parent, number)
         )
-        experiment = Experiment(
+        return Experiment(
             id=name,
             skill=space.name,
             number=number,
@@ -106,11 +132,14 @@ class Recorder:
             setting=space.setting(),
             proposal=made.proposal,
             started_at=self.stamp(),
+            level=made.level,
+            chars=(len(space.text.text), len(text.text)) if text else None,
         )
-        self._ledger.add_experiment(
-            experiment, parent_text=space.text.text, candidate_text=text.text if text else None
-        )
-        return self._ledger.find(name)  # as it is kept: without the secrets a model may repeat
+
+    def _keep(self, experiment: Experiment, space: Workspace, *, text: str | None) -> Experiment:
+        self._ledger.add_experiment(experiment, parent_text=space.text.text, candidate_text=text)
+        # As it is kept: without the secrets a model may repeat.
+        return self._ledger.find(experiment.id)
 
     def consult(self, experiment: Experiment, *, attempt: int) -> None:
         """Count a look at the holdout, before its first call: a run that dies has looked."""
@@ -125,13 +154,13 @@ class Recorder:
 
     def confirmed(self, experiment: Experiment, evidence: Evidence, verdict: Verdict) -> None:
         """Complete the record of a look at the holdout."""
-        if evidence.attempt is None:
+        if evidence.attempt is None and verdict.reason is not Reason.LEAKS_HOLDOUT:
             return
         self._ledger.put_confirmation(
             Confirmation(
                 experiment=experiment.id,
                 parent=experiment.parent,
-                attempt=evidence.attempt,
+                attempt=evidence.attempt or 0,
                 started_at=experiment.started_at,
                 evidence=evidence,
                 verdict=verdict,
@@ -147,12 +176,20 @@ class Recorder:
 
     def close(self, experiment: Experiment, outcome: Outcome) -> Attempt:
         """Write the result, and commit everything so far to the ledger's branches."""
+        self._ledger.add_result(self._result(experiment, outcome))
+        self._flush(experiment, outcome.action)
+        return attempt(experiment, outcome)
+
+    def _flush(self, experiment: Experiment, action: Action) -> None:
+        self._ledger.flush(f"{experiment.skill}: experiment {experiment.number}: {action.value}")
+
+    def _result(self, experiment: Experiment, outcome: Outcome) -> Result:
         evidence, reason, detail = outcome.evidence, outcome.reason, outcome.detail
         train = tally(evidence.screen, evidence.train_fixtures) if evidence else NO_TALLY
         # The proposer reads this record: of a look at the holdout it may know only the outcome.
         sealed = outcome.verdict is not None and reason not in TELLABLE
         started = datetime.fromisoformat(experiment.started_at)
-        result = Result(
+        return Result(
             experiment=experiment.id,
             action=outcome.action.value,
             reason=NOT_CONFIRMED if sealed else reason,
@@ -162,10 +199,14 @@ class Recorder:
             usd=outcome.usd,
             seconds=max(0.0, (self._now() - started).total_seconds()),
             finished_at=self.stamp(),
+            tokens=self._tokens(experiment, evidence) if evidence and evidence.screen else None,
         )
-        self._ledger.add_result(result)
-        self._ledger.flush(f"{experiment.skill}: experiment {experiment.number}: {result.action}")
-        return attempt(experiment, outcome)
+
+    def _tokens(self, experiment: Experiment, evidence: Evidence) -> tuple[float, float] | None:
+        model, deterministic = experiment.setting.model_digest, evidence.deterministic
+        kept = self._ledger.kept_runs(experiment.parent, model, deterministic=deterministic)
+        runs = self._ledger.experiment_runs(experiment.id, "train")
+        return tokens_used(evidence.screen, [*kept.values(), *runs])
 
     def amend(self, experiment: Experiment, *, action: Action, reason: str, detail: str) -> None:
         """Change what a result says became of an experiment; its numbers stay.
@@ -176,10 +217,10 @@ class Recorder:
         if before is None:
             confirmation = self._ledger.confirmation(experiment.id)
             evidence = confirmation.evidence if confirmation else None
-            runs = own_runs(self._ledger, experiment)
-            cost = fsum(trace.reply.usd or 0.0 for trace in runs)
+            paid = paid_for(self._ledger, experiment)
+            cost = price(paid)
             self.close(
-                experiment, Outcome(action, reason, detail, evidence, calls=len(runs), usd=cost)
+                experiment, Outcome(action, reason, detail, evidence, calls=len(paid), usd=cost)
             )
             return
         self._ledger.add_result(
@@ -187,16 +228,41 @@ class Recorder:
                 action=action.value, reason=reason, detail=detail, finished_at=self.stamp()
             )
         )
-        self._ledger.flush(f"{experiment.skill}: experiment {experiment.number}: {action}")
+        self._flush(experiment, action)
 
 
 def own_runs(ledger: Ledger, experiment: Experiment) -> list[Trace]:
     """The task runs made for an experiment since it was begun (it may have been tried before)."""
-    runs = [
-        *ledger.experiment_runs(experiment.id, "train"),
-        *ledger.experiment_runs(experiment.id, "holdout"),
+    return _since_begun(ledger, experiment, "task")
+
+
+def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
+    """Every call on record that an experiment cost: its proposal, its runs and their judges."""
+    asked = ledger.proposer_calls(question(experiment.skill, experiment.number))
+    proposals = [
+        trace
+        for trace in asked
+        if trace.key and trace.key.skill == experiment.parent and trace.reply.error is None
     ]
-    return [trace for trace in runs if trace.started_at >= experiment.started_at]
+    judged = _since_begun(ledger, experiment, "judge")
+    return [trace.reply for trace in (*proposals, *own_runs(ledger, experiment), *judged)]
+
+
+def price(replies: Sequence[Reply]) -> float | None:
+    """What calls cost together, in USD; None when a price was not known."""
+    known = [reply.usd for reply in replies if reply.usd is not None]
+    return fsum(known) if len(known) == len(replies) else None
+
+
+def _since_begun(
+    ledger: Ledger, experiment: Experiment, job: Literal["task", "judge"]
+) -> list[Trace]:
+    return [
+        trace
+        for split in BOTH
+        for trace in ledger.experiment_runs(experiment.id, split, job=job)
+        if trace.started_at >= experiment.started_at
+    ]
 
 
 def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:
@@ -216,8 +282,23 @@ def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:
         calls=outcome.calls,
         usd=outcome.usd,
         deterministic=evidence is not None and evidence.deterministic,
+        sealed=len(evidence.holdout_fixtures) if evidence else 0,
         verdict=outcome.verdict,
     )
+
+
+def tokens_used(pairs: Sequence[Pair], runs: Iterable[Trace]) -> tuple[float, float] | None:
+    """Mean tokens of a run with the incumbent and with the candidate, as the provider counts them.
+
+    None when there are no pairs, a run of them is not among ``runs``, or no tokens were counted.
+    """
+    used = {run.id: run.reply.usage.total for run in runs}
+    old = [used.get(pair.incumbent_run) for pair in pairs]
+    new = [used.get(pair.candidate_run) for pair in pairs]
+    known = [count for count in (*old, *new) if count is not None]
+    if len(known) < len(old) + len(new) or not any(known):
+        return None
+    return fmean(known[: len(old)]), fmean(known[len(old) :])
 
 
 def tally(pairs: Sequence[Pair], fixtures: Sequence[str]) -> Tally:

@@ -65,6 +65,11 @@ class Duel:
 NO_DUEL = Duel((), (), Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0))
 
 
+# Replicate of a run that is a filter and no evidence: no sweep has this number, so that neither
+# its key nor its place in the ledger is ever that of a run which counts.
+FILTER = 1000
+
+
 class Runner:
     """Runs jobs against one provider, within one budget, into one ledger.
 
@@ -99,11 +104,24 @@ class Runner:
         """Pairs worth having under way at once."""
         return max(1, self._provider.concurrency // 2)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether a run made again would be the same run."""
+        return self._provider.deterministic
+
     def remember(self, traces: Iterable[Trace]) -> None:
         """Take scored runs from the ledger, so that none of them is paid for again."""
         for trace in traces:
             if trace.key is not None and trace.score is not None:
-                self._known[trace.key.digest] = trace
+                self._keep(trace, trace.key)
+
+    def _keep(self, trace: Trace, key: RolloutKey) -> None:
+        self._known[key.digest] = trace
+        if self.deterministic and trace.split == "train":
+            # The same request always gets the same answer, so what a candidate scored on train it
+            # scores as the incumbent it becomes. Of any other model these are runs it was lucky
+            # in, since they made it win; and a confirm run is fresh whatever the model.
+            self._known.setdefault(key.with_(experiment="").digest, trace)
 
     async def run(self, job: Job) -> Trace:
         """Make one run, or return it if the ledger has it.
@@ -124,7 +142,7 @@ class Runner:
         async with self._slots:
             trace = await self._call(job, key)
         if trace.score is not None:
-            self._known[key.digest] = trace
+            self._keep(trace, key)
         self._on_trace(trace, True)  # noqa: FBT003
         return trace
 
@@ -275,18 +293,49 @@ async def _pair(
     order = (candidate, incumbent) if planned.candidate_first else (incumbent, candidate)
     made = await _all(runner.run(job) for job in order)
     new, old = made if planned.candidate_first else reversed(made)
+    return _paired(
+        fixture, old, new, sweep=planned.sweep, made_for=sides.incumbent_for and sides.experiment
+    )
+
+
+def _paired(
+    fixture: Fixture, old: Trace, new: Trace, *, sweep: int = 0, made_for: str = ""
+) -> Pair | list[Trace]:
+    """Two runs as a pair, or those of them that have no score."""
     if new.score is None or old.score is None:
-        return [trace for trace in made if trace.score is None]
+        return [trace for trace in (new, old) if trace.score is None]
     return Pair(
         fixture=fixture.id,
         cluster=fixture.cluster or fixture.id,
-        sweep=planned.sweep,
+        sweep=sweep,
         incumbent=old.score.value,
         candidate=new.score.value,
         incumbent_run=old.id,
         candidate_run=new.id,
-        made_for=sides.incumbent_for and sides.experiment,
+        made_for=made_for,
     )
+
+
+async def aimed(
+    runner: Runner,
+    targets: Sequence[Trace],
+    *,
+    fixtures: dict[str, Fixture],
+    candidate: Text,
+    experiment: str,
+) -> Duel:
+    """Run the candidate once on the fixture of each targeted run of the incumbent.
+
+    The screen makes its own runs, except where a run made again would be the same run.
+    """
+    replicate = 0 if runner.deterministic else FILTER
+    cases = [fixtures[target.fixture] for target in targets]
+    made = await _all(
+        runner.run(Job(candidate, case, replicate, "candidate", experiment)) for case in cases
+    )
+    both = list(map(_paired, cases, targets, made))
+    pairs = tuple(one for one in both if isinstance(one, Pair))
+    return replace(NO_DUEL, pairs=pairs, missing=_missing(dict(enumerate(both))))
 
 
 def _blocked(finished: dict[int, Pair | list[Trace]]) -> bool:

@@ -59,15 +59,16 @@ def improve(
     attempts: int | None,
     override: Mapping[str, object],
     reporter: Reporter,
+    blind: bool = False,
 ) -> Report:
-    """Run the loop on one skill of the project at ``start``."""
+    """Run the loop on one skill of the project at ``start``; ``blind`` up to the holdout only."""
     project = skillrepo.open_project(start)
 
-    space = workspace.open_at_base(project, skill=skill, override=override)
+    space = workspace.open_at_base(project, skill=skill, override=override, blind=blind)
 
     def reopen() -> Workspace:
         return workspace.open_at_base(
-            project, skill=space.name, override=override, branch=space.branch
+            project, skill=space.name, override=override, branch=space.branch, blind=blind
         )
 
     checking.require_sound(space)
@@ -115,8 +116,7 @@ async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evalu
     async with bench.opened(space, on_trace=on_trace) as opened:
         reporter.budget = opened.budget
         if split == "train":
-            kept = opened.ledger.kept_runs(space.text.digest, space.how.digest)
-            opened.runner.remember(kept.values())
+            opened.recall(space.text)
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
         cases = space.fixtures(split)
         reporter.phase(f"evaluating on {split}", runs=len(cases))
@@ -168,7 +168,7 @@ async def _measure_noise(space: Workspace, reporter: Reporter) -> NoiseReport:
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
         opened.ledger.add_skill_text(empty.digest, empty.text)
         for text in (space.text, empty):
-            opened.runner.remember(opened.ledger.kept_runs(text.digest, space.how.digest).values())
+            opened.recall(text)
         try:
             reporter.phase("A/A run on train", runs=2 * len(space.train))
             first = await sweep(opened.runner, space.text, space.train)

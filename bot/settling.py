@@ -6,22 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bot import workspace
-from bot.core import gate
+from bot import skillformat, workspace
+from bot.core import gate, render
 from bot.core.gate import Action, Reason
-from bot.forge import Refused, plain, proposal_branch
+from bot.core.records import digest
+from bot.errors import RatchetError
+from bot.forge import EVIDENCE, EXPERIMENT, PARENT, Refused, plain, proposal_branch
 from bot.proposing import SUPERSEDED, Stop
 from bot.recording import NOT_CONFIRMED, NOT_MERGED
+from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bot.core.gate import Verdict
     from bot.core.records import Evidence, Experiment
-    from bot.core.reign import Confirmation
+    from bot.forge import OpenProposal
     from bot.ledger import Ledger
     from bot.recording import Recorder
     from bot.workspace import Workspace
+
+SUBJECT = 72  # characters of a commit's first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +62,24 @@ class Settling:
         Raises:
             Stop: It still waits, or it is not the bot's to touch.
         """
-        space = self.space
-        branch = proposal_branch(space.name)
+        space, branch = self.space, proposal_branch(self.space.name)
+        plain.require_free(space.project, skill=space.name)
         waiting = plain.open_proposal(space.project, skill=space.name, branch=space.branch)
         if waiting is None:
             return False
-        confirmation = self.ledger.confirmation(waiting.experiment)
-        if confirmation is None or confirmation.evidence is None:
-            raise Stop(f"Branch {branch} holds a proposal that the ledger does not know.")
-        if waiting.edited:
-            raise Stop(f"Branch {branch} was edited by a person: merge it or delete it.")
+        evidence = self._tested(waiting, branch)
         experiment = self.ledger.find(waiting.experiment)
-        verdict = gate.decide(self.refreshed(confirmation), space.policy)
+        commit = waiting.commit
+        if _base_alone_moved(evidence):
+            commit, evidence = self._rebased(experiment, waiting, evidence)
+        verdict = gate.decide(evidence, space.policy)
         if verdict.action is Action.MERGE:
-            verdict = self.merge(experiment, waiting.commit, verdict)
+            verdict = self.merge(experiment, commit, verdict)
         if verdict.action is Action.MERGE:
             self._amend_merged(experiment)
             return True
         if verdict.reason is Reason.STALE:
-            self.say(f"The proposal on {branch} is out of date; it is dropped.")
-            detail = "The base branch changed while it waited."
-            self.recorder.amend(experiment, action=Action.REJECT, reason=SUPERSEDED, detail=detail)
-            plain.drop(space.project, skill=space.name, expect=waiting.commit)
+            self._drop(experiment, commit, verdict.detail)
             return False
         if self.ledger.result(experiment.id) is None:  # the run that published it died
             self.recorder.amend(
@@ -88,6 +89,30 @@ class Settling:
             f"Experiment {experiment.id[:12]} waits on branch {branch}. {verdict.detail} "
             f"Take it with 'git merge {branch}', or drop it with 'git branch -D {branch}'."
         )
+
+    def _tested(self, waiting: OpenProposal, branch: str) -> Evidence:
+        """The evidence for an open proposal, with every fact about the present read again."""
+        if self.space.blind:
+            raise Stop(f"Branch {branch} holds a proposal that 'ratchet run' must settle first.")
+        confirmation = self.ledger.confirmation(waiting.experiment)
+        if confirmation is None or confirmation.evidence is None:
+            raise Stop(f"Branch {branch} holds a proposal that the ledger does not know.")
+        if waiting.edited or not self._as_tested(waiting, confirmation.evidence):
+            raise Stop(f"Branch {branch} was edited by a person: merge it or delete it.")
+        return self.refreshed(confirmation.evidence, since=waiting.committed_at)
+
+    def _drop(self, experiment: Experiment, commit: str, why: str) -> None:
+        """Give up a proposal whose surroundings have changed."""
+        space, branch = self.space, proposal_branch(self.space.name)
+        if space.config != workspace.load_config(space.tree):
+            raise Stop(
+                f"Branch {branch} holds a proposal that was tested with other settings than "
+                "those on the command line: run without them first."
+            )
+        self.say(f"The proposal on {branch} is out of date; it is dropped. {why}")
+        detail = f"Dropped while it waited. {why}"
+        self.recorder.amend(experiment, action=Action.REJECT, reason=SUPERSEDED, detail=detail)
+        plain.drop(space.project, skill=space.name, expect=commit)
 
     def merge(self, experiment: Experiment, commit: str, verdict: Verdict) -> Verdict:
         """Move the base branch, if it is still where the evidence left it."""
@@ -100,25 +125,48 @@ class Settling:
             path=space.skill.path,
         )
         if isinstance(done, Refused):
-            return verdict.with_(
-                action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=done.detail
-            )
+            detail = " ".join(part for part in (f"{done.detail}.", done.hint) if part)
+            return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)
         self._land(experiment, done.commit, by="ratchet")
         return verdict
 
-    def refreshed(self, confirmation: Confirmation) -> Evidence:
-        """The evidence of a finished confirm run, with every fact about the present read again."""
-        then = confirmation.evidence
-        assert then is not None  # noqa: S101 - the caller asked
-        assert then.tested is not None  # noqa: S101 - always written with it
-        ended = confirmation.completed_at
-        age = (self.now() - datetime.fromisoformat(ended)).total_seconds() if ended else None
-        return then.with_(
-            current=self.reopen().binding(head=then.tested.head),
+    def refreshed(self, evidence: Evidence, *, since: str) -> Evidence:
+        """The evidence of a finished confirm run, with every fact about the present read again.
+
+        The candidate is what was tested: ``_as_tested`` has compared it with the branch.
+        """
+        assert evidence.tested is not None  # noqa: S101 - always written with it
+        age = (self.now() - datetime.fromisoformat(since)).total_seconds()
+        return evidence.with_(
+            current=self.reopen().binding(head=evidence.tested.head),
             held=workspace.held(self.space.project),
-            landed=self._landed(then.experiment) is not None,
-            age=None if age is None else max(0.0, age),
+            landed=self._landed(evidence.experiment) is not None,
+            age=max(0.0, age),
+            released=False,
         )
+
+    def _as_tested(self, waiting: OpenProposal, evidence: Evidence) -> bool:
+        """Whether the branch still holds the text and the evidence that were put there."""
+        path, tree = self.space.skill.path, CommitTree(self.space.project, waiting.commit)
+        try:
+            text = workspace.text_of(skillformat.decode(tree.read(path), path=path))
+        except RatchetError:  # gone, a link, or no text
+            return False
+        tested = evidence.tested.head if evidence.tested else None
+        return (text.digest, waiting.evidence) == (tested, evidence_digest(evidence))
+
+    def _rebased(
+        self, experiment: Experiment, waiting: OpenProposal, evidence: Evidence
+    ) -> tuple[str, Evidence]:
+        """The proposal on top of the base as it is now; nothing it was tested on has changed."""
+        assert evidence.tested is not None  # noqa: S101 - _base_alone_moved has looked
+        text = self.ledger.candidate_text(experiment.id)
+        if text is None or workspace.text_of(text).digest != evidence.tested.head:
+            return waiting.commit, evidence
+        commit = publish(
+            self.space, experiment, text, evidence=waiting.evidence, at=waiting.committed_at
+        )
+        return commit, evidence.with_(tested=evidence.tested.with_(base=self.space.base))
 
     def _landed(self, experiment: str) -> str | None:
         return plain.landed(self.space.project, branch=self.space.branch, experiment_id=experiment)
@@ -130,3 +178,38 @@ class Settling:
         self.recorder.amend(
             experiment, action=Action.MERGE, reason=Reason.IMPROVED, detail="Merged."
         )
+
+
+def publish(space: Workspace, experiment: Experiment, text: str, *, evidence: str, at: str) -> str:
+    """Put an experiment's candidate on the skill's proposal branch; returns the commit.
+
+    Args:
+        space: What it would be merged into.
+        experiment: Named in the trailers, its hypothesis in the subject.
+        text: The candidate.
+        evidence: Digest of the evidence for it.
+        at: The commit's time, ISO 8601.
+    """
+    return plain.publish(
+        space.project,
+        skill=space.name,
+        path=space.skill.path,
+        base=space.base,
+        text=text,
+        message=render.one_line(f"{space.name}: {experiment.proposal.hypothesis}", SUBJECT),
+        trailers={EXPERIMENT: experiment.id, PARENT: experiment.parent, EVIDENCE: evidence},
+        at=at,
+    )
+
+
+def evidence_digest(evidence: Evidence) -> str:
+    """Names the evidence of a finished confirm run."""
+    return digest("evidence", evidence.model_dump(mode="json"))
+
+
+def _base_alone_moved(evidence: Evidence) -> bool:
+    """Whether the base has other commits, but nothing that the numbers depend on has changed."""
+    then, now = evidence.tested, evidence.current
+    if then is None or now is None or then == now:
+        return False
+    return then.with_(base=now.base) == now

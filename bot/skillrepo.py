@@ -288,11 +288,11 @@ class CommitTree:
 
     def read(self, path: str) -> bytes:
         """See ``Tree``."""
-        return self._blob(self.entry(path).sha)
+        return self._blob(self.entry(path).sha, path)
 
     def size(self, path: str) -> int:
         """See ``Tree``."""
-        return self._blob_size(self.entry(path).sha)
+        return self._blob_size(self.entry(path).sha, path)
 
     def files(self, folder: str) -> list[str]:
         """See ``Tree``."""
@@ -320,7 +320,7 @@ class CommitTree:
         """Refuse a path that another one in the commit equals but for case."""
         _select(self._entries, _parents(inside(path))[0])
 
-    def extract(self, dest: Path, *, folder: str = "") -> list[str]:
+    def extract(self, dest: Path, *, folder: str = "", without: Sequence[str] = ()) -> list[str]:
         """Write the regular files below ``folder`` into ``dest``; run no filter and no hook.
 
         Symbolic links and submodules are left out.
@@ -328,6 +328,7 @@ class CommitTree:
         Args:
             dest: An empty or missing folder; each file keeps its path.
             folder: Relative to the project; all of it by default.
+            without: Folders of the project to leave out; nothing in them is read.
 
         Returns:
             The paths that were written.
@@ -339,7 +340,9 @@ class CommitTree:
         chosen = {
             name: entry
             for name, entry in self._entries.items()
-            if entry.mode in REGULAR_MODES and name.startswith(start)
+            if entry.mode in REGULAR_MODES
+            and name.startswith(start)
+            and not name.startswith(tuple(f"{inside(one)}/" for one in without))
         }
         if folder and not chosen:
             raise _missing(folder, f"in commit {self.commit[:12]}")
@@ -348,13 +351,13 @@ class CommitTree:
         for name, entry in chosen.items():
             target = dest / inside(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write_new(target, self._blob(entry.sha), executable=entry.mode == EXECUTABLE)
+            _write_new(target, self._blob(entry.sha, name), executable=entry.mode == EXECUTABLE)
         return sorted(chosen)
 
     def _check_extract(self, chosen: Mapping[str, Entry], dest: Path) -> None:
         if dest.exists() and any(dest.iterdir()):
             raise RatchetError(f"{dest} is not empty", hint="Name a folder that does not exist.")
-        total = sum(self._blob_size(entry.sha) for entry in chosen.values())
+        total = sum(self._blob_size(entry.sha, name) for name, entry in chosen.items())
         if total > MAX_EXTRACT:
             raise RatchetError(
                 f"the files of commit {self.commit[:12]} take {total:,} bytes; "
@@ -380,19 +383,19 @@ class CommitTree:
         weakref.finalize(self, objects.clear_cache)
         return objects
 
-    def _blob(self, sha: str) -> bytes:
+    def _blob(self, sha: str, path: str) -> bytes:
         with self._lock:
             try:
                 return self._objects.get_object_data(sha)[3]
             except (ValueError, OSError) as error:
-                raise _damaged(self.project, sha) from error
+                raise _damaged(self.project, sha, path) from error
 
-    def _blob_size(self, sha: str) -> int:
+    def _blob_size(self, sha: str, path: str) -> int:
         with self._lock:
             try:
                 return self._objects.get_object_header(sha)[2]
             except (ValueError, OSError) as error:
-                raise _damaged(self.project, sha) from error
+                raise _damaged(self.project, sha, path) from error
 
 
 def inside(path: str) -> str:
@@ -467,9 +470,9 @@ def _refused(path: str, mode: str) -> RatchetError:
     return RatchetError(f"{path} is {kind}", hint="Ratchet reads regular files only.")
 
 
-def _damaged(project: Project, sha: str) -> RatchetError:
+def _damaged(project: Project, sha: str, path: str) -> RatchetError:
     return RatchetError(
-        f"object {sha} cannot be read from {project.common_dir}",
+        f"{path} cannot be read: {project.common_dir} has no sound object {sha}",
         hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
     )
 

@@ -131,14 +131,34 @@ def clean(text: str) -> str:
 
 
 def table(
-    rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = ()
+    rows: Sequence[Sequence[str]],
+    *,
+    header: Sequence[str],
+    right: Sequence[int] = (),
+    rest: int | None = None,
 ) -> None:
-    """Print a table on stdout; the cells are data, never markup."""
+    """Print a table on stdout; the cells are data, never markup.
+
+    Args:
+        rows: The cells.
+        header: The columns' names.
+        right: Columns of numbers.
+        rest: The column that has the room the others leave, its cells cut to one line; without it
+            cells that are too long are wrapped.
+    """
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column, name in enumerate(header):
-        made.add_column(name, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            name,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=rest not in (None, column),
+        )
     for row in rows:
-        made.add_row(*(RichText(clean(cell)) for cell in row))
+        cells = [RichText(clean(cell)) for cell in row]
+        if rest is not None:
+            cells[rest].no_wrap, cells[rest].overflow = True, "ellipsis"
+        made.add_row(*cells)
     console().print(made)
 
 

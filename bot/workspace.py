@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from bot import __version__, config, fixtures, skillformat, skillrepo
 from bot.core import gate, scoring
 from bot.core.records import Binding, Setting, digest
 from bot.errors import RatchetError
+from bot.forge import plain
 from bot.runner import How, Text, split_of
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 INSTRUCTIONS = "skills/improve-skill/SKILL.md"
 BOTH: tuple[Split, ...] = ("train", "holdout")
+TRAIN: tuple[Split, ...] = ("train",)
 HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
 
 
@@ -32,8 +35,8 @@ HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop ev
 class Workspace:
     """One skill with its fixtures and settings.
 
-    ``base`` is the commit it was read from, empty when it was read from the work tree.
-    ``holdout`` is empty in a process whose checkout has no held-out fixtures.
+    ``base`` is the commit it was read from, empty when it was read from the work tree. ``blind``
+    says that no held-out file was opened, whether there is one or not: ``holdout`` is empty then.
     """
 
     project: Project
@@ -50,6 +53,13 @@ class Workspace:
     how: How
     base: str
     branch: str
+    blind: bool = False
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """Folders that a process which is blind must not open, those of other skills too."""
+        folders = {one.fixtures for one in self.config.skills.values()}
+        return tuple(sorted(f"{one}/{split}" for one in folders for split in ("holdout", "vault")))
 
     @property
     def provider(self) -> AnyProvider:
@@ -88,6 +98,7 @@ class Workspace:
             config_digest=self.config.digest,
             train_digest=fixtures.fixtures_digest(self.train),
             holdout_digest=fixtures.fixtures_digest(self.holdout) if self.holdout else None,
+            rules=self._rules(),
             evaluator=__version__,
             base=self.base,
             branch=self.branch,
@@ -105,6 +116,11 @@ class Workspace:
             model=self.how.digest,
             evaluator=__version__,
         )
+
+    def _rules(self) -> str:
+        """Names what decides about a candidate; how a merge waits for people is left out."""
+        gates = self.config.gate.model_dump(mode="json", exclude={"merge"})
+        return digest("rules", gates, self.skill.max_chars, sorted(self.skill.freeze))
 
     def _scorer_digest(self) -> str:
         return _scorer_digest(self.tree, self.scorer, self.scorers)
@@ -140,6 +156,7 @@ def open_at_base(
     skill: str | None,
     override: Mapping[str, object],
     branch: str | None = None,
+    blind: bool = False,
 ) -> Workspace:
     """The workspace as it is committed on the base branch.
 
@@ -151,6 +168,7 @@ def open_at_base(
         skill: Which skill; None for the only one.
         override: Settings given on the command line: ``provider``, ``proposer``.
         branch: The base branch; None for the config's, or else the one that is checked out.
+        blind: Open no held-out file; there need not be any.
     """
     checked_out = skillrepo.require_branch(project)
     if branch is None:
@@ -159,18 +177,20 @@ def open_at_base(
     settings = overridden(load_config(tree), override)
     name = choose_skill(settings, skill)
     if branch == checked_out:
-        refuse_uncommitted(project, _read_paths(settings, name))
-    return read(project, tree, settings, name, base=tree.commit, branch=branch)
+        paths = [*_read_paths(settings, name, blind=blind), *_harness(tree, settings)]
+        refuse_uncommitted(project, paths, skill=name, branch=branch)
+    return read(project, tree, settings, name, base=tree.commit, branch=branch, blind=blind)
 
 
-def _read_paths(settings: Config, name: str) -> list[str]:
+def _read_paths(settings: Config, name: str, *, blind: bool) -> list[str]:
     """Files and folders of the base commit that an experiment reads."""
     chosen = settings.skill(name)
     named = [
         settings.meta.instructions,
         *(getattr(one, "file", None) for one in (settings.provider, settings.meta.provider)),
     ]
-    own = [skillrepo.CONFIG_FILE, chosen.path, chosen.fixtures]
+    cases = f"{chosen.fixtures}/train" if blind else chosen.fixtures
+    own = [skillrepo.CONFIG_FILE, chosen.path, cases]
     return own + [path for path in named if path is not None]
 
 
@@ -194,9 +214,23 @@ def open_anywhere(
     return read(project, tree, settings, name, base=base, branch="", require=require)
 
 
-def refuse_uncommitted(project: Project, paths: list[str]) -> None:
-    """Raise RatchetError when anything an experiment reads is not committed."""
-    changed = skillrepo.dirty(project, paths)
+def refuse_uncommitted(project: Project, paths: list[str], *, skill: str, branch: str) -> None:
+    """Raise RatchetError when anything an experiment reads is not committed.
+
+    A file that holds what the skill's open proposal makes of it is no edit of a person's: that is
+    what a merge leaves that was killed half-way, and the next one finishes it.
+    """
+    changed = [
+        path
+        for path in skillrepo.dirty(project, paths)
+        if not plain.half_merged(project, skill=skill, branch=branch, path=path)
+    ]
+    if changed and (lock := project.git_dir / "index.lock").exists():
+        raise RatchetError(
+            f"Another git is at work, or one was killed: {lock} exists, and these are changed: "
+            f"{', '.join(changed[:10])}",
+            hint=f"If no git is running, delete it ('rm {lock}'), then look at 'git status'.",
+        )
     if changed:
         shown = "\n".join(f"  {path}" for path in changed[:10])
         more = f"\n  and {len(changed) - 10} more" if len(changed) > 10 else ""  # noqa: PLR2004
@@ -215,13 +249,14 @@ def read(
     base: str,
     branch: str,
     require: Collection[Split] = BOTH,
+    blind: bool = False,
 ) -> Workspace:
     """Read one skill's file and fixtures from a tree, and check that they fit together."""
     chosen = settings.skill(name)
     text = skillformat.decode(tree.read(chosen.path), path=chosen.path)
     if problems := skillformat.check(text, path=chosen.path):
         raise RatchetError("\n".join(problems), hint="See docs/skills.md for the format.")
-    cases = read_fixtures(tree, chosen.fixtures, require=require)
+    cases = read_fixtures(tree, chosen.fixtures, require=TRAIN if blind else require, blind=blind)
     where = f"ratchet.yml: skills.{name}"
     train = split_of(cases, "train")
     scorer = _with_labels(scoring.parse_spec(chosen.scorer, where=f"{where}.scorer"), train)
@@ -245,6 +280,7 @@ def read(
         how=_how(tree, settings, name, call, _scorer_digest(tree, scorer, scorers)),
         base=base,
         branch=branch,
+        blind=blind,
     )
 
 
@@ -256,12 +292,16 @@ def _with_labels(scorer: Spec, train: Sequence[Fixture]) -> Spec:
     return scorer.with_(labels=tuple(labels)) if len(labels) > 1 else scorer
 
 
-def read_fixtures(tree: Tree, folder: str, *, require: Collection[Split]) -> tuple[Fixture, ...]:
+def read_fixtures(
+    tree: Tree, folder: str, *, require: Collection[Split], blind: bool = False
+) -> tuple[Fixture, ...]:
     """All fixtures below a folder; errors name every faulty file and line.
 
-    The vault stays closed unless it is asked for.
+    The vault stays closed unless it is asked for, and the holdout too when ``blind``.
     """
     sealed = () if "vault" in require else (f"{folder}/vault/",)
+    if blind:
+        sealed = (*sealed, f"{folder}/holdout/")
     files = [
         fixtures.SourceFile(path, tree.size(path), partial(tree.read, path))
         for path in tree.files(folder)
@@ -306,13 +346,26 @@ def instructions(workspace: Workspace) -> str:
 
 def held(project: Project) -> bool:
     """Whether a person put the stop file at the project's root."""
-    return (project.root / HOLD_FILE).exists()
+    return os.path.lexists(project.root / HOLD_FILE)
+
+
+def _harness(tree: Tree, settings: Config) -> list[str]:
+    """Files of the tree that are the model: programs and scripts of the command providers.
+
+    The program is started from the work tree, so it must be what is committed.
+    """
+    providers = (settings.provider, settings.meta_provider)
+    words = {str(word) for one in providers for word in getattr(one, "command", None) or ()}
+    names = {os.path.normpath(word) for word in words}
+    return sorted(names & set(tree.files(""))) if names else []
 
 
 def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
     provider = settings.provider.model_dump(mode="json", exclude={"concurrency", "batch"})
     if script := provider.get("file"):
         provider["script"] = digest("script", tree.read(str(script)).decode("utf-8", "replace"))
+    for path in _harness(tree, settings):
+        provider[f"program {path}"] = digest("program", tree.read(path).decode("utf-8", "replace"))
     parameters = call.model_dump(mode="json")
     return How(
         skill_name=name,

@@ -389,14 +389,22 @@ def test_the_vault_shares_no_input_either() -> None:
     assert "the same input is in holdout" in refusal(files)
 
 
-def test_the_same_input_twice_on_one_side_is_allowed() -> None:
-    assert len(read({"train/a.yml": "input: x", "train/b.yml": "input: x"})) == 2
+def test_the_same_input_twice_on_one_side_needs_another_expectation() -> None:
+    """Otherwise it is the same case, which would count as two."""
+    cases: dict[str, str | bytes] = {
+        "train/a.yml": "input: x\nexpected: 1",
+        "train/b.yml": "input: x\nexpected: 2",
+    }
+    assert len(read(cases)) == 2
+    with pytest.raises(RatchetError, match=r"b\.yml:1: the same case as at .*a\.yml:1"):
+        read({"train/a.yml": "input: x", "train/b.yml": "input: x"})
 
 
 def test_a_required_split_must_have_a_fixture() -> None:
     files: dict[str, str | bytes] = {"train/a.yml": "input: x", "holdout/b.jsonl": "\n"}
     message = refusal(files, require=("train", "holdout"))
-    assert message == f"{ROOT}/holdout: no fixtures; write the first one there"
+    needed = "no fixtures; write the first one there (only 'ratchet propose' needs none)"
+    assert message == f"{ROOT}/holdout: {needed}"
     assert read({}, require=()) == ()
 
 

@@ -830,6 +830,7 @@ def test_a_proposal_waits_until_it_is_merged_or_dropped(world: World) -> None:
         "parent": "c" * 64,
         "committed_at": AT,
         "edited": False,
+        "evidence": EVIDENCE,
     }
     world.merge(commit)
     assert waiting() is None

@@ -7,23 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue, ValidationError
 
-from bot.agents.meta import (
-    PastExperiment,
-    Proposed,
-    View,
-    build_request,
-    parse_reply,
-    propose,
-    read_reply,
-)
-from bot.core.edits import Limits, apply
+from bot.agents.briefing import PastExperiment, View
+from bot.agents.meta import Terms, hear, opening
+from bot.agents.replies import parse_reply
+from bot.core.edits import Limits
 from bot.core.prompts import block, fit
 from bot.core.records import AddLines, Proposal, Replace, Reply, Request, Rewrite, Score, Trace
 from bot.errors import RatchetError
@@ -71,15 +64,15 @@ def make_view(**changes: Any) -> View:
 
 
 def make_request(view: View, *, budget: int = 200_000, nonce: str = NONCE) -> Request:
-    return build_request(
-        view,
+    terms = Terms(
         model="m",
         instructions="Improve it.",
         max_tokens=100,
         options={"thinking": {"type": "adaptive"}},
-        nonce=nonce,
-        budget=budget,
+        protocol="none",
+        room=budget,
     )
+    return opening(view, terms=terms, nonce=nonce)
 
 
 def prompt(view: View, *, budget: int = 200_000) -> str:
@@ -560,7 +553,6 @@ def test_any_text_is_a_proposal_or_a_problem(text: str, cut: bool) -> None:  # n
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
-        (Reply(error="529 overloaded"), "the call failed: 529 overloaded"),
         (Reply(text=None, stop_reason="end_turn"), "the reply is empty"),
         (Reply(text=CLAUDE, stop_reason="refusal"), "the model refused to answer"),
         (Reply(text=CLAUDE[:-80], stop_reason="max_tokens"), "cut at the token limit"),
@@ -568,65 +560,10 @@ def test_any_text_is_a_proposal_or_a_problem(text: str, cut: bool) -> None:  # n
         (Reply(text="No.", stop_reason="end_turn"), "no edit found"),
     ],
 )
-def test_a_reply_without_a_proposal_is_kept_with_the_problem(reply: Reply, problem: str) -> None:
-    proposed = read_reply(reply, view=make_view(), model="m")
-    assert proposed.proposal is None
-    assert proposed.reply == reply
-    assert problem in (proposed.problem or "")
-
-
-class OneReply:
-    """A provider that keeps what it was asked and answers one thing."""
-
-    name = "one"
-    deterministic = True
-    concurrency = 1
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply = reply
-        self.asked: list[Request] = []
-
-    async def complete(self, request: Request) -> Reply:
-        self.asked.append(request)
-        return self.reply
-
-    def worst_case_usd(self, request: Request) -> float | None:
-        return 0.0 if request else None
-
-    async def aclose(self) -> None:
-        self.asked.clear()
-
-
-def run(provider: OneReply, view: View) -> Proposed:
-    async def call() -> Proposed:
-        return await propose(
-            view,
-            provider=provider,
-            model="m",
-            instructions=INSTRUCTIONS.read_text(encoding="utf-8"),
-            max_tokens=100,
-            options={},
-            nonce=NONCE,
-        )
-
-    return anyio.run(call)
-
-
-def test_propose_asks_once_and_returns_proposal_and_reply() -> None:
-    provider = OneReply(Reply(text=CLAUDE, stop_reason="end_turn"))
-    view = make_view()
-    proposed = run(provider, view)
-    assert proposed.problem is None
-    assert proposed.reply.text == CLAUDE
-    assert proposed.proposal is not None
-    assert apply(SKILL, proposed.proposal.edits, limits=view.limits) == SKILL + "- three\n"
-    (request,) = provider.asked
-    assert request.system.startswith("---\nname: improve-skill\n")
-
-
-def test_propose_reports_a_failed_call() -> None:
-    proposed = run(OneReply(Reply(error="no credit")), make_view())
-    assert (proposed.proposal, proposed.problem) == (None, "the call failed: no credit")
+def test_a_reply_without_a_proposal_says_its_problem(reply: Reply, problem: str) -> None:
+    heard = hear(reply, view=make_view(), model="m")
+    assert heard.proposal is None
+    assert problem in heard.problem
 
 
 def test_the_instructions_are_a_skill() -> None:

@@ -1,6 +1,6 @@
 """A whole project to run the commands on: a repository, cases, and a model that plays a script.
 
-Run as a program it is the place where commands die: see ``Mortuary``.
+Run as a program it is the place where commands end early: see ``Mortuary``.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gitrepo import GitRepo
 
-from bot import bench, edge, skillrepo
+from bot import bench, bringing, edge, skillrepo
 from bot.cli import cli
+from bot.forge import plain
+from bot.ledger import Ref, Store, journal
+from bot.ledger.gitref import GitRef
+from bot.providers.scripted import Scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from bot.core.records import Experiment
+    from bot.core.records import Experiment, Reply, Request
     from bot.ledger import Ledger
 
 SKILL = "skills/triage/SKILL.md"
@@ -35,6 +39,8 @@ META = "You improve one text file"  # how the meta-agent's instructions begin
 CASES = {"train": ("t1", "t2", "t3"), "holdout": ("h1", "h2")}
 SEALED = "zebra"  # a word of every held-out input, and of nothing else
 BOTH = (*CASES["train"], *CASES["holdout"])
+PRELOADED = ("checking", "history", "running", "terminal")
+OUTPUTS = ("out", "err")  # of a command that is a process of its own
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,14 @@ class Ran:
     def verdicts(self) -> list[tuple[str, str]]:
         """Action and reason of every experiment of ``run --json``."""
         return [(one["action"], one["reason"]) for one in self.json["experiments"]]
+
+
+def typed(*args: str) -> Ran:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = edge.run(cli, args)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def idea(number: int, edits: Sequence[Mapping[str, Any]] | str) -> str:
@@ -134,6 +148,7 @@ class World(GitRepo):
             "provider": "scripted",
             "skills": {"triage": {"scorer": "label"}},
             "loop": {"attempts": 1},
+            "meta": {"turns": 1},  # one call a proposal, so that calls can be counted
         }
         world.write(f"{prefix}ratchet.yml", json.dumps(settings | dict(config or {})))
         world.write(f"{prefix}{SKILL}", SKILL_TEXT)
@@ -148,10 +163,7 @@ class World(GitRepo):
     def ratchet(self, *args: str) -> Ran:
         """Run a command here, in this process."""
         command, *rest = args
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = edge.run(cli, [command, "-C", str(self.path), *rest])
-        return Ran(code, out.getvalue(), err.getvalue())
+        return typed(command, "-C", str(self.path), *rest)
 
     def run(self, *args: str) -> Ran:
         """``ratchet run --json``."""
@@ -197,7 +209,7 @@ def case(name: str, split: str) -> str:
     return json.dumps({"input": f"{about}?", "expected": "yes"})
 
 
-# Commands that die ----------------------------------------------------------------------------
+# Commands that end early ----------------------------------------------------------------------
 
 
 class Mortuary:
@@ -205,47 +217,61 @@ class Mortuary:
 
     A command that dies must have a process of its own, and a new interpreter for each of them
     would take most of a second.
+
+    Args:
+        folder: Where the children's output goes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, world: World, *args: str, die_after: str = "") -> int:
-        """Run a command in a child; returns its exit status, negative for a signal.
+    def run(
+        self, world: World, *args: str, at: str = "", by: signal.Signals = signal.SIGKILL
+    ) -> Ran:
+        """Run a command in a child; its code is negative for a signal.
+
+        Every call of its model that came back is a line of ``calls`` beside the project.
 
         Args:
             world: Where.
             args: The command.
-            die_after: A step, such as ``put result.json`` or ``merge``, at whose end the child
-                kills itself; ``#2`` behind it means the second time.
+            at: A moment of the run, as ``Moments`` names them, at which the child sends itself a
+                signal; ``#2`` behind it means the second time.
+            by: The signal.
         """
         command, *rest = args
         order = {
             "args": [command, "-C", str(world.path), *rest],
             "env": dict(os.environ),
-            "die_after": die_after,
+            "output": str(self._folder),
+            "calls": str(calls_file(world)),
+            "at": at,
+            "by": by,
         }
         assert self._server.stdin
         assert self._server.stdout
         self._server.stdin.write(json.dumps(order) + "\n")
         self._server.stdin.flush()
-        return int(self._server.stdout.readline())
+        code = int(self._server.stdout.readline())
+        out, err = ((self._folder / name).read_text("utf-8") for name in OUTPUTS)
+        return Ran(code, out, err)
 
     def close(self) -> None:
         """End the process."""
         self._server.communicate()
 
 
-def _serve() -> None:
-    import bot.checking
-    import bot.history
-    import bot.providers.command
-    import bot.providers.scripted
-    import bot.running
-    import bot.terminal  # noqa: F401
+def calls_file(world: World) -> Path:
+    """Where the children of a mortuary write down the calls of their models."""
+    return world.path.parent / "calls"
 
+
+def _serve() -> None:
+    for name in PRELOADED:
+        import_module(f"bot.{name}")
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
@@ -255,45 +281,101 @@ def _serve() -> None:
         sys.stdout.flush()
 
 
-def _live(*, args: list[str], env: dict[str, str], die_after: str) -> None:
+def _live(*, args: list[str], env: dict[str, str], output: str, calls: str, **end: Any) -> None:
+    """Be the command, up to its end."""
     os.environ.clear()
-    os.environ.update(env)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
-    if die_after:
-        _arm(die_after)
-    os._exit(edge.run(cli, args))
+    os.environ.update(env | {"VICTIM": str(os.getpid())})
+    for name, stream in zip(OUTPUTS, (sys.stdout, sys.stderr), strict=True):
+        fd = os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(fd, stream.fileno())
+    # A shell that starts its tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    Moments(calls=calls, **end).arm()
+    code = edge.run(cli, args)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _arm(die_after: str) -> None:
-    """Wrap every step that leaves something behind."""
-    from bot.forge import plain
-    from bot.ledger import Store
+class Moments:
+    """The moments of a command at which something is left behind, or is just about to be.
 
-    step, _, nth = die_after.partition("#")
-    done: Counter[str] = Counter()
+    They are ``before`` or ``after`` one of: ``call``, ``put`` and the kind of record, ``flush``,
+    ``commit`` and the ledger's branch, ``publish``, ``merge``, ``git`` and its command; and there
+    is ``half of put``, in the middle of a line of the journal.
+    """
 
-    def wrapped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def __init__(self, *, calls: str, at: str, by: int) -> None:
+        self._calls, self._by = calls, by
+        self._at, _, nth = at.partition(" #")
+        self._left = int(nth or 1)
+        self._record = ""
+
+    def arm(self) -> None:
+        """Wrap every step."""
+        self._wrap(Store, "put", self._put)
+        self._wrap(Store, "flush", lambda *_: "flush")
+        self._wrap(GitRef, "commit", lambda git, *_: f"commit {git.ref.rpartition('/')[2]}")
+        self._wrap(plain, "publish", lambda *_: "publish")
+        self._wrap(plain, "merge", lambda *_: "merge")
+        self._wrap(plain, "run", lambda _, command, *__: f"git {command}")
+        self._wrap(bringing, "_write", lambda *_: "write")
+        for owner, name, made in (
+            (journal, "_append_whole", self._append),
+            (Scripted, "complete", self._complete),
+        ):
+            setattr(owner, name, made(getattr(owner, name)))
+
+    def _now(self, moment: str) -> bool:
+        self._left -= moment == self._at
+        return moment == self._at and self._left == 0
+
+    def _end(self) -> None:
+        os.kill(os.getpid(), self._by)
+
+    def _reached(self, moment: str) -> None:
+        if self._now(moment):
+            self._end()
+
+    def _wrap(self, owner: Any, name: str, describe: Callable[..., str]) -> None:
+        real = getattr(owner, name)
+
         def call(*args: Any, **kwargs: Any) -> Any:
+            step = describe(*args)
+            self._reached(f"before {step}")
             result = real(*args, **kwargs)
-            path = str(args[2]).rpartition("/")[2] if name == "put" else ""
-            this = f"{name} {path}".strip()
-            done[this] += 1
-            if this == step and done[this] == int(nth or 1):
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._reached(f"after {step}")
             return result
 
-        return call
+        setattr(owner, name, call)
 
-    for owner, name in (
-        (Store, "put"),
-        (Store, "flush"),
-        (plain, "publish"),
-        (plain, "merge"),
-        (plain, "drop"),
-    ):
-        setattr(owner, name, wrapped(name, getattr(owner, name)))
+    def _put(self, _: Store, __: Ref, path: str, ___: str) -> str:
+        folder, name = path.split("/")[-2:]
+        self._record = {"traces": "trace", "proposer": "proposal"}.get(folder, name)
+        return f"put {self._record}"
+
+    def _append(self, real: Callable[[int, bytes], None]) -> Callable[[int, bytes], None]:
+        def append(fd: int, line: bytes) -> None:
+            if self._now(f"half of put {self._record}"):
+                real(fd, line[: len(line) // 2])
+                self._end()
+            real(fd, line)
+
+        return append
+
+    def _came_back(self, request: Request) -> None:
+        with Path(self._calls).open("a") as calls:
+            calls.write(f"{request.model}\n")
+
+    def _complete(self, real: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
+        async def complete(model: Scripted, request: Request) -> Reply:
+            self._reached("before call")
+            reply = await real(model, request)
+            self._came_back(request)
+            self._reached("after call")
+            return reply
+
+        return complete
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.core.edits import Limits
-from bot.core.records import Record
+from bot.core.records import Record, UnitInterval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,15 @@ class Level(Record):
     number: int
     name: str
     limits: Limits
+
+
+class Accepted(Record):
+    """A text the skill has had by a merge, and that a proposal may start again from."""
+
+    id: str  # of the experiment, 12 digits; ``FIRST`` for the text before the first merge
+    number: int  # of the experiment; 0 for ``FIRST``
+    chars: int
+    score: UnitInterval | None  # mean on train; None when it is not known
 
 
 def levels(*, max_lines: int, max_chars: int) -> tuple[Level, ...]:
@@ -40,6 +49,15 @@ def levels(*, max_lines: int, max_chars: int) -> tuple[Level, ...]:
                 "traces_shown": 20,
             },
         ),
+        (
+            "start again",
+            {
+                "operations": ("add", "replace", "rewrite"),
+                "max_lines": REWRITE_LINES,
+                "traces_shown": 40,
+                "restart": True,
+            },
+        ),
     )
     return tuple(
         Level(number=n, name=name, limits=Limits.model_validate({"max_chars": max_chars} | limits))
@@ -47,7 +65,25 @@ def levels(*, max_lines: int, max_chars: int) -> tuple[Level, ...]:
     )
 
 
+FIRST = "first"
 REWRITE_LINES = 100_000  # a rewrite may change every line; the length has its own ceiling
+
+
+def by_preference(versions: Sequence[Accepted]) -> tuple[Accepted, ...]:
+    """Newest first; versions with the same score stand together, the shortest of them first.
+
+    Equal evidence and shorter text wins. Versions without a score have nothing in common.
+    """
+    newest: dict[float, int] = {}
+    for one in versions:
+        if one.score is not None:
+            newest[one.score] = max(one.number, newest.get(one.score, 0))
+
+    def place(one: Accepted) -> tuple[int, int, int]:
+        number = one.number if one.score is None else newest[one.score]
+        return (-number, one.chars, -one.number)
+
+    return tuple(sorted(versions, key=place))
 
 
 def level(outcomes: Sequence[bool], *, widen_after: int, steps: Sequence[Level]) -> Level:

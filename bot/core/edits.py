@@ -68,12 +68,14 @@ class Limits(Record):
 
     ``max_lines`` bounds added plus removed lines, ``max_chars`` the length of the edited text
     (one that was longer may still be shortened), ``traces_shown`` the failing traces shown whole.
+    ``restart`` allows edits of an earlier accepted text instead of the incumbent's.
     """
 
     operations: tuple[Operation, ...] = ("add", "replace")
     max_lines: int = Field(default=12, ge=1)
     max_chars: int = Field(default=MAX_BYTES, ge=1)
     traces_shown: int = Field(default=5, ge=0)
+    restart: bool = False
 
 
 class Change(Record):
@@ -93,22 +95,30 @@ class _Span(NamedTuple):
     new: str
 
 
-def apply(text: str, edits: Sequence[Edit], *, limits: Limits) -> str:
+def apply(text: str, edits: Sequence[Edit], *, limits: Limits, incumbent: str | None = None) -> str:
     """The text with all edits made at once, each of them referring to the original text.
 
     Lines outside the edits, the newline style and the final newline stay as they were.
 
+    Args:
+        text: The original.
+        edits: What to do to it.
+        limits: How much that may be.
+        incumbent: What the result would replace, if that is not ``text``. Then the change is
+            measured from it, and there need be no edits.
+
     Raises:
         EditError: An edit does not fit the text or the limits, or the result has control or
-            invisible characters that the original did not have.
+            invisible characters that what it replaces does not have.
     """
-    _check_operations(edits, limits)
+    if edits or incumbent is None:
+        _check_operations(edits, limits)
     newline = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
     body = text if not text or text.endswith("\n") else text + newline
     spans = sorted((_span(body, edit, newline) for edit in edits), key=lambda span: span[:2])
     _check_overlap(body, spans)
     result = _final_newline(text, _splice(body, spans), newline)
-    _check_result(text, result, limits)
+    _check_result(text if incumbent is None else incumbent, result, limits)
     return result
 
 
@@ -229,8 +239,10 @@ def _final_newline(text: str, result: str, newline: str) -> str:
 def _check_result(text: str, result: str, limits: Limits) -> None:
     if _with_newline(result, "\n") == _with_newline(text, "\n"):
         raise EditError(EditProblem.NO_CHANGE, "the edit changes nothing")
-    if len(text) < len(result) > limits.max_chars or len(_utf8(result)) > MAX_BYTES:
+    if len(text) <= len(result) > limits.max_chars or len(_utf8(result)) > MAX_BYTES:
         most = f"{limits.max_chars:,} characters and {MAX_BYTES:,} bytes"
+        if len(text) > limits.max_chars:
+            most += f"; it has {len(text):,} characters now and may only get shorter"
         raise EditError(
             EditProblem.TOO_LONG, f"the text would have {len(result):,} characters (most: {most})"
         )

@@ -21,10 +21,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 class Paired(Protocol):
@@ -50,6 +51,7 @@ CONFIRM_CAP = 120  # pairs for every unit of ln(bar)
 WIN_SHARE = 4 / 5  # the best that futility still hopes for: 4 wins in 5 decisive pairs
 FEWEST_CLUSTERS = 2  # independent fixtures: a spread needs two values
 MOST_SIGNS = 200  # decisive pairs for which P(sum = 0) is counted exactly
+NO_SCORES: Mapping[str, float] = MappingProxyType({})
 HAIR = 1e-9  # a gain must exceed its bar by more than rounding can add
 PRIOR_MASS, PRIOR_PAIRS = 2.4, 8  # prior for the share of decisive pairs: 0.3, worth 8 pairs
 
@@ -313,17 +315,41 @@ def one_sweep(pairs: Sequence[Paired], *, fixtures: int, errors: float) -> Progr
 # The simple alternative: 'improves' ----------------------------------------------------------
 
 
-def improves(pairs: Sequence[Paired], *, fixtures: int, floor: float = 0.0) -> Progress:
-    """Mean difference above 0 over one paired sweep, and no fixture's candidate below a floor."""
-    pairs = pairs[:fixtures]
-    gain = fmean(pair.difference for pair in pairs) if pairs else 0.0
-    if len(pairs) < fixtures:
-        return Progress(State.OPEN, Cause.UNDECIDED, len(pairs), gain, 0.0)
-    if any(pair.candidate < floor for pair in pairs):
-        return Progress(State.DROP, Cause.BELOW_FLOOR, len(pairs), gain, 0.0, (gain,))
-    if gain > HAIR:
-        return Progress(State.PASS, Cause.BAR_REACHED, len(pairs), gain, 0.0, (gain,))
-    return Progress(State.DROP, Cause.NO_IMPROVEMENT, len(pairs), gain, 0.0, (gain,))
+def improves(
+    pairs: Sequence[Paired],
+    *,
+    fixtures: int,
+    floor: float = 0.0,
+    whole: bool = True,
+    scores: Mapping[str, float] = NO_SCORES,
+) -> Progress:
+    """Mean difference above 0 over one paired sweep, and no fixture's candidate below a floor.
+
+    It settles at the first pair after which the rest of the sweep cannot change the outcome.
+
+    Args:
+        pairs: In the order they were planned.
+        fixtures: Fixtures in the split.
+        floor: Lowest score a candidate may have; above 0 only a whole sweep can pass.
+        whole: Pass at the end of the sweep only.
+        scores: The incumbent's, by fixture. A pair to come lies in [-score, 1 - score], or in
+            [-1, 1] where its score is not known.
+    """
+    known = scores if len(scores) == fixtures else NO_SCORES
+    total, loss, gain = 0.0, sum(known.values()) if known else float(fixtures), 0.0
+    for count, pair in enumerate(pairs[:fixtures], start=1):
+        total += pair.difference
+        loss -= known.get(pair.fixture, 0.0) if known else 1.0  # most that the rest can lose
+        left = fixtures - count
+        win = left - loss if known else float(left)  # most that the rest can gain
+        gain, path = total / count, (total / count,) if not left else ()
+        if pair.candidate < floor:
+            return Progress(State.DROP, Cause.BELOW_FLOOR, count, gain, 0.0, path)
+        if total + win <= HAIR * fixtures:
+            return Progress(State.DROP, Cause.NO_IMPROVEMENT, count, gain, 0.0, path)
+        if total - loss > HAIR * fixtures and (not left or not (whole or floor)):
+            return Progress(State.PASS, Cause.BAR_REACHED, count, gain, 0.0, path)
+    return Progress(State.OPEN, Cause.UNDECIDED, min(len(pairs), fixtures), gain, 0.0)
 
 
 def false_merge_rate(differences: Sequence[float]) -> float:

@@ -19,7 +19,7 @@ from bot.core import evidence as stats
 from bot.core.records import Binding, Evidence, Pair, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bot.core.evidence import Paired, Progress
 
@@ -43,6 +43,7 @@ class Reason(StrEnum):
     EMPTY_SPLIT = "empty_split"
     MISSING_SCORES = "missing_scores"
     BAD_EVIDENCE = "bad_evidence"
+    TARGETS_MISSED = "targets_missed"
     SCREEN_OPEN = "screen_open"
     SCREEN_FAILED = "screen_failed"
     CONFIRM_OPEN = "confirm_open"
@@ -92,14 +93,16 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
         fixtures, config, model and evaluator all agree. Otherwise wait.
     4.  A candidate in which held-out text was found is rejected.
     5.  Every run that should have a score has one. A missing score is not a score of zero.
-    6.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
-    7.  There is a holdout, the candidate was checked for its text, and how often it was
+    6.  If the train cases that the edit was meant to fix were tried first, one of them got
+        better. That can only reject: the screen counts none of these runs.
+    7.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
+    8.  There is a holdout, the candidate was checked for its text, and how often it was
         consulted for this incumbent is known.
-    8.  Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
-    9.  The confirm run has reached its bar at the end of a sweep and passed the guard (rule
+    9.  Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
+    10. The confirm run has reached its bar at the end of a sweep and passed the guard (rule
         'evidence'), or improved the mean with no fixture below its floor (rule 'improves').
-    10. People may keep the last word: 'manual' waits for a release, 'after' for the window.
-    11. Then, and only then, merge.
+    11. People may keep the last word: 'manual' waits for a release, 'after' for the window.
+    12. Then, and only then, merge.
 
     Never raises for any evidence that is a valid record, and answers the same for the same facts.
     """
@@ -109,6 +112,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
         or _binding(evidence)
         or _leak(evidence)
         or _missing(evidence)
+        or _targets(evidence)
         or _screen(evidence, policy)
         or _knowledge(evidence)
         or _freshness(evidence)
@@ -118,12 +122,25 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     return objection or _merge(evidence, policy)
 
 
+def missed(targeted: Sequence[Pair]) -> bool:
+    """Whether the cases an edit was meant to fix were tried and none of them got better."""
+    return bool(targeted) and not any(pair.difference > 0 for pair in targeted)
+
+
 def screen_progress(
-    pairs: Sequence[Paired], *, fixtures: int, policy: Policy, deterministic: bool
+    pairs: Sequence[Paired],
+    *,
+    fixtures: int,
+    policy: Policy,
+    deterministic: bool,
+    scores: Mapping[str, float] = stats.NO_SCORES,
 ) -> Progress:
-    """Where the screen on train stands; the loop stops running when this is settled."""
+    """Where the screen on train stands; the loop stops running when this is settled.
+
+    ``scores`` are the incumbent's, by fixture, where they are known: those its pairs will have.
+    """
     if policy.rule == "improves":
-        return stats.improves(pairs, fixtures=fixtures)
+        return stats.improves(pairs, fixtures=fixtures, whole=False, scores=scores)
     return stats.screen(pairs, fixtures=fixtures, deterministic=deterministic)
 
 
@@ -190,8 +207,23 @@ def _leak(evidence: Evidence) -> Verdict | None:
 
 def _missing(evidence: Evidence) -> Verdict | None:
     if evidence.missing:
-        return _hold(Reason.MISSING_SCORES, f"{evidence.missing} runs have no score.")
+        return _hold(Reason.MISSING_SCORES, f"Runs without a score: {evidence.missing}.")
     return None
+
+
+def _targets(evidence: Evidence) -> Verdict | None:
+    filtered = {pair.candidate_run for pair in evidence.targeted}
+    counted = {pair.candidate_run for pair in evidence.screen}
+    # Of a deterministic model they are the same runs by declaration.
+    if not evidence.deterministic and not filtered.isdisjoint(counted):
+        return _hold(Reason.BAD_EVIDENCE, "The screen counted a run that was a filter before.")
+    if not missed(evidence.targeted):
+        return None
+    count = len(evidence.targeted)
+    detail = "The case it was meant to fix did not get better."
+    if count > 1:
+        detail = f"None of the {count} cases it was meant to fix got better."
+    return _reject(Reason.TARGETS_MISSED, detail)
 
 
 def _knowledge(evidence: Evidence) -> Verdict | None:
@@ -208,7 +240,8 @@ def _freshness(evidence: Evidence) -> Verdict | None:
     runs = [run for pair in evidence.confirm for run in (pair.incumbent_run, pair.candidate_run)]
     if any(pair.made_for != evidence.experiment for pair in evidence.confirm):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was made for another experiment.")
-    kept = {run for pair in evidence.screen for run in (pair.incumbent_run, pair.candidate_run)}
+    on_train = (*evidence.targeted, *evidence.screen)
+    kept = {run for pair in on_train for run in (pair.incumbent_run, pair.candidate_run)}
     if len(set(runs)) != len(runs) or not kept.isdisjoint(runs):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was counted twice.")
     if not set(evidence.train_fixtures).isdisjoint(evidence.holdout_fixtures):
@@ -243,6 +276,7 @@ def _screen(evidence: Evidence, policy: Policy) -> Verdict | None:
         fixtures=len(evidence.train_fixtures),
         policy=policy,
         deterministic=evidence.deterministic,
+        scores=dict(zip(evidence.train_fixtures, evidence.train_scores, strict=False)),
     )
     if progress.pairs != len(evidence.screen):
         return _hold(Reason.BAD_EVIDENCE, "The screen went on after it was settled.")

@@ -1,4 +1,4 @@
-"""In which order a split is swept: random, interleaved, and reproducible from a seed."""
+"""What is run when: the cases an edit was meant to fix, then sweeps in a reproducible order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from bot.core.records import Trace
+
+MOST_TARGETS = 5  # fixtures tried before the screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,17 @@ def sweeps(fixtures: Sequence[str], *, seed: str) -> Iterator[Planned]:
         rng.shuffle(order)
         for fixture in order:
             yield Planned(fixture, sweep, candidate_first=rng.random() < 1 / 2)
+
+
+def targeted(targets: Sequence[str], runs: Sequence[Trace]) -> tuple[Trace, ...]:
+    """The runs that a proposal says it fixes: one a fixture, in its order, at most five.
+
+    Args:
+        targets: Trace ids, as the proposal has them. One that is not among ``runs`` is nothing.
+        runs: The incumbent's scored train runs. A run that could not be better is no target.
+    """
+    known = {run.id: run for run in runs if run.score and run.score.value < 1}
+    chosen: dict[str, Trace] = {}
+    for run in (known[target] for target in targets if target in known):
+        chosen.setdefault(run.fixture, run)
+    return tuple(chosen.values())[:MOST_TARGETS]

@@ -100,6 +100,12 @@ class Usage(Record):
     cache_read_tokens: int = Field(default=0, ge=0)
     cache_write_tokens: int = Field(default=0, ge=0)
 
+    @property
+    def total(self) -> int:
+        """All tokens of the call, whether they were read from a cache or not."""
+        cached = self.cache_read_tokens + self.cache_write_tokens
+        return self.input_tokens + cached + self.output_tokens
+
 
 class Request(Record):
     """One call to a model, in terms every provider understands.
@@ -218,6 +224,7 @@ class Proposal(Record):
     hypothesis: str
     targets: tuple[str, ...] = ()  # ids of the traces it says it fixes
     edits: tuple[Edit, ...] = ()
+    start: str | None = None  # accepted version the edits refer to: id of an experiment, 'first'
 
 
 class Setting(Record):
@@ -235,6 +242,9 @@ class Setting(Record):
     config_digest: Digest
     train_digest: Digest
     holdout_digest: Digest | None  # None in a process that cannot see the holdout
+    rules: Digest | None = (
+        None  # digest of what the owner asks of a candidate: gate, length, frozen parts
+    )
     evaluator: str  # version of Ratchet
     base: str  # commit the skill, fixtures and config were read from
     branch: str  # branch it was read from and would be merged into
@@ -256,6 +266,8 @@ class Experiment(Record):
     setting: Setting
     proposal: Proposal
     started_at: str
+    level: str = ""  # of breadth, by name; empty for a proposer that has none
+    chars: tuple[int, int] | None = None  # of the parent's and the candidate's text
 
 
 class Tally(Record):
@@ -290,6 +302,9 @@ class Result(Record):
     usd: float | None = Field(ge=0)
     seconds: float = Field(ge=0)
     finished_at: str
+    # Mean input and output tokens of a train run with the incumbent, and with the candidate;
+    # None when nothing was run or the provider counts none.
+    tokens: tuple[float, float] | None = None
 
 
 class Landing(Record):
@@ -351,8 +366,11 @@ class Evidence(Record):
     deterministic: bool  # repeats carry no information (see evidence.one_sweep)
     train_fixtures: tuple[str, ...]
     holdout_fixtures: tuple[str, ...]
+    # The incumbent's scores in the order of train_fixtures, which the screen uses; or not known.
+    train_scores: tuple[UnitInterval, ...] = ()
     screen: tuple[Pair, ...]
     confirm: tuple[Pair, ...]
+    targeted: tuple[Pair, ...] = ()  # on the cases the edit was meant to fix; only a filter
     missing: int = Field(ge=0)  # runs that should have a score and have none
     attempt: int | None = Field(ge=1, le=10**9)  # against this incumbent, this one included
     age: float | None = Field(default=None, ge=0)  # seconds since the evidence was complete

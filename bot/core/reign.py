@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Confirmation(Record):
     """One consultation of the holdout; written before its first call, completed at its end.
 
+    ``attempt`` is 0 for a candidate that held held-out text and was rejected without a run.
     ``evidence`` and ``verdict`` are None while it is under way. It counts from the start: a run
     that died has looked.
     """
@@ -58,7 +59,8 @@ def attempt_number(
     experiment had before ``since``, when it was begun anew, was another attempt.
     """
     for confirmation in confirmations:
-        if confirmation.experiment == experiment and confirmation.started_at >= since:
+        same = confirmation.experiment == experiment and confirmation.started_at >= since
+        if same and confirmation.attempt:
             return confirmation.attempt
     taken = [c.attempt for c in confirmations if c.parent == parent]
     return 1 + max(taken, default=0)
@@ -66,10 +68,13 @@ def attempt_number(
 
 def reign(confirmations: Sequence[Confirmation], *, parent: str, policy: Policy) -> Reign:
     """The incumbent's reign so far."""
-    taken = max((c.attempt for c in confirmations if c.parent == parent), default=0)
+    most: dict[str, int] = {}  # one that was tried again counts as often as it was
+    for look in confirmations:
+        most[look.parent] = max(look.attempt, most.get(look.parent, 0))
+    taken = most.get(parent, 0)
     return Reign(
         attempts=taken,
         alpha_spent=stats.spent(taken, alpha=policy.alpha, k=policy.k),
         alpha=policy.alpha,
-        looks=len(confirmations),
+        looks=sum(most.values()),
     )

@@ -56,6 +56,16 @@ def dollars(usd: float | None) -> str:
     return f"${usd:.2f}" if usd == 0 or usd >= 0.1 else f"${usd:.4f}"  # noqa: PLR2004 - ten cents
 
 
+def points(value: float | None) -> str:
+    """A gain in points, signed; a dash when there is none."""
+    return "-" if value is None else f"{value:+.1f}"
+
+
+def growth(chars: tuple[int, int] | None) -> str:
+    """How much longer a text became, signed; a dash when that is not known."""
+    return "-" if chars is None else f"{chars[1] - chars[0]:+,}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as ``42 s`` or ``3 min 20 s``."""
     if seconds < 60:  # noqa: PLR2004 - a minute

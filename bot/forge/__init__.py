@@ -49,8 +49,8 @@ class Refused(Record):
 class OpenProposal(Record):
     """A proposal that waits for a person.
 
-    ``commit`` is the tip of its branch, ``experiment`` what its trailer says, and ``edited``
-    tells that someone has committed to the branch after the bot.
+    ``commit`` is the tip of its branch, ``experiment`` and ``evidence`` what its trailers say, and
+    ``edited`` tells that someone has committed to the branch after the bot.
     """
 
     skill: str
@@ -58,6 +58,7 @@ class OpenProposal(Record):
     experiment: str
     parent: str
     committed_at: str  # ISO 8601
+    evidence: str = ""
     edited: bool = False
 
 

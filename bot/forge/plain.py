@@ -17,6 +17,7 @@ from bot.errors import RatchetError
 from bot.forge import (
     BOT_EMAIL,
     BOT_NAME,
+    EVIDENCE,
     EXPERIMENT,
     PARENT,
     REVERT,
@@ -69,11 +70,12 @@ class _Commit(NamedTuple):
     experiments: str
     parents: str
     reverts: str
+    evidence: str
 
 
 _LOG_FORMAT: Final = "%x00".join(
     ["%H", "%an <%ae>%n%cn <%ce>", "%cI", "%B"]
-    + [f"%(trailers:key={key},valueonly)" for key in (EXPERIMENT, PARENT, REVERT)]
+    + [f"%(trailers:key={key},valueonly)" for key in (EXPERIMENT, PARENT, REVERT, EVIDENCE)]
 )
 _BOTH_BOT: Final = f"{BOT_NAME} <{BOT_EMAIL}>\n{BOT_NAME} <{BOT_EMAIL}>"
 
@@ -250,8 +252,32 @@ def open_proposal(project: Project, *, skill: str, branch: str) -> OpenProposal 
         experiment=ours.experiments.split("\n")[0],
         parent=ours.parents.split("\n")[0],
         committed_at=ours.at,
+        evidence=ours.evidence.split("\n")[0],
         edited=not all(_is_bots(commit) for commit in commits),
     )
+
+
+def half_merged(project: Project, *, skill: str, branch: str, path: str) -> bool:
+    """Whether an uncommitted edit of ``path`` is just what the skill's open proposal makes of it.
+
+    Args:
+        project: The checkout that is on ``branch``.
+        skill: Whose proposal.
+        branch: The branch it would be merged into.
+        path: A file that is not clean.
+    """
+    waiting = open_proposal(project, skill=skill, branch=branch)
+    if waiting is None:
+        return False
+    tip = _require_tip(project, branch)
+    change = run(project, "diff-tree", "-r", "-z", "--name-only", tip, waiting.commit).fields
+    edits_it = change == [project.full(path)]
+    return edits_it and _holds(project, path=path, old=tip, new=waiting.commit)
+
+
+def require_free(project: Project, *, skill: str) -> None:
+    """Raise RatchetError when the skill's proposal branch is checked out somewhere."""
+    _refuse_checked_out(project, proposal_branch(skill))
 
 
 def drop(project: Project, *, skill: str, expect: str) -> None:

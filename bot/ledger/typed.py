@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 Job = Literal["task", "meta", "judge"]
 _TAKEN = frozenset({"ledger", "holdout"})  # ratchet/<skill> is the branch of a skill's proposal
-_TRACES = frozenset({"traces", "judge", "proposer"})  # folders that hold traces
+_FOLDERS = {"task": "traces", "judge": "judge", "meta": "proposer"}  # of traces, by their job
 _SHOWN = 5
 _BATCH = 1000  # traces held in memory at a time while looking through all of them
 
@@ -98,15 +98,29 @@ class _Reads:
         ids = (found.id for found in self.experiments() if found.candidate == skill_digest)
         return next(map(self.candidate_text, ids), None)
 
-    def kept_runs(self, skill_digest: str, model_digest: str) -> dict[tuple[str, int], Trace]:
-        """The incumbent's scored train runs that may be used again, by (fixture, replicate)."""
-        folder = f"{self._incumbent(skill_digest)}/traces/"
+    def kept_runs(
+        self, skill_digest: str, model_digest: str, *, deterministic: bool = False
+    ) -> dict[tuple[str, int], Trace]:
+        """The incumbent's scored train runs that may be used again, by (fixture, replicate).
+
+        Args:
+            skill_digest: The incumbent's text.
+            model_digest: How it was run.
+            deterministic: A run made again would be the same run, so those from when the text was
+                a candidate count too (see ``Runner``).
+        """
+        homes = [self._incumbent(skill_digest)]
+        if deterministic:
+            tried = (one.id for one in self.experiments() if one.candidate == skill_digest)
+            homes = [*map(self._home, tried), *homes]
+        paths = [path for home in homes for path in self._train.list(f"{home}/traces/")]
         return {
             (trace.key.fixture, trace.key.replicate): trace
-            for trace in _traces(self._train, self._train.list(folder))
+            for trace in _traces(self._train, paths)
             if trace.key is not None
             and (trace.key.skill, trace.key.model) == (skill_digest, model_digest)
-            and (trace.key.experiment, trace.split) == ("", "train")
+            and (deterministic or not trace.key.experiment)
+            and trace.split == "train"
             and trace.score is not None
         }
 
@@ -115,6 +129,11 @@ class _Reads:
         found = _traces(self._train, self._train.grep(key.digest[:16], f"{self.skill}/proposer"))
         kept = (trace.reply for trace in found if trace.key == key and trace.reply.error is None)
         return next(kept, None)
+
+    def proposer_calls(self, question: str) -> list[Trace]:
+        """Every call that asked the meta-agent a question, whatever came of it."""
+        found = _traces(self._train, self._train.grep(question, f"{self.skill}/proposer"))
+        return [trace for trace in found if trace.key and trace.key.fixture == question]
 
     def _home(self, experiment: str) -> str:
         return f"{self._experiments}/{experiment[:12]}"
@@ -152,6 +171,19 @@ class TrainLedger(_Reads):
         """An experiment's own train runs."""
         return _runs(self._train, self._home(experiment), "train")
 
+    def task_runs(self) -> Iterator[Trace]:
+        """Every task run on train that is on record, one at a time."""
+        paths = self._train.list(f"{self.skill}/")
+        found = _traces(self._train, [path for path in paths if _is_run(path)])
+        return (trace for trace in found if trace.split == "train")
+
+    def trace(self, trace_id: str) -> Trace | None:
+        """The task run on train with this id."""
+        named = f'"id": {json.dumps(trace_id, ensure_ascii=False)}'
+        paths = [path for path in self._train.grep(named, self.skill) if _is_run(path)]
+        found = (one for one in _traces(self._train, paths) if one.split == "train")
+        return next((trace for trace in found if trace.id == trace_id), None)
+
     def failures(self, skill_digest: str, model_digest: str) -> list[Trace]:
         """The incumbent's kept train runs that scored below 1, worst first."""
         kept = self.kept_runs(skill_digest, model_digest).values()
@@ -168,12 +200,13 @@ class Ledger(_Reads):
     Args:
         store: The repository's store.
         skill: The skill's name, one folder on each branch.
+        blind: Read nothing of the holdout branch, as if there were none.
     """
 
-    def __init__(self, store: Store, skill: str) -> None:
+    def __init__(self, store: Store, skill: str, *, blind: bool = False) -> None:
         super().__init__(store.reader(Ref.LEDGER), skill)
         self._store = store
-        self._sealed = store.reader(Ref.HOLDOUT)
+        self._sealed = None if blind else store.reader(Ref.HOLDOUT)
 
     def for_proposer(self) -> TrainLedger:
         """The view to hand to a proposer."""
@@ -252,10 +285,14 @@ class Ledger(_Reads):
         names = [f"{found.number} ({found.id[:12]})" for found in matches]
         return matches[_only(names, what="experiment", wanted=prefix)]
 
-    def experiment_runs(self, experiment: str, split: Split) -> list[Trace]:
-        """An experiment's own task runs on one split."""
+    def experiment_runs(
+        self, experiment: str, split: Split, *, job: Literal["task", "judge"] = "task"
+    ) -> list[Trace]:
+        """An experiment's own runs on one split, or the judgements of them."""
         reader = self._train if split == "train" else self._sealed
-        return _runs(reader, self._home(experiment), split)
+        if reader is None:
+            return []
+        return _runs(reader, self._home(experiment), split, folder=_FOLDERS[job])
 
     def traces(self, *, split: Split = "train", job: Job | None = None) -> Iterator[Trace]:
         """Every trace of one split, one at a time; ``job`` narrows it."""
@@ -280,11 +317,13 @@ class Ledger(_Reads):
     def confirmation(self, experiment: str) -> Confirmation | None:
         """An experiment's look at the holdout."""
         path = f"{self._home(experiment)}/confirm.json"
-        text = self._sealed.get(path)
+        text = None if self._sealed is None else self._sealed.get(path)
         return None if text is None else _parse(Confirmation, text, path)
 
     def confirmations(self) -> list[Confirmation]:
         """Every look at the holdout, also of experiments that are not on the ledger (any more)."""
+        if self._sealed is None:
+            return []
         texts = self._sealed.leaves(self._experiments, "confirm.json").items()
         return [_parse(Confirmation, text, f"{name}/confirm.json") for name, text in texts]
 
@@ -294,8 +333,12 @@ class Ledger(_Reads):
     def _some(self, split: Split, needle: str = "") -> Iterator[Trace]:
         """The traces of one split whose JSON contains ``needle``."""
         reader = self._train if split == "train" else self._sealed
+        if reader is None:
+            return iter(())
         paths = reader.grep(needle, self.skill) if needle else reader.list(f"{self.skill}/")
-        found = _traces(reader, [path for path in paths if path.split("/")[-2] in _TRACES])
+        found = _traces(
+            reader, [path for path in paths if path.split("/")[-2] in _FOLDERS.values()]
+        )
         return (trace for trace in found if trace.split == split)
 
     def _trace_path(self, trace: Trace, reader: Reader) -> str:
@@ -327,9 +370,13 @@ class Ledger(_Reads):
         return ids.get(trace.id, f"{folder}/{len(reader.list(f'{folder}/')) + 1:03d}.json")
 
 
-def _runs(reader: Reader, home: str, split: Split) -> list[Trace]:
-    found = _traces(reader, reader.list(f"{home}/traces/"))
+def _runs(reader: Reader, home: str, split: Split, *, folder: str = "traces") -> list[Trace]:
+    found = _traces(reader, reader.list(f"{home}/{folder}/"))
     return [trace for trace in found if trace.split == split]
+
+
+def _is_run(path: str) -> bool:
+    return path.split("/")[-2] == _FOLDERS["task"]
 
 
 def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:
@@ -357,9 +404,16 @@ def _parse(kind: type[R], text: str, path: str) -> R:
         return kind.model_validate(json.loads(text))
     except (ValueError, ValidationError) as error:
         raise RatchetError(
-            f"{path} in the ledger is not a {kind.__name__}: {error}",
+            f"{path} in the ledger is not a {kind.__name__}: {_fault(error)}",
             hint="Written by a newer Ratchet, or edited by hand? Update, or restore that file.",
         ) from error
+
+
+def _fault(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
 def _only(names: list[str], *, what: str, wanted: str) -> int:

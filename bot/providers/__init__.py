@@ -16,10 +16,11 @@ class Provider(Protocol):
 
     ``deterministic`` is True when the same request always gets the same answer, so that
     repeats carry no information (see docs/gate.md). ``concurrency`` is how many calls are
-    worth having in flight at once.
+    worth having in flight at once. ``tools`` is True when it takes ``Request.tools``.
     """
 
     name: str
+    tools: bool
     deterministic: bool
     concurrency: int
 

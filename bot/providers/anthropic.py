@@ -62,6 +62,7 @@ class Anthropic:
     """
 
     name = "anthropic"
+    tools = True
     deterministic = False
 
     def __init__(

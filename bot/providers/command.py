@@ -47,6 +47,7 @@ class Command:
     """
 
     name = "command"
+    tools = False
 
     def __init__(
         self,

@@ -114,6 +114,7 @@ class Scripted:
     """
 
     name = "scripted"
+    tools = True
 
     def __init__(
         self, *, script: str, path: str = "ratchet.script.yml", concurrency: int = 8

@@ -1,0 +1,156 @@
+"""Past experiments, grouped by what was recorded of them. Records in, rows out."""
+
+from __future__ import annotations
+
+import difflib
+from math import fsum
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+from bot.core.records import Experiment, Record, Result, Setting
+from bot.core.reign import Confirmation  # noqa: TC001 - pydantic needs it at run time
+from bot.errors import RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FIELDS: Final = ("level", "parent", *Setting.model_fields)
+# As ratchet.yml names them.
+ALIASES: Final = {
+    "provider.type": "provider",
+    "meta.model": "meta_model",
+    "meta.proposer": "proposer",
+    "loop.seed": "seed",
+}
+POINTS = 100  # in a score of 1
+
+
+class Done(Record):
+    """A finished experiment with everything that is known of it."""
+
+    experiment: Experiment
+    result: Result
+    confirmation: Confirmation | None
+    merged: bool  # and still in
+
+
+class Group(Record):
+    """What the experiments with one value of a field came to.
+
+    Gains are in points and are sums over the merged ones. A sum is None when a part of it is not
+    known, a mean when there is nothing to take it of.
+    """
+
+    value: str | int | None
+    experiments: int
+    merged: int  # and still in
+    rate: float  # of merged among all
+    gain: float | None  # held-out
+    train_gain: float | None
+    calls: int
+    usd: float | None
+    gain_per_usd: float | None  # held-out; None for what was free, too
+    log_e: float | None  # mean over the looks at the holdout that measured evidence
+    mean_gain: float | None  # held-out points, mean over the other looks
+    size: float | None  # mean change of the text's length in characters
+
+
+def field_named(name: str) -> str:
+    """The recorded field that a person means.
+
+    Raises:
+        RatchetError: There is none.
+    """
+    if name in FIELDS:
+        return name
+    if name in ALIASES:
+        return ALIASES[name]
+    known = (*FIELDS, *ALIASES)
+    close = difflib.get_close_matches(name, known, n=1)
+    also = f" Did you mean '{close[0]}'?" if close else ""
+    raise RatchetError(
+        f"Experiments have no field {name!a} to compare by.{also}", hint=f"One of: {_listed(known)}"
+    )
+
+
+def tabulate(done: Iterable[Done], *, by: str) -> tuple[Group, ...]:
+    """One row for each value of the field ``by``, in the order in which the values first appear.
+
+    Args:
+        done: Finished experiments, oldest first.
+        by: From ``field_named``.
+    """
+    groups: dict[str | int | None, list[Done]] = {}
+    for one in done:
+        groups.setdefault(_value(one.experiment, by), []).append(one)
+    return tuple(_group(value, members) for value, members in groups.items())
+
+
+def _value(experiment: Experiment, by: str) -> str | int | None:
+    holder = experiment if by in ("level", "parent") else experiment.setting
+    value: str | int | None = getattr(holder, by)
+    return None if value == "" else value
+
+
+def _group(value: str | int | None, members: Sequence[Done]) -> Group:
+    merged = [one for one in members if one.merged]
+    gain = _sum([_held_out(one) for one in merged])
+    usd = _sum([one.result.usd for one in members])
+    without_evidence = [one for one in members if _log_e(one) is None]
+    return Group(
+        value=value,
+        experiments=len(members),
+        merged=len(merged),
+        rate=len(merged) / len(members),
+        gain=gain,
+        train_gain=_sum([_on_train(one) for one in merged]),
+        calls=sum(one.result.calls for one in members),
+        usd=usd,
+        gain_per_usd=gain / usd if gain is not None and usd else None,
+        log_e=_mean(_log_e(one) for one in members),
+        mean_gain=_mean(_held_out(one) for one in without_evidence),
+        size=_mean(_growth(one.experiment) for one in members),
+    )
+
+
+def _held_out(one: Done) -> float | None:
+    """The candidate's gain in the confirm run, in points."""
+    evidence = one.confirmation.evidence if one.confirmation else None
+    if evidence is None or not evidence.confirm:
+        return None
+    return POINTS * fmean(pair.difference for pair in evidence.confirm)
+
+
+def _on_train(one: Done) -> float | None:
+    train = one.result.train
+    if train.incumbent is None or train.candidate is None:
+        return None
+    return POINTS * (train.candidate - train.incumbent)
+
+
+def _log_e(one: Done) -> float | None:
+    """Evidence of the confirm run; None where runs were deterministic, or the rule takes none."""
+    confirmation = one.confirmation
+    if confirmation is None or confirmation.evidence is None or confirmation.verdict is None:
+        return None
+    if confirmation.evidence.deterministic or confirmation.verdict.false_merge_rate is not None:
+        return None
+    return confirmation.verdict.log_e
+
+
+def _growth(experiment: Experiment) -> int | None:
+    return experiment.chars and experiment.chars[1] - experiment.chars[0]
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if len(known) == len(values) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"{', '.join(names)}."
