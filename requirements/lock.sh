@@ -13,3 +13,5 @@ editables' > requirements/.build.in
 { compile --extra local pyproject.toml requirements/.build.in; weights; } > requirements/local.txt
 { compile --extra local --group dev pyproject.toml; weights; } > requirements/dev.txt
 rm requirements/.build.in
+# GEPA is only measured against; it needs nothing, and goes on top of dev.txt.
+echo 'gepa==0.1.4' | compile - > requirements/bench.txt
