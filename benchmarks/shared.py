@@ -197,7 +197,7 @@ class Watch(Reporter):
         self.at_last_merge: Counter[str] = Counter()
         self._phase = ""
 
-    def phase(self, name: str, *, runs: int) -> None:  # noqa: ARG002  the Reporter's
+    def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:  # noqa: ARG002  the Reporter's
         """What follows is counted under this name."""
         self._phase = name
 

@@ -55,8 +55,11 @@ ELSEWHERE = "It passed the screen; confirm it where the held-out cases are: ratc
 class Observer(Protocol):
     """Told what goes on, as it goes on. Nothing it does can change a result."""
 
-    def phase(self, name: str, *, runs: int) -> None:
-        """A new phase begins, of at most ``runs`` task calls (0 when not known)."""
+    def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:
+        """A new phase begins, of at most ``runs`` task calls (0 when not known).
+
+        ``incumbent`` is the digest of its text where two are compared.
+        """
         ...
 
     def said(self, text: str) -> None:
@@ -348,7 +351,8 @@ class Loop:
             policy=space.policy,
             deterministic=self._bench.provider.deterministic,
         )
-        self._observer.phase("confirm on holdout" if holdout else "screen on train", runs=2 * most)
+        name = "confirm on holdout" if holdout else "screen on train"
+        self._observer.phase(name, runs=2 * most, incumbent=space.text.digest)
         seed = f"{space.config.loop.seed}/{trial.experiment.id}/{split}"
         return await duel(
             self._runner,

@@ -70,12 +70,11 @@ class Reporter:
         self._finish_phase()
         self._bar.stop()
 
-    def phase(self, name: str, *, runs: int) -> None:
-        """Begin a phase of at most ``runs`` runs."""
+    def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:
+        """Begin a phase of at most ``runs`` runs; the incumbent's score is shown first."""
         self._finish_phase()
         self._name = name
-        if len(self._scores) == 1:  # a baseline: what the next phases compare with
-            (self._incumbent,) = self._scores
+        self._incumbent = incumbent
         self._done = self._reused = 0
         self._scores = {}
         self._task = self._bar.add_task(name, total=runs or None, state="")

@@ -1,0 +1,49 @@
+"""What people see while it works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bot.core.records import Reply, RolloutKey, Score, Trace, digest
+from bot.terminal import Reporter
+
+if TYPE_CHECKING:
+    import pytest
+
+OLD, NEW = digest("old"), digest("new")
+
+
+def run(version: str, score: float) -> Trace:
+    key = RolloutKey(skill=version, fixture=digest("f"), model=digest("m"), replicate=0)
+    return Trace(
+        id=f"{version[:6]}-{score}",
+        key=key,
+        skill="triage",
+        fixture="f",
+        model="m",
+        provider="scripted",
+        started_at="2026-01-01T00:00:00Z",
+        reply=Reply(text="x", usd=0.0),
+        score=Score(value=score, reason="", scorer="exact"),
+    )
+
+
+def test_the_incumbents_score_is_shown_first_whoever_ran_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Reporter() as reporter:
+        reporter.phase("targeted cases", runs=1)
+        reporter.ran(run(NEW, 1.0), paid=True)
+        reporter.phase("screen on train", runs=4, incumbent=OLD)
+        reporter.ran(run(NEW, 1.0), paid=False)
+        reporter.ran(run(OLD, 0.0), paid=True)
+    shown = capsys.readouterr().err
+    assert "targeted cases: 1 runs, score 100%" in shown
+    assert "screen on train: 2 runs, 1 re-used, score 0% \N{RIGHTWARDS ARROW} 100%" in shown
+
+
+def test_a_phase_that_paid_for_nothing_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter() as reporter:
+        reporter.phase("baseline on train", runs=1)
+        reporter.ran(run(OLD, 1.0), paid=False)
+    assert capsys.readouterr().err == ""
