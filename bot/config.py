@@ -280,7 +280,8 @@ class MetaConfig(_Section):
         ge=1_000,
         le=10_000_000,
         description="Length of its first message, in characters (four are about a token), and of "
-        "all its tools' results together. Failing traces are shown whole as long as they fit; the others are listed by id.",
+        "all its tools' results together. Failing traces are shown whole as long as they fit; the "
+        "others are listed by id.",
     )
     usd: float | None = Field(
         default=None, ge=0, description="Part of `budget.usd` the meta-agent may spend in a run."
