@@ -168,8 +168,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], An
     def arrange(phase: str, action: Callable[[], Any]) -> None:
         real, todo = Reporter.phase, [action]
 
-        def begins(self: Reporter, name: str, *, runs: int) -> None:
-            real(self, name, runs=runs)
+        def begins(self: Reporter, name: str, *, runs: int, **more: Any) -> None:
+            real(self, name, runs=runs, **more)
             if name.startswith(phase) and todo:
                 todo.pop()()
 

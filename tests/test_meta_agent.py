@@ -772,8 +772,8 @@ def test_what_was_never_decided_is_no_reason_to_object(tmp_path: Path) -> None:
     real = Reporter.phase
     with pytest.MonkeyPatch.context() as patch:
 
-        def begins(self: Reporter, name: str, *, runs: int) -> None:
-            real(self, name, runs=runs)
+        def begins(self: Reporter, name: str, *, runs: int, **more: Any) -> None:
+            real(self, name, runs=runs, **more)
             if name.startswith("screen"):
                 stop.touch()
 

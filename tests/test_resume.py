@@ -429,8 +429,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, mortuary: Mortuary) -> Callable[.
     def arrange(world: World, *args: str) -> list[Ran]:
         real, ran = Reporter.phase, []
 
-        def begins(self: Reporter, name: str, *, runs: int) -> None:
-            real(self, name, runs=runs)
+        def begins(self: Reporter, name: str, *, runs: int, **more: Any) -> None:
+            real(self, name, runs=runs, **more)
             ran.append(mortuary.run(world, *args))
 
         monkeypatch.setattr(Reporter, "phase", begins)
