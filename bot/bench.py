@@ -62,32 +62,45 @@ def open_ledger(
     project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
 ) -> Ledger:
     """The ledger of one skill; secrets of this process's environment never enter it."""
-    _adopt(project)
+    adopt(project)
     redactor = Redactor.from_environ(os.environ, extra=redact)
     store = Store(project.root, redactor=redactor, clock=time.time)
     return Ledger(store, skill, blind=blind)
 
 
-def _adopt(project: Project) -> None:
+def adopt(project: Project) -> None:
     """Take the ledger's branches over from the remote, where this clone has none of its own.
 
     A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
     would begin again.
     """
     for ref in Ref:
-        name = ref.removeprefix("refs/heads/")
-        if skillrepo.run(project, "for-each-ref", ref.value).text:
-            continue
-        listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
-        have = skillrepo.run(project, *listed).text.split()
-        if not have:
-            continue
-        if len(set(have)) > 1:
-            raise RatchetError(
-                f"Several remotes have a branch {name}, and they differ.",
-                hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
-            )
-        skillrepo.run(project, "update-ref", ref.value, have[0], "0" * 40)
+        if _own_tip(project, ref) is None and (tip := ledger_tip(project, ref)):
+            skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
+
+
+def ledger_tip(project: Project, ref: Ref) -> str | None:
+    """Where a branch of the ledger is: this clone's, or the remote's if it has none of its own.
+
+    Raises:
+        RatchetError: Several remotes have it, and they differ.
+    """
+    if own := _own_tip(project, ref):
+        return own
+    name = ref.removeprefix("refs/heads/")
+    listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
+    have = set(skillrepo.run(project, *listed).text.split())
+    if len(have) > 1:
+        raise RatchetError(
+            f"Several remotes have a branch {name}, and they differ.",
+            hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
+        )
+    return have.pop() if have else None
+
+
+def _own_tip(project: Project, ref: Ref) -> str | None:
+    listed = ("for-each-ref", "--format=%(objectname)", ref.value)
+    return skillrepo.run(project, *listed).text or None
 
 
 @contextlib.asynccontextmanager

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from bot.ledger import Ledger
     from bot.loop import Report
-    from bot.running import NoiseReport
+    from bot.running import Confirmed, NoiseReport
     from bot.workspace import Workspace
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)  # to be made
 PROVIDERS = ("anthropic", "local", "scripted", "command")
 PROPOSERS = ("meta", "examples")
 
@@ -165,13 +166,77 @@ def run(start: Path, /, **given: Any) -> None:
 
 @cli.command()
 @loop_options
+@click.option("--bundle", type=FOLDER, metavar="DIR", help="Write what 'ratchet confirm' needs.")
 @click.pass_obj
 def propose(start: Path, /, **given: Any) -> None:
     """Try edits on train until one passes the screen; open no held-out file.
 
-    'ratchet run' confirms that one where the held-out cases are, and pays for nothing again.
+    'ratchet run' confirms that one where the held-out cases are, and pays for nothing again;
+    'ratchet confirm' does so from a bundle and leaves acting on the verdict to others.
     """
+    if given["bundle"] and (given["provider"] or given["proposer"]):
+        raise click.UsageError(
+            "--bundle goes with the settings of ratchet.yml alone: no --provider, no --proposer."
+        )
     _improve(start, blind=True, **given)
+
+
+@cli.command()
+@skill_argument
+@click.option(
+    "--bundle", type=DIRECTORY, metavar="DIR", required=True, help="What 'ratchet propose' wrote."
+)
+@click.option("--out", type=FOLDER, metavar="DIR", required=True, help="Where the verdict goes.")
+@options
+@click.pass_obj
+def confirm(start: Path, *, skill: str | None, bundle: Path, out: Path, as_json: bool) -> None:
+    """Decide about a proposal bundle on the holdout; publish and merge nothing.
+
+    The verdict and its evidence go to a new bundle, for whoever may act on it.
+    """
+    from bot import running  # noqa: PLC0415
+    from bot.terminal import Reporter  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        done = running.confirm(start, skill=skill, bundle=bundle, out=out, reporter=reporter)
+    if as_json:
+        print_json(_confirm_document(done))
+    else:
+        _show_confirmed(done)
+    if done.report is not None and done.report.error is not None:
+        _fail(done.report)
+
+
+@cli.command()
+@skill_argument
+@click.option("--bundle", type=DIRECTORY, metavar="DIR", help="What 'ratchet confirm' wrote.")
+@click.option("--repository", metavar="OWNER/NAME", help="Instead of GITHUB_REPOSITORY.")
+@options
+@click.pass_obj
+def publish(
+    start: Path, *, skill: str | None, bundle: Path | None, repository: str | None, as_json: bool
+) -> None:
+    """Bring a decided experiment to GitHub, and merge it if the gate still says so.
+
+    Without a bundle the skill's open pull request is looked at again. The token is read from
+    GITHUB_TOKEN; no model is called.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import actions, publishing, terminal  # noqa: PLC0415
+
+    github = actions.connect(repository)
+    done = publishing.publish(start, github=github, bundle=bundle, skill=skill)
+    document = {key: value for key, value in asdict(done).items() if key != "page"}
+    actions.set_outputs({key: str(value or "") for key, value in document.items()})
+    actions.add_summary(done.page)
+    if as_json:
+        print_json(document)
+        return
+    head = f"{done.skill}: {done.action}, {done.reason}. " if done.action else f"{done.skill}: "
+    terminal.say(f"{head}{done.detail}")
+    if done.url:
+        terminal.say(done.url)
 
 
 def _improve(
@@ -183,6 +248,7 @@ def _improve(
     proposer: str | None,
     as_json: bool,
     blind: bool = False,
+    bundle: Path | None = None,
 ) -> None:
     from bot import running  # noqa: PLC0415
     from bot.terminal import Reporter  # noqa: PLC0415
@@ -195,6 +261,7 @@ def _improve(
             override=_override(provider=provider, proposer=proposer),
             reporter=reporter,
             blind=blind,
+            bundle=bundle,
         )
     if as_json:
         print_json(_run_document(report))
@@ -505,10 +572,46 @@ def _fail(report: Report) -> None:
     ) from report.error
 
 
-def _run_document(report: Report) -> dict[str, Any]:
-    def means(tally: Any) -> dict[str, float | None] | None:
-        return tally and {"incumbent": tally.incumbent, "candidate": tally.candidate}
+def _means(tally: Any) -> dict[str, float | None] | None:
+    return tally and {"incumbent": tally.incumbent, "candidate": tally.candidate}
 
+
+def _confirm_document(done: Confirmed) -> dict[str, Any]:
+    from bot.recording import tally  # noqa: PLC0415
+
+    made, found = done.manifest, done.decision
+    shown: dict[str, Any] = dict.fromkeys(("action", "reason", "detail", "train", "holdout"))
+    if found is not None:
+        evidence, verdict = found.evidence, found.verdict
+        shown |= {"action": verdict.action, "reason": verdict.reason, "detail": verdict.detail}
+        shown["train"] = _means(tally(evidence.screen, evidence.train_fixtures))
+        if evidence.confirm:
+            shown["holdout"] = _means(tally(evidence.confirm, evidence.holdout_fixtures))
+    names = {"skill": made.skill, "base": made.setting.base, "experiment": made.experiment}
+    note = None if found else done.note
+    spent = {"calls": done.calls, "usd": done.usd}
+    return names | {"candidate": made.candidate} | shown | {"note": note} | spent
+
+
+def _show_confirmed(done: Confirmed) -> None:
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+    from bot.recording import tally  # noqa: PLC0415
+
+    name, found = (done.manifest.experiment or "")[:12], done.decision
+    if found is None:
+        terminal.say(f"Experiment {name}: {done.note}" if name else done.note)
+    else:
+        evidence, verdict = found.evidence, found.verdict
+        train = tally(evidence.screen, evidence.train_fixtures)
+        holdout = tally(evidence.confirm, evidence.holdout_fixtures)
+        terminal.say(f"Experiment {name}: {verdict.action}, {verdict.reason}. {verdict.detail}")
+        terminal.say(f"train {render.change(train)}, held-out {render.change(holdout)}")
+        terminal.say("Nothing was published: that is for who may act on the verdict.")
+    terminal.say(f"{done.manifest.skill}: {done.calls} calls, {render.dollars(done.usd)}.")
+
+
+def _run_document(report: Report) -> dict[str, Any]:
     return {
         "skill": report.skill,
         "model": report.model,
@@ -517,8 +620,8 @@ def _run_document(report: Report) -> dict[str, Any]:
                 "id": attempt.experiment,
                 "action": attempt.action,
                 "reason": attempt.reason,
-                "train": means(attempt.train),
-                "holdout": means(attempt.holdout),
+                "train": _means(attempt.train),
+                "holdout": _means(attempt.holdout),
                 "calls": attempt.calls,
                 "usd": attempt.usd,
             }

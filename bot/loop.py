@@ -30,7 +30,16 @@ from bot.proposing import (
     next_number,
     read_past,
 )
-from bot.recording import NOT_CONFIRMED, Attempt, Outcome, Recorder, own_runs, paid_for, price
+from bot.recording import (
+    NOT_CONFIRMED,
+    NOT_MERGED,
+    Attempt,
+    Outcome,
+    Recorder,
+    own_runs,
+    paid_for,
+    price,
+)
 from bot.recording import attempt as attempt_of
 from bot.runner import NO_DUEL, aimed, duel, sweep
 from bot.settling import Settling, evidence_digest, publish
@@ -100,6 +109,8 @@ class Loop:
         reopen: Reads the workspace again from the base branch.
         now: The UTC time.
         observer: Told what goes on.
+        confirm: Decide about this open experiment and no other; propose nothing, and leave acting
+            on the verdict to somebody else (docs/design/github.md).
     """
 
     def __init__(
@@ -109,8 +120,9 @@ class Loop:
         reopen: Callable[[], Workspace],
         now: Callable[[], datetime],
         observer: Observer,
+        confirm: str | None = None,
     ) -> None:
-        self._space = bench.space
+        self._space, self._confirm = bench.space, confirm
         self._bench, self._reopen, self._now, self._observer = bench, reopen, now, observer
         self._ledger, self._runner, self._budget = bench.ledger, bench.runner, bench.budget
         self._recorder = Recorder(bench.ledger, now)
@@ -147,7 +159,7 @@ class Loop:
             raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
         self._settling().landed()
         self._refuse_lost_looks()
-        if self._settling().waiting():
+        if self._confirm is None and self._settling().waiting():
             self._space = self._reopen()
         for _ in range(attempts):
             baseline = await self._measure()
@@ -220,6 +232,8 @@ class Loop:
     async def _attempt(self, baseline: Sequence[Trace]) -> Attempt:
         spent = _Spent(self._budget.calls, self._budget.usd)
         experiment = self._resumable()
+        if self._confirm not in (None, experiment and experiment.id):
+            raise Stop("The experiment cannot be confirmed: what it was measured on has changed.")
         if experiment is not None:
             spent = self._recall(experiment, spent)
         else:
@@ -416,6 +430,8 @@ class Loop:
             return attempt_of(experiment, Outcome.of(verdict, evidence, calls=calls, usd=usd))
         self._recorder.confirmed(experiment, evidence, verdict)
         if trial.confirm.progress.state is State.PASS:
+            if self._confirm is not None:
+                return self._leave(experiment, evidence, verdict, spent)
             commit = self._publish(trial, evidence)
             if verdict.action is Action.MERGE:
                 verdict = self._settling().merge(experiment, commit, verdict)
@@ -426,6 +442,14 @@ class Loop:
         if verdict.action is Action.MERGE:
             self._space = self._reopen()
         return attempt
+
+    def _leave(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict, spent: _Spent
+    ) -> Attempt:
+        """Write a candidate that won down as one that waits, until somebody has acted on it."""
+        calls, usd = self._since(spent)
+        waits = Outcome(Action.HOLD, NOT_CONFIRMED, NOT_MERGED, evidence, verdict, calls, usd)
+        return self._recorder.close(experiment, waits)
 
     def _publish(self, trial: _Trial, evidence: Evidence) -> str:
         name, at = evidence_digest(evidence), self._recorder.stamp()

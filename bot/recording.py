@@ -47,6 +47,7 @@ class Attempt:
     deterministic: bool
     sealed: int = 0  # held-out cases
     verdict: Verdict | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,7 @@ def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:
         deterministic=evidence is not None and evidence.deterministic,
         sealed=len(evidence.holdout_fixtures) if evidence else 0,
         verdict=outcome.verdict,
+        evidence=evidence,
     )
 
 

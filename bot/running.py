@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
-from bot import bench, checking, skillrepo, workspace
+from bot import bench, bundles, checking, skillrepo, workspace
 from bot.core import render
 from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
+from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
 from bot.errors import RatchetError
 from bot.ledger import RunLock
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bot.core.records import Split, Trace
+    from bot.bundles import Decision, Manifest
+    from bot.core.records import Experiment, Split, Trace
+    from bot.ledger import Ledger
     from bot.loop import Report
     from bot.terminal import Reporter
     from bot.workspace import Workspace
@@ -60,10 +63,15 @@ def improve(
     override: Mapping[str, object],
     reporter: Reporter,
     blind: bool = False,
+    bundle: Path | None = None,
 ) -> Report:
-    """Run the loop on one skill of the project at ``start``; ``blind`` up to the holdout only."""
-    project = skillrepo.open_project(start)
+    """Run the loop on one skill of the project at ``start``; ``blind`` up to the holdout only.
 
+    Also a run that failed writes its ``bundle``: what it tried is on the ledger.
+    """
+    project = skillrepo.open_project(start)
+    if bundle is not None:
+        bundles.require_new(bundle)
     space = workspace.open_at_base(project, skill=skill, override=override, blind=blind)
 
     def reopen() -> Workspace:
@@ -73,7 +81,18 @@ def improve(
 
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
-        return asyncio.run(_improve(space, attempts, reopen, reporter))
+        report = asyncio.run(_improve(space, attempts, reopen, reporter))
+        if bundle is not None:
+            bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
+        return report
+
+
+def _passed(space: Workspace, report: Report) -> Experiment | None:
+    """The experiment that passed the screen and is open, if the run ended with one."""
+    last = report.attempts[-1] if report.attempts else None
+    if last is None or last.reason != Reason.CONFIRM_OPEN:
+        return None
+    return bench.open_ledger(space.project, space.name, blind=space.blind).find(last.experiment)
 
 
 async def _improve(
@@ -81,11 +100,90 @@ async def _improve(
     attempts: int | None,
     reopen: Callable[[], Workspace],
     reporter: Reporter,
+    *,
+    confirm: str | None = None,
 ) -> Report:
     async with bench.opened(space, on_trace=reporter.ran) as opened:
         reporter.budget = opened.budget
-        loop = Loop(opened, reopen=reopen, now=bench.now, observer=reporter)
+        loop = Loop(opened, reopen=reopen, now=bench.now, observer=reporter, confirm=confirm)
         return await loop.run(attempts=attempts or space.config.loop.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What came of a proposal bundle. ``decision`` is None when there was nothing to decide."""
+
+    manifest: Manifest
+    experiment: Experiment | None
+    decision: Decision | None
+    report: Report | None  # None when no run was needed
+    note: str  # why there is no decision
+
+    @property
+    def calls(self) -> int:
+        """Calls that were made."""
+        return self.report.calls if self.report else 0
+
+    @property
+    def usd(self) -> float | None:
+        """What they cost; None when a price is not known."""
+        return self.report.usd if self.report else 0.0
+
+
+def confirm(
+    start: Path, *, skill: str | None, bundle: Path, out: Path, reporter: Reporter
+) -> Confirmed:
+    """Decide about the candidate of a proposal bundle, and write what was found to ``out``.
+
+    The ledger's branches are brought up to date; no other branch moves, and nothing is published.
+    A bundle that was confirmed here before is not run again.
+    """
+    project = skillrepo.open_project(start)
+    bundles.require_new(out)
+    name = skill or bundles.read_manifest(bundle, kind="proposal").skill
+    space = workspace.open_at_base(project, skill=name, override={})
+
+    def reopen() -> Workspace:
+        return workspace.open_at_base(project, skill=name, override={}, branch=space.branch)
+
+    checking.require_sound(space)
+    with RunLock(project.common_dir, space.name):
+        ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+        checked = bundles.read(bundle, space, kind="proposal")
+        bundles.apply(checked, space)
+        experiment, report = checked.experiment, None
+        if experiment and _is_open(ledger, experiment):
+            running = _improve(space, 1, reopen, reporter, confirm=experiment.id)
+            report = asyncio.run(running)
+        decision = _decided(ledger, experiment, report) if experiment else None
+        manifest = bundles.write(
+            out, space, kind="confirmation", experiment=experiment, decision=decision
+        )
+    return Confirmed(manifest, experiment, decision, report, _note(experiment, report))
+
+
+def _is_open(ledger: Ledger, experiment: Experiment) -> bool:
+    result = ledger.result(experiment.id)
+    return result is None or result.finished_at < experiment.started_at
+
+
+def _decided(ledger: Ledger, experiment: Experiment, report: Report | None) -> Decision | None:
+    """What the run came to, or an earlier one that wrote it down."""
+    if report is not None:
+        found = [one for one in report.attempts if one.experiment == experiment.id]
+        evidence, verdict = (found[-1].evidence, found[-1].verdict) if found else (None, None)
+    else:
+        kept = ledger.confirmation(experiment.id)
+        evidence, verdict = (kept.evidence, kept.verdict) if kept else (None, None)
+    return bundles.decision_of(experiment, evidence=evidence, verdict=verdict)
+
+
+def _note(experiment: Experiment | None, report: Report | None) -> str:
+    if experiment is None:
+        return "The bundle has no candidate: nothing to confirm."
+    if report and report.error:
+        return report.error.message
+    return (report.stopped if report else None) or "It was not decided."
 
 
 def evaluate(

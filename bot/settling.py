@@ -66,11 +66,12 @@ class Settling:
         plain.require_free(space.project, skill=space.name)
         waiting = plain.open_proposal(space.project, skill=space.name, branch=space.branch)
         if waiting is None:
+            self._refuse_elsewhere()
             return False
         evidence = self._tested(waiting, branch)
         experiment = self.ledger.find(waiting.experiment)
         commit = waiting.commit
-        if _base_alone_moved(evidence):
+        if base_alone_moved(evidence):
             commit, evidence = self._rebased(experiment, waiting, evidence)
         verdict = gate.decide(evidence, space.policy)
         if verdict.action is Action.MERGE:
@@ -89,6 +90,16 @@ class Settling:
             f"Experiment {experiment.id[:12]} waits on branch {branch}. {verdict.detail} "
             f"Take it with 'git merge {branch}', or drop it with 'git branch -D {branch}'."
         )
+
+    def _refuse_elsewhere(self) -> None:
+        """One proposal at a time: one that is open on the remote is settled there."""
+        space = self.space
+        there = plain.remote_proposal(space.project, skill=space.name, branch=space.branch)
+        if there is not None:
+            raise Stop(
+                f"{there} holds an open proposal: merge or close that first. If it is closed, "
+                "delete the branch there, and 'git fetch --prune' here."
+            )
 
     def _tested(self, waiting: OpenProposal, branch: str) -> Evidence:
         """The evidence for an open proposal, with every fact about the present read again."""
@@ -159,7 +170,7 @@ class Settling:
         self, experiment: Experiment, waiting: OpenProposal, evidence: Evidence
     ) -> tuple[str, Evidence]:
         """The proposal on top of the base as it is now; nothing it was tested on has changed."""
-        assert evidence.tested is not None  # noqa: S101 - _base_alone_moved has looked
+        assert evidence.tested is not None  # noqa: S101 - base_alone_moved has looked
         text = self.ledger.candidate_text(experiment.id)
         if text is None or workspace.text_of(text).digest != evidence.tested.head:
             return waiting.commit, evidence
@@ -207,7 +218,7 @@ def evidence_digest(evidence: Evidence) -> str:
     return digest("evidence", evidence.model_dump(mode="json"))
 
 
-def _base_alone_moved(evidence: Evidence) -> bool:
+def base_alone_moved(evidence: Evidence) -> bool:
     """Whether the base has other commits, but nothing that the numbers depend on has changed."""
     then, now = evidence.tested, evidence.current
     if then is None or now is None or then == now:

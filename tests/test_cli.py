@@ -61,6 +61,14 @@ def project(template: Path, tmp_path: Path) -> World:
     return World(tmp_path / "p")
 
 
+def bundle(world: World) -> tuple[str, ...]:
+    """What ``ratchet confirm`` is given: a proposal bundle without a candidate."""
+    folder = world.path.parent / f"{world.path.name}-bundles"
+    made = world.ratchet("propose", "--attempts", "1", "--bundle", str(folder / "in"))
+    assert made.code == ExitCode.DONE
+    return ("--bundle", str(folder / "in"), "--out", str(folder / "out"))
+
+
 def csv(world: World) -> str:
     """A file to import, outside the project."""
     path = world.path.parent / "rows.csv"
@@ -79,6 +87,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "check --noise": lambda _: ("check", "--noise"),
     "run": lambda _: ("run", "--attempts", "1"),
     "propose": lambda _: ("propose", "--attempts", "1"),
+    "confirm": lambda world: ("confirm", *bundle(world)),
     "eval": lambda _: ("eval",),
     "eval --split holdout": lambda _: ("eval", "--split", "holdout"),
     "eval --ref": lambda _: ("eval", "--ref", "main^"),
@@ -98,6 +107,7 @@ TOLD = {  # words of what each prints for people
     "check --noise": "An empty skill scores",
     "run": "0 of 1 experiments merged",
     "propose": "0 of 1 experiments merged",
+    "confirm": "nothing to confirm",
     "eval": "on train: 67% over 3 runs, 3 of them re-used; 0 calls",
     "eval --split holdout": "on holdout: 100% over 2 runs",
     "eval --ref": "on train: 0% over 3 runs",
@@ -117,6 +127,10 @@ KEYS = {  # of each one's document
     "check --noise": {"skills", "noise"},
     "run": {"skill", "model", "experiments", "merged", "calls", "usd"},
     "propose": {"skill", "model", "experiments", "merged", "calls", "usd"},
+    "confirm": {
+        *("skill", "base", "experiment", "candidate", "action", "reason", "detail"),
+        *("train", "holdout", "note", "calls", "usd"),
+    },
     "eval": {
         "skill",
         "model",
@@ -137,8 +151,9 @@ KEYS = {  # of each one's document
 
 
 def test_the_table_has_every_command() -> None:
-    """init, which needs no project, is tested apart."""
-    assert {name.split()[0] for name in COMMANDS} | {"init"} == set(cli.commands)
+    """init, which needs no project, and what needs GitHub are tested apart."""
+    apart = {"init", "publish"}
+    assert {name.split()[0] for name in COMMANDS} | apart == set(cli.commands)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

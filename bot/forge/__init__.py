@@ -27,6 +27,11 @@ Reason = Literal[
     "checkout_blocked",  # git itself would not touch the checkout
     "conflict",  # the file has changed since, in the same place
     "not_landed",  # there is nothing to take back
+    "head_moved",  # the pull request has another head than the one that was measured
+    "closed",  # the pull request is closed, a draft, or aims at another branch
+    "held",  # a label says stop
+    "blocked",  # the rules of the branch forbid it
+    "uncertain",  # GitHub would not say whether it can be merged, or was
 ]
 
 

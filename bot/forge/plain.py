@@ -160,7 +160,7 @@ def build_commit(
     dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     make = ("commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree)
     commit = run(project, *make, stdin=body.encode(), env=_IDENTITY | dates).text
-    _require_only(project, base=base, commit=commit, path=path)
+    require_only(project, base=base, commit=commit, path=path)
     return commit
 
 
@@ -184,7 +184,7 @@ def merge(project: Project, *, branch: str, base: str, commit: str, path: str) -
     tip = _require_tip(project, branch)
     if _is_ancestor(project, commit, tip):
         return Merged(branch=branch, commit=commit, already=True)
-    _require_only(project, base=base, commit=commit, path=path)
+    require_only(project, base=base, commit=commit, path=path)
     if tip != base:
         return _base_moved(branch, base=base, tip=tip)
     return _advance(project, branch=branch, old=tip, new=commit, path=path)
@@ -257,6 +257,16 @@ def open_proposal(project: Project, *, skill: str, branch: str) -> OpenProposal 
     )
 
 
+def remote_proposal(project: Project, *, skill: str, branch: str) -> str | None:
+    """A remote's branch with a proposal that is not in ``branch``, as this clone last saw it."""
+    name = proposal_branch(skill)
+    listed = run(project, "for-each-ref", "--format=%(refname)", f"refs/remotes/*/{name}").text
+    for ref in listed.split():
+        if any(one.experiments for one in _log(project, ref, f"^{_require_tip(project, branch)}")):
+            return ref.removeprefix("refs/remotes/")
+    return None
+
+
 def half_merged(project: Project, *, skill: str, branch: str, path: str) -> bool:
     """Whether an uncommitted edit of ``path`` is just what the skill's open proposal makes of it.
 
@@ -273,6 +283,22 @@ def half_merged(project: Project, *, skill: str, branch: str, path: str) -> bool
     change = run(project, "diff-tree", "-r", "-z", "--name-only", tip, waiting.commit).fields
     edits_it = change == [project.full(path)]
     return edits_it and _holds(project, path=path, old=tip, new=waiting.commit)
+
+
+def committed_at(project: Project, commit: str) -> datetime:
+    """When a commit was made."""
+    return datetime.fromisoformat(run(project, "show", "-s", "--format=%cI", commit).text)
+
+
+def experiment_of(project: Project, commit: str) -> str | None:
+    """The experiment that a commit's trailer names."""
+    shown = run(project, "show", "-s", f"--format=%(trailers:key={EXPERIMENT},valueonly)", commit)
+    return shown.text.split("\n")[0].strip() or None
+
+
+def is_child(project: Project, commit: str, *, of: str) -> bool:
+    """Whether ``of`` is the only parent of ``commit``."""
+    return run(project, "rev-parse", f"{commit}^@").text.split() == [of]
 
 
 def require_free(project: Project, *, skill: str) -> None:
@@ -298,8 +324,13 @@ def drop(project: Project, *, skill: str, expect: str) -> None:
 
 def landed(project: Project, *, branch: str, experiment_id: str) -> str | None:
     """The newest commit on ``branch`` that took the experiment in, whoever made it."""
+    return landed_in(project, _require_tip(project, branch), experiment_id=experiment_id)
+
+
+def landed_in(project: Project, commit: str, *, experiment_id: str) -> str | None:
+    """The same for the history of a commit."""
     wanted = f"{EXPERIMENT}: {_plain(experiment_id)}"
-    commits = _log(project, _require_tip(project, branch), grep=[wanted])
+    commits = _log(project, commit, grep=[wanted])
     return next(
         (each.sha for each in commits if experiment_id in each.experiments.split("\n")), None
     )
@@ -346,7 +377,7 @@ def _instant(at: str) -> datetime:
     return instant
 
 
-def _require_only(project: Project, *, base: str, commit: str, path: str) -> None:
+def require_only(project: Project, *, base: str, commit: str, path: str) -> None:
     """Refuse a commit that is anything but one edit of one regular file on top of ``base``."""
     parents = run(project, "rev-parse", f"{commit}^@").text.split()
     options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")

@@ -31,8 +31,8 @@ class Ref(StrEnum):
     HOLDOUT = "refs/heads/ratchet/holdout"
 
 
-_README = "README.md"
-_READMES = {
+README = "README.md"
+READMES = {
     Ref.LEDGER: """\
 # Ratchet's ledger
 
@@ -220,12 +220,12 @@ class Store:
         for _ in range(_ATTEMPTS):
             git.refuse_unwritable()
             onto = git.tip()
-            there = git.read([*entries, _README])
+            there = git.read([*entries, README])
             new = {path: data for path, data in entries.items() if there.get(path) != data}
             if not new:
                 return None
-            if _README not in there:
-                new[_README] = _READMES[ref]
+            if README not in there:
+                new[README] = READMES[ref]
             try:
                 return git.commit(new, message=message, at=int(self._clock()), onto=onto)
             except LostRaceError as race:

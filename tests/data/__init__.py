@@ -1,0 +1,1 @@
+"""Vendored descriptions, and the script that cuts them."""

@@ -1,0 +1,315 @@
+"""The three jobs on GitHub: a candidate is proposed, confirmed, and merged or not, and why."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakehub import FakeHub, Protection
+from world import CASES, SEALED, SKILL, SKILL_TEXT, World, idea, script
+
+from bot import publishing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+EDITED = f"{SKILL_TEXT}Rule alpha.\n"
+PULL = 1
+
+
+@dataclass
+class Stage:
+    """A repository on GitHub and the jobs of its workflow, each in a fresh clone."""
+
+    hub: FakeHub
+    folder: Path
+    token: str
+    sha: str | None = None  # what the workflow was started on; every job checks it out
+
+    def job(self, name: str) -> World:
+        """A fresh clone with the ledger's branches, as a checkout that fetched everything."""
+        path = self.folder / name
+        url = self.hub.clone_url_for(self.token)
+        subprocess.run(["git", "clone", "--quiet", url, str(path)], check=True)
+        world = World(path)
+        if self.sha:
+            world.git("reset", "--quiet", "--hard", self.sha)
+        return world
+
+    def decide(self, round_: str = "1") -> Any:
+        """Propose and confirm; returns what confirm said."""
+        self.sha = self.hub.tip("main")
+        bundle, out = self.folder / f"proposal{round_}", self.folder / f"confirmation{round_}"
+        proposed = self.job(f"propose{round_}").ratchet(
+            "propose", "--json", "--bundle", str(bundle)
+        )
+        assert proposed.code == 0, proposed.err
+        confirmed = self.job(f"confirm{round_}").ratchet(
+            "confirm", "--json", "--bundle", str(bundle), "--out", str(out)
+        )
+        assert confirmed.code == 0, confirmed.err
+        return confirmed.json
+
+    def publish(self, round_: str = "1", *, bundle: bool = True) -> Any:
+        """The publish job."""
+        world = self.job(f"publish{round_}")
+        given = ["--bundle", str(self.folder / f"confirmation{round_}")] if bundle else []
+        return world.ratchet("publish", "--json", *given)
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    hubs: list[FakeHub] = []
+
+    def build(**project: Any) -> Stage:
+        World.make(tmp_path / "start", **project)
+        bare = tmp_path / "bare.git"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--bare", str(tmp_path / "start"), str(bare)], check=True
+        )
+        hub = FakeHub(bare)
+        hub.__enter__()
+        hubs.append(hub)
+        token = hub.actions_token()
+        for name, value in {
+            "GITHUB_TOKEN": token,
+            "GITHUB_REPOSITORY": hub.repository,
+            "GITHUB_API_URL": hub.url,
+            "GITHUB_GRAPHQL_URL": hub.graphql,
+        }.items():
+            monkeypatch.setenv(name, value)
+        return Stage(hub, tmp_path, token)
+
+    yield build
+    for hub in hubs:
+        assert hub.violations == []
+        hub.__exit__(None, None, None)
+
+
+def test_a_candidate_that_won_is_merged(make: Callable[..., Stage]) -> None:
+    stage = make()
+    assert stage.decide()["action"] == "merge"
+
+    ran = stage.publish()
+
+    assert ran.code == 0, ran.err
+    assert (ran.json["action"], ran.json["reason"], ran.json["pull"]) == ("merge", "improved", PULL)
+    assert stage.hub.read("main", SKILL) == EDITED
+    assert "<!-- ratchet:pull triage -->" in (stage.hub.issue(PULL).body or "")
+    (comment,) = stage.hub.comments(PULL)
+    assert "<!-- ratchet:sticky triage -->" in comment.body
+    assert SEALED not in stage.hub.world()
+    rows = stage.job("after").ratchet("log", "--json").json
+    assert [row["state"] for row in rows] == ["merged"]
+
+
+def test_publishing_twice_is_publishing_once(make: Callable[..., Stage]) -> None:
+    stage = make(config={"gate": {"merge": "manual"}})
+    stage.decide()
+    first = stage.publish().json
+    world = stage.hub.world()
+    writes = len(stage.hub.writes)
+    (stage.folder / "publish1").rename(stage.folder / "first")
+
+    again = stage.publish()
+
+    assert (again.code, again.json) == (0, first)
+    assert (first["action"], first["reason"]) == ("hold", "awaits_person")
+    assert stage.hub.world() == world
+    assert [one for one in stage.hub.writes[writes:] if "git-receive-pack" not in one] == []
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+def test_a_rejection_opens_nothing(make: Callable[..., Stage]) -> None:
+    stage = make(model=script([idea(1, "Rule alpha.")], right={"alpha": CASES["train"]}))
+    assert stage.decide()["action"] == "reject"
+
+    ran = stage.publish()
+
+    assert (ran.code, ran.json["action"], ran.json["pull"]) == (0, "reject", None)
+    assert stage.hub.tip("ratchet/triage") is None
+    assert stage.hub.tip("ratchet/ledger") is not None
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+def label(stage: Stage) -> None:
+    stage.hub.person_labels(PULL, "ratchet:hold")
+
+
+def stop_file(stage: Stage) -> None:
+    stage.hub.person_pushes("octo", "main", {".ratchet-hold": ""})
+
+
+def other_skill(stage: Stage) -> None:
+    stage.hub.person_pushes("octo", "main", {SKILL: f"{SKILL_TEXT}Mine.\n"})
+
+
+def other_case(stage: Stage) -> None:
+    case = '{"input": "Well?", "expected": "yes"}'
+    stage.hub.person_pushes("octo", "main", {"fixtures/triage/holdout/h9.yml": case})
+
+
+def other_config(stage: Stage) -> None:
+    text = json.loads(stage.hub.read("main", "ratchet.yml") or "")
+    text["gate"]["alpha"] = 0.2
+    stage.hub.person_pushes("octo", "main", {"ratchet.yml": json.dumps(text)})
+
+
+def protect(stage: Stage) -> None:
+    stage.hub.protect("main", Protection(contexts=("ci",)))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason"),
+    [
+        (None, "improved"),
+        (label, "held"),
+        (stop_file, "held"),
+        (other_skill, "stale"),
+        (other_case, "stale"),
+        (other_config, "stale"),
+        (protect, "merge_refused"),
+    ],
+    ids=lambda one: getattr(one, "__name__", one or "nothing"),
+)
+def test_what_changed_while_it_waited_stops_the_merge(
+    make: Callable[..., Stage],
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[Stage], None] | None,
+    reason: str,
+) -> None:
+    """The window has passed; 'improved' shows that it would have been merged otherwise."""
+    stage = make(config={"gate": {"merge": "after 1h"}})
+    stage.decide()
+    first = stage.publish()
+    assert first.json["reason"] == "veto_window", first.err
+    if meanwhile is not None:
+        meanwhile(stage)
+    before = stage.hub.read("main", SKILL)
+    stage.sha = None
+    later(monkeypatch)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert (ran.code, ran.json["reason"]) == (0, reason), ran.err
+    assert stage.hub.read("main", SKILL) == (EDITED if reason == "improved" else before)
+
+
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day later."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2099, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(publishing, "datetime", Later)
+
+
+def test_a_branch_that_a_person_edited_is_theirs(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make(config={"gate": {"merge": "after 1h"}})
+    stage.decide()
+    stage.publish()
+    theirs = stage.hub.person_pushes("octo", "ratchet/triage", {SKILL: f"{EDITED}Mine.\n"})
+    later(monkeypatch)
+
+    (stage.folder / "publish1").rename(stage.folder / "first")
+    for round_, bundle in (("1", True), ("2", False)):
+        ran = stage.publish(round_, bundle=bundle)
+        assert ran.code == 1
+        assert "A person" in ran.err
+
+    assert stage.hub.tip("ratchet/triage") == theirs
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+def test_unrelated_commits_do_not(make: Callable[..., Stage]) -> None:
+    stage = make()
+    stage.decide()
+    news = stage.hub.person_pushes("octo", "main", {"README.md": "news\n"})
+
+    ran = stage.publish()
+
+    assert ran.code == 0, ran.err
+    assert ran.json["action"] == "merge"
+    assert stage.hub.read("main", SKILL) == EDITED
+    assert stage.hub.read("main", "README.md") == "news\n"
+    assert news
+
+
+def test_one_proposal_at_a_time(make: Callable[..., Stage]) -> None:
+    """While a pull request waits, the next scheduled run proposes nothing and pays nothing."""
+    stage = make(config={"gate": {"merge": "manual"}})
+    stage.decide()
+    stage.publish()
+
+    ran = stage.job("next").ratchet("propose", "--json", "--bundle", str(stage.folder / "next1"))
+
+    assert (ran.code, ran.json["experiments"], ran.json["calls"]) == (0, [], 0)
+
+
+def test_another_skills_records_stay(make: Callable[..., Stage]) -> None:
+    """Its job has published its part of the ledger in between."""
+    stage = make()
+    stage.decide()
+    other = stage.job("other")
+    other.git("checkout", "--quiet", "--orphan", "ratchet/ledger")
+    other.git("rm", "-rfq", ".")
+    other.write("other/experiments/1/experiment.json", "{}\n")
+    other.commit("other: published")
+    publisher = stage.job("publish1")
+    other.git("push", "--quiet", "origin", "ratchet/ledger")
+
+    ran = publisher.ratchet("publish", "--json", "--bundle", str(stage.folder / "confirmation1"))
+
+    assert ran.code == 0, ran.err
+    assert ran.json["action"] == "merge"
+    files = stage.hub.state.git.run("ls-tree", "-r", "--name-only", "ratchet/ledger")
+    assert "other/experiments/1/experiment.json" in str(files)
+    assert "triage/experiments/" in str(files)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"GITHUB_TOKEN": ""}, "no token"),
+        ({"GITHUB_REPOSITORY": ""}, "Which repository"),
+    ],
+)
+def test_what_is_not_known_is_said(
+    make: Callable[..., Stage],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    message: str,
+) -> None:
+    stage = make()
+    world = stage.job("publish")
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+    ran = world.ratchet("publish")
+    assert ran.code == 1
+    assert message in ran.err
+
+
+def test_a_step_gets_outputs_and_a_page(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outputs, summary = tmp_path / "outputs", tmp_path / "summary"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    stage = make()
+    stage.decide()
+    stage.publish()
+    pairs = re.findall(r"(?ms)^(\w+)<<(?:end_\w+)\n(.*?)\nend_", outputs.read_text())
+    read = dict(pairs)
+    assert (read["action"], read["reason"], read["pull"]) == ("merge", "improved", "1")
+    assert "Rule alpha." in summary.read_text()
+    assert SEALED not in summary.read_text()
