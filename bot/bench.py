@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import providers, scorers, skillrepo
-from bot.budget import Budget, BudgetSpent
+from bot import providers, scorers, skillrepo, spending
+from bot.budget import BudgetSpent
 from bot.core.scoring import ScorerError, parse_spec
 from bot.errors import RatchetError
 from bot.ledger import Ledger, Ref, Store
@@ -21,13 +21,16 @@ from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from bot.core.records import Fixture, Reply, Request, Score, Trace
+    from bot.budget import Budget
+    from bot.config import AnyProvider
+    from bot.core.records import Fixture, Reply, Request, RunJob, Score, Trace
     from bot.core.scoring import Spec
     from bot.providers import Provider
     from bot.runner import Text
     from bot.skillrepo import Project
+    from bot.spending import Account
     from bot.workspace import Workspace
 
 PROGRAMS = ("command", "metric")
@@ -44,6 +47,7 @@ class Bench:
     meta_provider: Provider
     budget: Budget
     meta_budget: Budget  # the meta-agent's part of it
+    account: Account
 
     def recall(self, text: Text) -> None:
         """Have the runner use again what the ledger has of the incumbent ``text`` on train."""
@@ -105,9 +109,20 @@ def _own_tip(project: Project, ref: Ref) -> str | None:
 
 @contextlib.asynccontextmanager
 async def opened(
-    space: Workspace, *, on_trace: Callable[[Trace, bool], None]
+    space: Workspace,
+    *,
+    on_trace: Callable[[Trace, bool], None],
+    job: RunJob = "run",
+    usd: float | None = None,
 ) -> AsyncIterator[Bench]:
-    """Open everything a run needs, and release it afterwards whatever happens."""
+    """Open everything a run needs; write down what it spent and release it, whatever happens.
+
+    Args:
+        space: What is run.
+        on_trace: Told of every run of a case.
+        job: What to call it in the record of its cost.
+        usd: A cap in dollars besides those of the config.
+    """
     settings = space.config
     _check_price(space)
     async with contextlib.AsyncExitStack() as stack:
@@ -120,7 +135,12 @@ async def opened(
             )
             stack.push_async_callback(meta_provider.aclose)
         ledger = open_ledger(space.project, space.name, redact=settings.redact, blind=space.blind)
-        budget = Budget(**settings.budget.model_dump(), clock=time.monotonic)
+        account = stack.enter_context(
+            spending.account(
+                ledger, job=job, settings=settings.budget, clock=time.monotonic, usd=usd
+            )
+        )
+        budget = account.budget
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=_program_root(space, stack),
@@ -137,7 +157,7 @@ async def opened(
             now=lambda: now().isoformat(timespec="microseconds"),
             on_trace=on_trace,
         )
-        yield Bench(space, ledger, runner, provider, meta_provider, budget, meta_budget)
+        yield Bench(space, ledger, runner, provider, meta_provider, budget, meta_budget, account)
 
 
 class _Judge:
@@ -162,6 +182,8 @@ def _check_price(space: Workspace) -> None:
     asked = [(space.provider, space.how.model)]
     if settings.meta.proposer == "meta":
         asked.append((settings.meta_provider, settings.meta_model))
+    if settings.budget.month_usd is not None:
+        _check_month(asked)
     paid = [model for one, model in asked if one.type == "anthropic" and not one.base_url]
     if not paid or settings.budget.usd is None:
         return
@@ -174,6 +196,21 @@ def _check_price(space: Workspace) -> None:
                 f"The price of model '{model}' is not known, so budget.usd cannot hold.",
                 hint="Check the model's name, or set budget.usd: null and rely on calls and "
                 "minutes.",
+            )
+
+
+def _check_month(asked: Sequence[tuple[AnyProvider, str]]) -> None:
+    """Of a month's budget everything counts, so everything must have a price."""
+    from bot import pricing  # noqa: PLC0415 - only where dollars are spent
+    from bot.core.records import Usage  # noqa: PLC0415
+
+    for provider, model in asked:
+        priced = provider.type != "anthropic" or pricing.price(model, Usage(input_tokens=1))
+        if provider.type == "command" or priced is None:
+            raise RatchetError(
+                f"What a call of '{model}' ({provider.type}) costs is not known, so "
+                "budget.month_usd cannot hold.",
+                hint="Set budget.month_usd: null and rely on calls and minutes.",
             )
 
 

@@ -30,8 +30,8 @@ class Budget:
         minutes: Time since construction, or None.
         clock: Monotonic seconds.
         whole: The budget this is a part of; what is spent here is spent there.
-        name: Whose part it is.
-        setting: The key that raises its cap in dollars.
+        name: What its cap in dollars is.
+        setting: The key that raises that cap.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Budget:
         minutes: float | None,
         clock: Callable[[], float],
         whole: Budget | None = None,
-        name: str = "",
+        name: str = "the budget",
         setting: str = "budget",
     ) -> None:
         self._usd_cap, self._calls_cap, self._minutes = usd, calls, minutes
         self._clock, self._whole = clock, whole
-        self._name, self._setting = f" of {name}" if name else "", setting
+        self._name, self._setting = name, setting
         self._started = clock()
         self._reserved = 0.0
         self.usd = 0.0
@@ -62,7 +62,7 @@ class Budget:
             minutes=None,
             clock=self._clock,
             whole=self,
-            name=name,
+            name=f"the budget of {name}",
             setting=setting,
         )
 
@@ -84,7 +84,7 @@ class Budget:
             raise BudgetSpent(f"The budget of {self._minutes:g} minutes is spent.")
         if self._usd_cap is not None and self.usd + self._reserved + worst > self._usd_cap:
             raise BudgetSpent(
-                f"The next call could exceed the budget{self._name} of ${self._usd_cap:.2f} "
+                f"The next call could exceed {self._name} of ${self._usd_cap:.2f} "
                 f"(${self.usd:.4f} spent, up to ${self._reserved + worst:.4f} more).",
                 setting=self._setting,
             )

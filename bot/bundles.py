@@ -23,7 +23,7 @@ from bot.core.gate import Action, Verdict
 from bot.core.records import Digest, Evidence, Experiment, Record, Result, Setting, Trace
 from bot.core.reign import Confirmation
 from bot.errors import RatchetError
-from bot.ledger import Ref, admission
+from bot.ledger import Ref, admission, grafts
 from bot.ledger.gitref import AUTHOR, GitRef
 from bot.proposing import experiment_id
 
@@ -147,6 +147,7 @@ def write(
     kind: Kind,
     experiment: Experiment | None,
     decision: Decision | None = None,
+    by_person: bool = False,
 ) -> Manifest:
     """Write a bundle of what the ledger has that no remote of this clone has.
 
@@ -156,6 +157,7 @@ def write(
         kind: Whose work it is.
         experiment: The one to go on with; None when there is none.
         decision: What was decided about it.
+        by_person: A person made the edit, not the proposer of the settings.
     """
     require_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ def write(
         kind=kind,
         skill=space.name,
         parent=space.text.digest,
-        setting=space.setting(),
+        setting=space.setting(by_person=by_person),
         experiment=experiment.id if experiment else None,
         candidate=experiment.candidate if experiment else None,
         refs=tips,
@@ -215,7 +217,14 @@ def read_manifest(folder: Path, *, kind: Kind, limits: Limits = LIMITS) -> Manif
     return manifest
 
 
-def read(folder: Path, space: Workspace, *, kind: Kind, limits: Limits = LIMITS) -> Checked:
+def read(
+    folder: Path,
+    space: Workspace,
+    *,
+    kind: Kind,
+    limits: Limits = LIMITS,
+    by_person: bool = False,
+) -> Checked:
     """Check a bundle against the base commit and the ledger as they are here.
 
     Nothing is changed. What is returned was read once and is what was checked, whatever becomes of
@@ -226,13 +235,15 @@ def read(folder: Path, space: Workspace, *, kind: Kind, limits: Limits = LIMITS)
         space: The skill at the base commit, with its held-out cases.
         kind: What it has to be.
         limits: How large it may be.
+        by_person: It has to be about a person's edit, which frozen parts do not bind and which
+            only a person merges; without it, it must not be.
 
     Raises:
         RatchetError: Anything in it is not as docs/design/github.md says.
     """
     manifest = read_manifest(folder, kind=kind, limits=limits)
     files = _files(folder, manifest, limits)
-    _check_origin(manifest, space)
+    _check_origin(manifest, space, by_person=by_person)
     tips = {ref: bench.ledger_tip(space.project, ref) for ref in Ref}
     moves = {ref: (tips[ref], new) for ref, new in manifest.refs.items() if tips[ref] != new}
     packed = quarantine.take_apart(files[REFS]) if REFS in files else None
@@ -242,15 +253,14 @@ def read(folder: Path, space: Workspace, *, kind: Kind, limits: Limits = LIMITS)
     with quarantine.unpacked(
         space.project, packed.pack if packed else None, object_size=2 * limits.record
     ) as apart:
-        # What is an older state of a branch is here already: the bundle was used before.
         moves = {
             ref: (old, new)
             for ref, (old, new) in moves.items()
-            if not (old and apart.has(new, newer=old))
+            if not (old and _is_used(apart, new, here=old, skill=manifest.skill))
         }
         _check_moves(moves, tips, apart, space, limits)
         inside = _Inside(manifest, apart)
-        experiment, candidate = _proposed(inside, space)
+        experiment, candidate = _proposed(inside, space, by_person=by_person)
         decision = None
         if VERDICT in files:
             decision = _parse(Decision, files[VERDICT], VERDICT)
@@ -261,6 +271,8 @@ def read(folder: Path, space: Workspace, *, kind: Kind, limits: Limits = LIMITS)
 
 def apply(checked: Checked, space: Workspace) -> None:
     """Move the ledger's branches to where a checked bundle has them, both or neither.
+
+    Where others wrote a branch since the bundle was begun, its records go on top of theirs.
 
     Raises:
         RatchetError: One is checked out, or has moved since it was checked.
@@ -273,11 +285,17 @@ def apply(checked: Checked, space: Workspace) -> None:
     if checked.pack is not None:
         quarantine.unpack(space.project, checked.pack)
     updates = [
-        f"update {ref} {new} {old or quarantine.ABSENT}"
+        f"update {ref} {_joined(ref, old, new, space)} {old or quarantine.ABSENT}"
         for ref, (old, new) in checked.moves.items()
     ]
     order = "\n".join(["start", *updates, "prepare", "commit", ""])
     skillrepo.run(space.project, "update-ref", "--no-deref", "--stdin", stdin=order.encode())
+
+
+def _joined(ref: Ref, old: str | None, new: str, space: Workspace) -> str:
+    if old is None:
+        return new
+    return grafts.put_on_top(space.project, ref, new, here=old, skill=space.name)
 
 
 # The folder
@@ -331,9 +349,9 @@ def _parse(kind: type[Any], data: bytes, name: str) -> Any:
         raise RatchetError(f"The bundle's {name} is not JSON as Ratchet writes it.") from error
 
 
-def _check_origin(manifest: Manifest, space: Workspace) -> None:
+def _check_origin(manifest: Manifest, space: Workspace, *, by_person: bool) -> None:
     """Everything it was made from is what is here."""
-    here, there = space.setting(), manifest.setting
+    here, there = space.setting(by_person=by_person), manifest.setting
     if manifest.kind == "proposal":
         if there.holdout_digest is not None:
             raise RatchetError("The proposal bundle was made where the held-out cases are.")
@@ -377,6 +395,15 @@ def _require_ground(packed: quarantine.Packed, project: Project) -> None:
 # The branches
 
 
+def _is_used(apart: Quarantine, new: str, *, here: str, skill: str) -> bool:
+    """Whether a branch has been where the bundle has it, as far as the skill goes."""
+    if apart.has(new, newer=here):
+        return True
+    since = apart.commits_in(skill, here, since=apart.fork(here, new))
+    (brought,) = apart.trees([new], skill)
+    return brought is not None and brought in apart.trees(since, skill)
+
+
 def _check_moves(
     moves: Mapping[Ref, tuple[str | None, str]],
     tips: Mapping[Ref, str | None],
@@ -384,26 +411,46 @@ def _check_moves(
     space: Workspace,
     limits: Limits,
 ) -> None:
+    if not moves:
+        return
     sealed = admission.Sealed.of((*space.holdout, *space.vault), train=space.train)
-    files = {ref: apart.files(tips[ref]) for ref in Ref} if moves else {}
+    forks = dict(tips) | {ref: old and apart.fork(old, new) for ref, (old, new) in moves.items()}
+    for ref, (old, _) in moves.items():
+        _check_fork(ref, apart, fork=forks[ref], here=old, skill=space.name)
+    files = {ref: apart.files(fork) for ref, fork in forks.items()}
     before = admission.Before(files, lambda sha: next(apart.contents(apart.sizes([sha])))[1])
-    for ref, (old, new) in moves.items():
-        commits = apart.commits(new, onto=old, most=limits.commits)
-        _check_line(ref, commits, old=old)
+    for ref, (_, new) in moves.items():
+        commits = apart.commits(new, onto=forks[ref], most=limits.commits)
+        _check_line(ref, commits, onto=forks[ref])
         check = partial(_check_file, ref, before=before, skill=space.name, sealed=sealed)
         _check_files(ref, apart, commits, check=check, skill=space.name, limits=limits)
 
 
-def _check_line(ref: Ref, commits: Sequence[Commit], *, old: str | None) -> None:
+def _check_fork(
+    ref: Ref, apart: Quarantine, *, fork: str | None, here: str | None, skill: str
+) -> None:
+    """What others wrote here since the bundle was begun is about other skills alone.
+
+    So everything that is compared below is the same here as where the bundle was begun.
+    """
+    if here and grafts.overlapping(apart.changed(fork, here), skill=skill):
+        raise _elsewhere(ref)
+
+
+def _elsewhere(ref: Ref) -> RatchetError:
+    return RatchetError(
+        f"The bundle's {_short(ref)} does not go on from where that branch is here.",
+        hint=f"Fetch it ('git fetch origin {_short(ref)}'), or push what you have of it; "
+        "if another run of this skill has written it since, run again.",
+    )
+
+
+def _check_line(ref: Ref, commits: Sequence[Commit], *, onto: str | None) -> None:
     """One commit on top of the other, the first on what is here, all of them Ratchet's own."""
-    onto = old or ""
+    onto = onto or ""
     for commit in commits:
         if commit.parents != onto:
-            raise RatchetError(
-                f"The bundle's {_short(ref)} does not go on from where that branch is here.",
-                hint=f"Fetch it ('git fetch origin {_short(ref)}'), or push what you have of it; "
-                "if another run has written it since, run again.",
-            )
+            raise _elsewhere(ref)
         onto = commit.sha
         ours = commit.author == commit.committer == AUTHOR
         if not ours or not re.fullmatch(_MESSAGE, commit.message):
@@ -487,8 +534,10 @@ class _Inside:
             yield admission.parse(kind, data, paths[sha])
 
 
-def _proposed(inside: _Inside, space: Workspace) -> tuple[Experiment | None, Text | None]:
-    """The experiment and its text, which is one that the proposer might have made."""
+def _proposed(
+    inside: _Inside, space: Workspace, *, by_person: bool
+) -> tuple[Experiment | None, Text | None]:
+    """The experiment and its text, which is one that the proposer (or a person) might have made."""
     manifest = inside.manifest
     if manifest.experiment is None:
         return None, None
@@ -503,18 +552,30 @@ def _proposed(inside: _Inside, space: Workspace) -> tuple[Experiment | None, Tex
         raise RatchetError("The bundle's candidate is not the text its experiment was made for.")
     if (manifest.experiment, manifest.candidate) != (experiment.id, experiment.candidate):
         raise RatchetError("The bundle's candidate is not the one its manifest names.")
-    refused = skillformat.protected_changes(
-        space.text.text, text.text, path=path, freeze=space.skill.freeze
-    )
-    if refused:
+    if experiment.setting.proposer == workspace.PERSON and not by_person:
+        raise RatchetError("The bundle's candidate is a person's; 'ratchet gate' tests those.")
+    if refused := objections(text.text, space, by_person=by_person):
         raise RatchetError(f"The bundle's candidate may not be used: {'; '.join(refused)}")
-    limits = edits.Limits(max_lines=edits.MAX_BYTES, max_chars=space.skill.max_chars)
-    edits.apply(text.text, (), limits=limits, incumbent=space.text.text)
     result = inside.record(Ref.LEDGER, "result.json", Result)
     ended = isinstance(result, Result) and result.finished_at >= experiment.started_at
     if manifest.kind == "proposal" and ended:
         raise RatchetError("The bundle's experiment was decided already: nothing to confirm.")
     return experiment, text
+
+
+def objections(text: str, space: Workspace, *, by_person: bool) -> list[str]:
+    """Why a text may not take the skill's place; a person may change what is frozen.
+
+    Raises:
+        RatchetError: It is too long, changes nothing, or has hidden or control characters.
+    """
+    limits = edits.Limits(max_lines=edits.MAX_BYTES, max_chars=space.skill.max_chars)
+    edits.apply(text, (), limits=limits, incumbent=space.text.text)
+    path = space.skill.path
+    if by_person:
+        return skillformat.check(text, path=path)
+    before, freeze = space.text.text, space.skill.freeze
+    return skillformat.protected_changes(before, text, path=path, freeze=freeze)
 
 
 # The verdict

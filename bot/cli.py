@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bot.ledger import Ledger
     from bot.loop import Report
     from bot.running import Confirmed, NoiseReport
+    from bot.scaffold import Workflows, Written
     from bot.workspace import Workspace
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -53,13 +55,28 @@ provider_option = click.option(
 experiment_argument = click.argument("experiment")
 
 
+def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("expected a number of dollars")  # 'nan' is in every range
+    return value
+
+
+usd_option = click.option(
+    "--usd", type=click.FloatRange(min=0), callback=_finite, help="Spend at most that in this run."
+)
+
+
 def loop_options(command: Callable[..., None]) -> Callable[..., None]:
     """What the commands that run the loop are told."""
     proposer = click.option(
         "--proposer", type=click.Choice(PROPOSERS), help="Instead of ratchet.yml's."
     )
-    attempts = click.option("--attempts", type=click.IntRange(1, 50), help="Experiments at most.")
-    return skill_argument(attempts(provider_option(proposer(options(command)))))
+    attempts = click.option(
+        "--attempts",
+        type=click.IntRange(0, 50),
+        help="Experiments at most; 0 only scores the skill on train.",
+    )
+    return skill_argument(attempts(usd_option(provider_option(proposer(options(command))))))
 
 
 @click.group(context_settings=CONTEXT)
@@ -78,7 +95,8 @@ def print_json(document: Any) -> None:
     """The one JSON document of a command with ``--json``."""
     from bot.edge import redacted  # noqa: PLC0415
 
-    click.echo(redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+    text = redacted(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(text.replace("##[", "##\\u005b"))  # in a workflow's log that is a command
 
 
 # Set up and check -----------------------------------------------------------------------------
@@ -86,21 +104,44 @@ def print_json(document: Any) -> None:
 
 @cli.command()
 @click.option("--no-commit", is_flag=True, help="Write the files, commit nothing.")
+@click.option("--github", is_flag=True, help="Also write the workflows that run it on GitHub.")
+@click.option("--action", metavar="OWNER/REPO@SHA", help="Ratchet's action, for --github.")
+@click.option("--force", is_flag=True, help="With --github: replace workflows that differ.")
 @options
 @click.pass_obj
-def init(start: Path, *, no_commit: bool, as_json: bool) -> None:
+def init(
+    start: Path, *, no_commit: bool, github: bool, action: str | None, force: bool, as_json: bool
+) -> None:
     """Write a skill, five fixtures, a config and a scripted model.
 
-    'ratchet run' then closes a loop at once. Nothing is ever overwritten.
+    'ratchet run' then closes a loop at once. Nothing is ever overwritten. With --github the
+    workflow files are written, too; in a project that has its config, only those.
     """
     from dataclasses import asdict  # noqa: PLC0415
 
     from bot import scaffold  # noqa: PLC0415
 
-    written = scaffold.init(start.resolve(), commit=not no_commit)
+    begun: scaffold.Written | None
+    if github:
+        begun, made = scaffold.init_github(
+            start.resolve(), action=action, commit=not no_commit, force=force
+        )
+    elif action or force:
+        raise click.UsageError("--action and --force go with --github.")
+    else:
+        begun, made = scaffold.init(start.resolve(), commit=not no_commit), None
     if as_json:
-        print_json(asdict(written))
+        settings = {"settings": scaffold.SETTINGS}
+        workflows = {"workflows": asdict(made) | settings} if made else {}
+        print_json((asdict(begun) if begun else {}) | workflows)
         return
+    if begun:
+        _show_begun(begun)
+    if made:
+        _show_workflows(made, no_commit=no_commit)
+
+
+def _show_begun(written: Written) -> None:
     if written.made_repository:
         click.echo("Made a git repository here.")
     for path in written.files:
@@ -111,6 +152,26 @@ def init(start: Path, *, no_commit: bool, as_json: bool) -> None:
         click.echo(f"Committed as {written.commit[:12]}. Next: ratchet run")
     else:
         click.echo("Next: git add -A && git commit -m 'Set up ratchet' && ratchet run")
+
+
+def _show_workflows(made: Workflows, *, no_commit: bool) -> None:
+    from bot import scaffold, terminal  # noqa: PLC0415
+
+    for path in made.written:
+        click.echo(f"wrote {path}")
+    for path in made.replaced:
+        click.echo(f"replaced {path}, which was different")
+    for path in made.same:
+        click.echo(f"kept  {path} (it is as it would be written)")
+    for path in made.different:
+        click.echo(f"kept  {path}, which is DIFFERENT; to replace it: --force")
+    if made.commit:
+        click.echo(f"Committed as {made.commit[:12]}. Next: git push")
+    elif no_commit and (made.written or made.replaced):
+        click.echo("Next: git add .github && git commit -m 'Run ratchet on GitHub' && git push")
+    terminal.say("\nOn GitHub, a person still has to set:")
+    for number, setting in enumerate(scaffold.SETTINGS, start=1):
+        terminal.say(f"{number}. {setting}")
 
 
 @cli.command()
@@ -187,9 +248,12 @@ def propose(start: Path, /, **given: Any) -> None:
     "--bundle", type=DIRECTORY, metavar="DIR", required=True, help="What 'ratchet propose' wrote."
 )
 @click.option("--out", type=FOLDER, metavar="DIR", required=True, help="Where the verdict goes.")
+@usd_option
 @options
 @click.pass_obj
-def confirm(start: Path, *, skill: str | None, bundle: Path, out: Path, as_json: bool) -> None:
+def confirm(
+    start: Path, *, skill: str | None, bundle: Path, out: Path, usd: float | None, as_json: bool
+) -> None:
     """Decide about a proposal bundle on the holdout; publish and merge nothing.
 
     The verdict and its evidence go to a new bundle, for whoever may act on it.
@@ -198,13 +262,10 @@ def confirm(start: Path, *, skill: str | None, bundle: Path, out: Path, as_json:
     from bot.terminal import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
-        done = running.confirm(start, skill=skill, bundle=bundle, out=out, reporter=reporter)
-    if as_json:
-        print_json(_confirm_document(done))
-    else:
-        _show_confirmed(done)
-    if done.report is not None and done.report.error is not None:
-        _fail(done.report)
+        done = running.confirm(
+            start, skill=skill, bundle=bundle, out=out, reporter=reporter, usd=usd
+        )
+    show_confirmed(done, as_json=as_json)
 
 
 def _improve(
@@ -214,6 +275,7 @@ def _improve(
     attempts: int | None,
     provider: str | None,
     proposer: str | None,
+    usd: float | None,
     as_json: bool,
     blind: bool = False,
     bundle: Path | None = None,
@@ -230,6 +292,7 @@ def _improve(
             reporter=reporter,
             blind=blind,
             bundle=bundle,
+            usd=usd,
         )
     if as_json:
         print_json(_run_document(report))
@@ -544,6 +607,16 @@ def _means(tally: Any) -> dict[str, float | None] | None:
     return tally and {"incumbent": tally.incumbent, "candidate": tally.candidate}
 
 
+def show_confirmed(done: Confirmed, *, as_json: bool) -> None:
+    """What came of a candidate, and the error if the run ended with one."""
+    if as_json:
+        print_json(_confirm_document(done))
+    else:
+        _show_confirmed(done)
+    if done.report is not None and done.report.error is not None:
+        _fail(done.report)
+
+
 def _confirm_document(done: Confirmed) -> dict[str, Any]:
     from bot.recording import tally  # noqa: PLC0415
 
@@ -654,6 +727,8 @@ def _show_report(report: Report) -> None:
     if report.stopped:
         terminal.say(report.stopped)
     kept = f"{report.merged} of {len(report.attempts)} experiments merged"
+    if not report.attempts and report.baseline is not None:
+        kept = f"{render.percent(report.baseline)} on train"
     spent = f"{report.calls} calls, {render.dollars(report.usd)}"
     terminal.say(
         f"{report.skill} with {report.model}: {kept}; {spent}, {render.duration(report.seconds)}."

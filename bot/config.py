@@ -296,11 +296,16 @@ class MetaConfig(_Section):
 
 
 class BudgetConfig(_Section):
-    """Caps of one run; null takes a cap away."""
+    """Caps of one run, and of a month; null takes a cap away."""
 
     usd: float | None = Field(default=5.0, ge=0, description="US dollars.")
     calls: int | None = Field(default=2000, ge=1, description="Model calls.")
     minutes: float | None = Field(default=60.0, gt=0, description="Minutes of wall clock.")
+    month_usd: float | None = Field(
+        default=None,
+        ge=0,
+        description="US dollars of a calendar month (UTC), for all runs of all skills together.",
+    )
 
 
 class SkillConfig(_Section):
@@ -429,6 +434,24 @@ class GateConfig(_Section):
         return self
 
 
+class GithubConfig(_Section):
+    """How proposals are published on GitHub (docs/github.md)."""
+
+    publish: Literal["improved", "all"] = Field(
+        default="improved",
+        description="`improved`: pull requests for edits that the gate would merge. "
+        "`all`: rejected ones are opened and closed, with the reason.",
+    )
+    method: Literal["merge", "squash", "rebase"] = Field(
+        default="merge", description="How a pull request is merged."
+    )
+    auto_merge: bool = Field(
+        default=False,
+        description="Where the branch's rules ask for more, let GitHub merge as soon as they are "
+        "met, maybe into a base that has moved. Otherwise the next run looks again, and merges.",
+    )
+
+
 class LoopConfig(_Section):
     """How a run searches."""
 
@@ -485,6 +508,9 @@ class Config(_Section):
         default=GateConfig(), description="What counts as better, and what happens then."
     )
     loop: LoopConfig = Field(default=LoopConfig(), description="How a run searches.")
+    github: GithubConfig = Field(
+        default=GithubConfig(), description="How proposals are published on GitHub."
+    )
     redact: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
         default=(),
         strict=False,
@@ -797,7 +823,7 @@ def _keys(parent: _Path) -> list[str]:
 
 def _home(key: str) -> str | None:
     """The section that a key standing in the wrong place is a key of."""
-    sections = ("meta", "budget", "gate", "loop")
+    sections = ("meta", "budget", "gate", "loop", "github")
     return next((name for name in sections if key in _keys((name,))), None)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bot import __version__
+from bot import __version__, actions
 from bot.errors import ExitCode, RatchetError
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
         code, message, hint = error.exit_code, error.message, error.hint
     else:
         code, message = ExitCode.BUG, f"a bug in Ratchet: {type(error).__name__}"
-        click.echo(_bug_report(error, args), err=True)
+        click.echo(actions.defused(_bug_report(error, args)), err=True)
     if isinstance(error, RatchetError) or code is ExitCode.INTERRUPTED:
-        click.echo(redacted(f"error: {message}" + (f"\nhint: {hint}" if hint else "")), err=True)
+        said = f"error: {message}" + (f"\nhint: {hint}" if hint else "")
+        click.echo(actions.defused(redacted(said)), err=True)
+        for line in actions.annotated(redacted(message)):
+            click.echo(line, err=True)
     if "--json" in args and not isinstance(error, ReportedError):
         document = {"error": {"message": message, "hint": hint, "exit_code": int(code)}}
         click.echo(redacted(json.dumps(document, ensure_ascii=False)))

@@ -43,6 +43,7 @@ from bot.recording import (
 from bot.recording import attempt as attempt_of
 from bot.runner import NO_DUEL, aimed, duel, sweep
 from bot.settling import Settling, evidence_digest, publish
+from bot.spending import ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,13 +52,10 @@ if TYPE_CHECKING:
     from bot.bench import Bench
     from bot.core.evidence import Progress
     from bot.core.gate import Verdict
-    from bot.core.records import Experiment, Pair, Reply, Split, Trace
+    from bot.core.records import Ended, Experiment, Pair, Reply, Split, Trace
     from bot.runner import Duel, Text
     from bot.workspace import Workspace
 
-# Holds of a candidate that won. Any other hold is not about the candidate: it stays undecided, and
-# a later run settles it with the runs there are.
-WAITS = frozenset({Reason.AWAITS_PERSON, Reason.VETO_WINDOW})
 ELSEWHERE = "It passed the screen; confirm it where the held-out cases are: ratchet run"
 
 
@@ -130,16 +128,24 @@ class Loop:
         self._baseline: float | None = None
 
     async def run(self, *, attempts: int) -> Report:
-        """Make up to ``attempts`` attempts. Expected errors end the run and are reported."""
+        """Make up to ``attempts`` attempts. Expected errors end the run and are reported.
+
+        With none the incumbent is measured on train, and nothing else is done.
+        """
         stopped: str | None = None
         error: RatchetError | None = None
+        how: Ended = "done"
         try:
             await self._run(attempts)
         except Stop as reason:
-            stopped = str(reason)
-        except RatchetError as problem:
+            stopped, how = str(reason), "stopped"
+        except BaseException as problem:
+            how = ending(problem)
+            if not isinstance(problem, RatchetError):
+                raise
             error = problem
         finally:
+            self._bench.account.end(how)
             self._ledger.flush(f"{self._space.name}: end of a run")
         return Report(
             skill=self._space.name,
@@ -159,6 +165,9 @@ class Loop:
             raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
         self._settling().landed()
         self._refuse_lost_looks()
+        if not attempts:
+            await self._measure()
+            return
         if self._confirm is None and self._settling().waiting():
             self._space = self._reopen()
         for _ in range(attempts):
@@ -265,32 +274,23 @@ class Loop:
 
     def _resumable(self) -> Experiment | None:
         """The experiment a run that died left behind, if it can still be decided."""
-        experiment = self._ledger.unfinished()
+        experiment = self._left_behind()
         if experiment is None:
             return None
-        if self._same_surroundings(experiment):
+        if same_surroundings(experiment, self._space):
             unbound = experiment.setting.holdout_digest is None and not self._space.blind
             return self._recorder.take_over(experiment, self._space) if unbound else experiment
         detail = "The skill, its fixtures or the settings changed before it was decided."
         self._recorder.close(experiment, Outcome(Action.REJECT, SUPERSEDED, detail))
         return None
 
-    def _same_surroundings(self, experiment: Experiment) -> bool:
-        """Whether everything the experiment's numbers depend on is as it was.
-
-        The base commit may differ as long as the skill, fixtures and settings in it do not. A
-        process without the holdout knows of none, and no number of its own depends on one.
-        """
-        then, now = experiment.setting, self._space.setting()
-        names = ("model_digest", "scorer_digest", "train_digest", "rules", "evaluator", "seed")
-        same = all(getattr(then, name) == getattr(now, name) for name in names)
-        unseen = None in (then.holdout_digest, now.holdout_digest)
-        return (
-            same
-            and (unseen or then.holdout_digest == now.holdout_digest)
-            and experiment.candidate is not None
-            and experiment.parent == (self._space.text.digest)
-        )
+    def _left_behind(self) -> Experiment | None:
+        """The one that is asked for; else the first, but no person's: that merges nothing."""
+        for one in self._ledger.unfinished():
+            persons = one.setting.proposer == workspace.PERSON
+            if one.id == self._confirm or (self._confirm is None and not persons):
+                return one
+        return None
 
     def _recall(self, experiment: Experiment, spent: _Spent) -> _Spent:
         """Take up the runs a run that died has paid for; they count as this experiment's."""
@@ -425,7 +425,9 @@ class Loop:
     def _act(self, trial: _Trial, evidence: Evidence, verdict: Verdict, spent: _Spent) -> Attempt:
         """Publish what won, merge what may be merged, write down what became of it."""
         experiment = trial.experiment
-        if verdict.action is Action.HOLD and verdict.reason not in WAITS:
+        # Any other hold is not about the candidate: it stays undecided, and a later run settles it
+        # with the runs there are.
+        if verdict.action is Action.HOLD and verdict.reason not in gate.WAITS:
             calls, usd = self._since(spent)
             return attempt_of(experiment, Outcome.of(verdict, evidence, calls=calls, usd=usd))
         self._recorder.confirmed(experiment, evidence, verdict)
@@ -492,6 +494,24 @@ class _Trial:
     def missing(self) -> tuple[Trace, ...]:
         """Runs that should have a score and have none."""
         return (*self.targeted.missing, *self.screen.missing, *self.confirm.missing)
+
+
+def same_surroundings(experiment: Experiment, space: Workspace) -> bool:
+    """Whether everything the experiment's numbers depend on is as it was.
+
+    The base commit may differ as long as the skill, fixtures and settings in it do not. A process
+    without the holdout knows of none, and no number of its own depends on one.
+    """
+    then, now = experiment.setting, space.setting()
+    names = ("model_digest", "scorer_digest", "train_digest", "rules", "evaluator", "seed")
+    same = all(getattr(then, name) == getattr(now, name) for name in names)
+    unseen = None in (then.holdout_digest, now.holdout_digest)
+    return (
+        same
+        and (unseen or then.holdout_digest == now.holdout_digest)
+        and experiment.candidate is not None
+        and experiment.parent == space.text.digest
+    )
 
 
 def _refuse_unscored(traces: Sequence[Trace]) -> None:

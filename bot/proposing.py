@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bot.budget import Budget
     from bot.core.breadth import Accepted, Level
-    from bot.core.records import Experiment, Reply, Request, Result
+    from bot.core.records import Experiment, Note, Reply, Request, Result
     from bot.ledger import TrainLedger
     from bot.providers import Provider
     from bot.workspace import Workspace
@@ -35,6 +35,8 @@ PROTECTED = "protected"
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
 ID_DIGITS = 12  # of an experiment's id, where it is shortened
+NOTES = 40_000  # characters of what people said that are shown
+_SAID = {"reject": "A person rejected the edit", "review": "A person asked for changes"}
 SECRET = "The edited text would hold the value of a secret of this environment."  # noqa: S105
 
 
@@ -168,7 +170,10 @@ class Proposing:
         self, baseline: Sequence[Trace], failing: Sequence[Trace], past: Sequence[Past]
     ) -> Candidate | Unusable:
         wide = level(past, self.space)
-        view = seen(self.space, baseline=baseline, failing=failing, past=past, level=wide)
+        notes = told(self.ledger.notes())
+        view = seen(
+            self.space, baseline=baseline, failing=failing, past=past, level=wide, notes=notes
+        )
         number = next_number(past)
         terms = self._terms()
         self.say(f"asking {terms.model} for an edit ...")
@@ -301,6 +306,7 @@ def seen(
     failing: Sequence[Trace],
     past: Sequence[Past],
     level: Level,
+    notes: tuple[str, ...] = (),
 ) -> View:
     """Everything the LLM proposer is shown first."""
     return View(
@@ -314,7 +320,22 @@ def seen(
         versions=accepted(past, besides=space.text.text),
         limits=level.limits,
         level=level.name,
+        notes=notes,
     )
+
+
+def told(notes: Sequence[Note]) -> tuple[str, ...]:
+    """What people said, oldest first: the newest whole notes that fit into ``NOTES``."""
+    shown: list[str] = []
+    room = NOTES
+    for note in reversed(notes):
+        about = f" about experiment {note.experiment[:ID_DIGITS]}" if note.experiment else ""
+        text = f"{_SAID[note.kind]}{about}:\n{note.words}"
+        if len(text) > room:
+            break
+        shown.insert(0, text)
+        room -= len(text)
+    return tuple(shown)
 
 
 def _told(one: Past, *, path: str) -> PastExperiment:

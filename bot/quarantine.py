@@ -122,6 +122,27 @@ class Quarantine:
         asked = ("merge-base", "--is-ancestor", older, newer)
         return self._run(*asked, ok=(0, 1, 128)).status == 0
 
+    def fork(self, one: str, other: str) -> str | None:
+        """The last commit that both go back to; None when they have nothing in common."""
+        return self._run("merge-base", one, other, ok=(0, 1)).text or None
+
+    def changed(self, old: str | None, new: str) -> list[str]:
+        """Every path at which two commits differ; all of ``new`` when there is no ``old``."""
+        if old is None:
+            return list(self.files(new))
+        return self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).fields
+
+    def commits_in(self, folder: str, new: str, *, since: str | None) -> list[str]:
+        """The commits of ``new`` after ``since`` that changed something in a folder."""
+        return self._run("rev-list", *_range(new, since), "--", folder).text.split()
+
+    def trees(self, commits: Sequence[str], folder: str) -> list[str | None]:
+        """What each commit has in a folder, by name; None where it has no such folder."""
+        stdin = "".join(f"{commit}:{folder}\n" for commit in commits).encode()
+        asked = ("cat-file", "--batch-check=%(objectname) %(objecttype)")
+        answers = [line.split() for line in self._run(*asked, stdin=stdin).text.splitlines()]
+        return [sha if kind == "tree" else None for sha, kind in answers]
+
     def changes(self, commits: Sequence[Commit]) -> list[Change]:
         """Every change that each of ``commits`` makes to its parent, in no order."""
         options = ("--stdin", "--root", "-r", "-z", "--raw", "--no-renames", "--no-commit-id")

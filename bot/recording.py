@@ -12,7 +12,7 @@ from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Experiment, Landing, Result, Tally, digest
 from bot.core.reign import Confirmation
 from bot.proposing import Candidate, Unusable, experiment_id, question
-from bot.workspace import BOTH
+from bot.workspace import BOTH, PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -130,7 +130,7 @@ class Recorder:
             number=number,
             parent=parent,
             candidate=text.digest if text else None,
-            setting=space.setting(),
+            setting=space.setting(by_person=made.proposal.proposer == PERSON),
             proposal=made.proposal,
             started_at=self.stamp(),
             level=made.level,
@@ -172,6 +172,12 @@ class Recorder:
     def land(self, experiment: str, *, commit: str, branch: str, by: str) -> None:
         """An experiment is in the base branch."""
         self._ledger.add_landing(
+            Landing(experiment=experiment, commit=commit, branch=branch, at=self.stamp(), by=by)
+        )
+
+    def take_out(self, experiment: str, *, commit: str, branch: str, by: str) -> None:
+        """An experiment is out of the base branch again."""
+        self._ledger.add_revert(
             Landing(experiment=experiment, commit=commit, branch=branch, at=self.stamp(), by=by)
         )
 

@@ -2,37 +2,102 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+import base64
+import os
 from typing import TYPE_CHECKING
 
 from bot.errors import RatchetError
-from bot.ledger import Ref
-from bot.ledger.gitref import AUTHOR
+from bot.ledger import Ref, grafts
 from bot.skillrepo import run
 
 if TYPE_CHECKING:
-    from bot.skillrepo import Project
+    from collections.abc import Collection, Mapping
 
-EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
+    from bot.skillrepo import Output, Project
+
 TRIES = 5  # pushes, while others push to the same branch
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "origin")
+# Whole, also into a clone that leaves contents out: nothing may be fetched by accident later.
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-filter")
 
 
 def fetch(project: Project, branch: str) -> None:
     """Bring in the commits of a branch of the remote; no branch of this clone moves."""
-    run(project, *_FETCH, f"+refs/heads/{branch}:refs/ratchet/origin/{branch}")
+    _talk(project, *_FETCH, "origin", f"+refs/heads/{branch}:refs/ratchet/origin/{branch}")
+
+
+def fetch_pull(project: Project, number: int) -> str:
+    """Bring in the commits of a pull request, a fork's too, as data; returns its head."""
+    name = f"refs/ratchet/origin/pull/{number}"
+    _talk(project, *_FETCH, "origin", f"+refs/pull/{number}/head:{name}")
+    return run(project, "rev-parse", "--verify", name).text
+
+
+def fetch_ledger(project: Project, refs: Collection[Ref]) -> dict[Ref, bool]:
+    """Bring the ledger's branches from the remote to this clone, whole.
+
+    A branch that this clone has of its own is moved only forwards. Returns which of ``refs`` the
+    remote has.
+    """
+    there = _talk(project, "ls-remote", "--quiet", "origin", *(ref.value for ref in refs)).text
+    have = {line.split("\t")[1] for line in there.splitlines()}
+    promisor = run(project, "config", "--get", "remote.origin.promisor", ok=(0, 1)).text
+    # A partial clone may know the commits already, without their contents.
+    again = ("--refetch",) if promisor == "true" else ()
+    for ref in refs:
+        if ref.value not in have:
+            continue
+        name = ref.removeprefix("refs/heads/")
+        theirs = f"refs/remotes/origin/{name}"
+        _talk(project, *_FETCH, *again, "origin", f"+{ref.value}:{theirs}")
+        own = run(project, "for-each-ref", "--format=%(objectname)", ref.value).text
+        if own and _is_ancestor(project, own, theirs):
+            run(project, "update-ref", ref.value, theirs, own)
+    return {ref: ref.value in have for ref in refs}
 
 
 def push(project: Project, commit: str, *, branch: str, expect: str | None) -> None:
     """Put a branch of the remote at ``commit`` if it still is at ``expect`` (None: not there)."""
     lease = f"--force-with-lease=refs/heads/{branch}:{expect or ''}"
-    run(project, "push", "--quiet", lease, "origin", f"{commit}:refs/heads/{branch}")
+    _talk(project, "push", "--quiet", lease, "origin", f"{commit}:refs/heads/{branch}")
 
 
-def ledger_tip(project: Project) -> str:
-    """The commit of the branch ratchet/ledger."""
-    return run(project, "rev-parse", "--verify", Ref.LEDGER.value).text
+def _talk(project: Project, *args: str, ok: Collection[int] = (0,)) -> Output:
+    """A git command that speaks with the remote, with the workflow's token where it is one's."""
+    return run(project, *args, ok=ok, env=_login(project, os.environ))
+
+
+def _login(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
+    """Git settings that carry ``GITHUB_TOKEN`` to GitHub and to no other server.
+
+    They go by the environment: an argument could be seen by other processes, and a setting in a
+    file would stay behind. A checkout that has kept credentials of its own uses those.
+    """
+    server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
+    token = environ.get("GITHUB_TOKEN")
+    origin = run(project, "remote", "get-url", "origin", ok=range(256)).text
+    if not token or not origin.startswith(f"{server}/"):
+        return {}
+    known = run(project, "config", "--get-urlmatch", "http.extraheader", origin, ok=(0, 1))
+    if known.text:
+        return {}
+    secret = base64.b64encode(f"x-access-token:{token}".encode()).decode("ascii")
+    return {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
+        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {secret}",
+    }
+
+
+def _is_ancestor(project: Project, older: str, newer: str) -> bool:
+    return run(project, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).status == 0
+
+
+def ledger_commit(project: Project, *, folder: str) -> str:
+    """The last commit of the branch ratchet/ledger that changed something in a folder.
+
+    What links to it need not be written again whenever another skill's records come in.
+    """
+    return run(project, "rev-list", "--max-count=1", Ref.LEDGER.value, "--", folder).text
 
 
 def push_ledger(project: Project, *, skill: str) -> None:
@@ -53,53 +118,18 @@ def _push_ref(project: Project, ref: Ref, *, skill: str) -> None:
     name = ref.removeprefix("refs/heads/")
     theirs = f"refs/ratchet/origin/{name}"
     for _ in range(TRIES):
-        pushed = run(project, "push", "--quiet", "origin", f"{ref}:{ref}", ok=range(256))
+        pushed = _talk(project, "push", "--quiet", "origin", f"{ref}:{ref}", ok=range(256))
         if pushed.status == 0:
             return
-        if not run(project, "ls-remote", "origin", ref.value).text:
+        if not _talk(project, "ls-remote", "origin", ref.value).text:
             break
         fetch(project, name)
-        if run(project, "merge-base", "--is-ancestor", theirs, ref.value, ok=(0, 1)).status == 0:
+        if _is_ancestor(project, theirs, ref.value):
             break  # it was not refused for being behind
-        _put_on_top(project, ref, theirs=theirs, skill=skill)
+        own = run(project, "rev-parse", ref.value).text
+        joined = grafts.put_on_top(project, ref, own, here=theirs, skill=skill)
+        run(project, "update-ref", ref.value, joined, own)
     raise RatchetError(
         f"Branch {name} could not be published: {pushed.error.strip()}",
         hint="Run this job again; what was measured is in its bundle.",
     )
-
-
-def _put_on_top(project: Project, ref: Ref, *, theirs: str, skill: str) -> None:
-    """Move a branch of the ledger to the remote's tip with this skill's new files in it."""
-    # Nothing in common is two first publications at once.
-    base = run(project, "merge-base", ref.value, theirs, ok=(0, 1)).text or EMPTY
-    ours = _changes(project, base, ref.value)
-    clash = sorted(ours.keys() & _changes(project, base, theirs).keys())
-    outside = sorted(path for path in ours if not path.startswith((f"{skill}/", "README.md")))
-    if outside or any(path != "README.md" for path in clash):
-        raise RatchetError(
-            f"Both this clone and the remote changed {(clash or outside)[0]} of the ledger.",
-            hint="Two jobs worked on one skill. Run the job again from the start.",
-        )
-    lines = "".join(f"{entry}\t{path}\0" for path, entry in ours.items() if path not in clash)
-    with tempfile.TemporaryDirectory(prefix="ratchet-index-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        run(project, "read-tree", theirs, env=index)
-        run(project, "update-index", "-z", "--index-info", stdin=lines.encode(), env=index)
-        tree = run(project, "write-tree", env=index).text
-    name, _, mail = AUTHOR.rstrip(">").partition(" <")
-    who = {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", name), ("EMAIL", mail))
-    }
-    message = f"{skill}: published\n"
-    make = ("commit-tree", "--no-gpg-sign", "-p", theirs, tree)
-    commit = run(project, *make, stdin=message.encode(), env=who).text
-    run(project, "update-ref", ref.value, commit, run(project, "rev-parse", ref.value).text)
-
-
-def _changes(project: Project, old: str, new: str) -> dict[str, str]:
-    """What differs: by path, the mode and object as ``update-index --index-info`` takes them."""
-    fields = run(project, "diff-tree", "-r", "-z", "--no-renames", old, new).fields
-    entries = zip(fields[::2], fields[1::2], strict=True)
-    return {path: f"{info.split()[1]} {info.split()[3]} 0" for info, path in entries}

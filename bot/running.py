@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 from statistics import fmean, variance
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bot import bench, bundles, checking, skillrepo, workspace
 from bot.core import render
@@ -15,7 +15,9 @@ from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
 from bot.errors import RatchetError
 from bot.ledger import RunLock
-from bot.loop import Loop
+from bot.loop import Loop, same_surroundings
+from bot.proposing import SUPERSEDED, experiment_id, next_number, read_past
+from bot.recording import Recorder
 from bot.runner import sweep
 
 if TYPE_CHECKING:
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.bundles import Decision, Manifest
-    from bot.core.records import Experiment, Split, Trace
+    from bot.core.records import Experiment, RunJob, Split, Trace
     from bot.ledger import Ledger
     from bot.loop import Report
+    from bot.proposing import Candidate
     from bot.terminal import Reporter
     from bot.workspace import Workspace
 
@@ -64,6 +67,7 @@ def improve(
     reporter: Reporter,
     blind: bool = False,
     bundle: Path | None = None,
+    usd: float | None = None,
 ) -> Report:
     """Run the loop on one skill of the project at ``start``; ``blind`` up to the holdout only.
 
@@ -81,7 +85,8 @@ def improve(
 
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
-        report = asyncio.run(_improve(space, attempts, reopen, reporter))
+        job: RunJob = "propose" if blind else "run"
+        report = asyncio.run(_improve(space, attempts, reopen, reporter, job=job, usd=usd))
         if bundle is not None:
             bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
         return report
@@ -101,12 +106,15 @@ async def _improve(
     reopen: Callable[[], Workspace],
     reporter: Reporter,
     *,
+    job: RunJob,
+    usd: float | None,
     confirm: str | None = None,
 ) -> Report:
-    async with bench.opened(space, on_trace=reporter.ran) as opened:
+    async with bench.opened(space, on_trace=reporter.ran, job=job, usd=usd) as opened:
         reporter.budget = opened.budget
         loop = Loop(opened, reopen=reopen, now=bench.now, observer=reporter, confirm=confirm)
-        return await loop.run(attempts=attempts or space.config.loop.attempts)
+        most = space.config.loop.attempts if attempts is None else attempts
+        return await loop.run(attempts=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +139,13 @@ class Confirmed:
 
 
 def confirm(
-    start: Path, *, skill: str | None, bundle: Path, out: Path, reporter: Reporter
+    start: Path,
+    *,
+    skill: str | None,
+    bundle: Path,
+    out: Path,
+    reporter: Reporter,
+    usd: float | None = None,
 ) -> Confirmed:
     """Decide about the candidate of a proposal bundle, and write what was found to ``out``.
 
@@ -142,23 +156,84 @@ def confirm(
     bundles.require_new(out)
     name = skill or bundles.read_manifest(bundle, kind="proposal").skill
     space = workspace.open_at_base(project, skill=name, override={})
-
-    def reopen() -> Workspace:
-        return workspace.open_at_base(project, skill=name, override={}, branch=space.branch)
-
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
         ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
         checked = bundles.read(bundle, space, kind="proposal")
         bundles.apply(checked, space)
-        experiment, report = checked.experiment, None
-        if experiment and _is_open(ledger, experiment):
-            running = _improve(space, 1, reopen, reporter, confirm=experiment.id)
-            report = asyncio.run(running)
-        decision = _decided(ledger, experiment, report) if experiment else None
-        manifest = bundles.write(
-            out, space, kind="confirmation", experiment=experiment, decision=decision
+        return _decide(
+            space, ledger, checked.experiment, out=out, reporter=reporter, job="confirm", usd=usd
         )
+
+
+def gate(
+    space: Workspace,
+    candidate: Candidate,
+    *,
+    out: Path,
+    reporter: Reporter,
+    usd: float | None = None,
+) -> Confirmed:
+    """Test a person's edit of a skill as the bot's own are, and write what was found to ``out``.
+
+    The same text on the same skill is the same experiment, whoever had it first: what is on record
+    about it is not paid for again.
+    """
+    bundles.require_new(out)
+    checking.require_sound(space)
+    with RunLock(space.project.common_dir, space.name):
+        ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
+        experiment = _taken_up(space, ledger, candidate)
+        return _decide(space, ledger, experiment, out=out, reporter=reporter, job="gate", usd=usd)
+
+
+def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experiment:
+    """The candidate's experiment: the one on record, or one that is begun (anew)."""
+    parent, text = space.text.digest, candidate.text
+    name = experiment_id(space.name, parent=parent, candidate=text.digest)
+    known = next((one for one in ledger.experiments() if one.id == name), None)
+    if known is not None:
+        result = ledger.result(name)
+        given_up = result is not None and result.reason == SUPERSEDED
+        usable = same_surroundings(known, space) if _is_open(ledger, known) else not given_up
+        if usable:
+            return known
+    number = next_number(read_past(ledger.for_proposer()))
+    begun = Recorder(ledger, bench.now).begin(candidate, space, number=number)
+    ledger.flush(f"{space.name}: experiment {number}: begun")  # the run has a ledger of its own
+    return begun
+
+
+def _decide(
+    space: Workspace,
+    ledger: Ledger,
+    experiment: Experiment | None,
+    *,
+    out: Path,
+    reporter: Reporter,
+    job: Literal["confirm", "gate"],
+    usd: float | None,
+) -> Confirmed:
+    """Screen and confirm an experiment that is open, and write the bundle in any case."""
+
+    def reopen() -> Workspace:
+        return workspace.open_at_base(
+            space.project, skill=space.name, override={}, branch=space.branch
+        )
+
+    report = None
+    if experiment and _is_open(ledger, experiment):
+        running = _improve(space, 1, reopen, reporter, job=job, usd=usd, confirm=experiment.id)
+        report = asyncio.run(running)
+    decision = _decided(ledger, experiment, report, space) if experiment else None
+    manifest = bundles.write(
+        out,
+        space,
+        kind="confirmation",
+        experiment=experiment,
+        decision=decision,
+        by_person=job == "gate",
+    )
     return Confirmed(manifest, experiment, decision, report, _note(experiment, report))
 
 
@@ -167,14 +242,18 @@ def _is_open(ledger: Ledger, experiment: Experiment) -> bool:
     return result is None or result.finished_at < experiment.started_at
 
 
-def _decided(ledger: Ledger, experiment: Experiment, report: Report | None) -> Decision | None:
-    """What the run came to, or an earlier one that wrote it down."""
+def _decided(
+    ledger: Ledger, experiment: Experiment, report: Report | None, space: Workspace
+) -> Decision | None:
+    """What the run came to, or an earlier one that wrote it down on this very commit."""
     if report is not None:
         found = [one for one in report.attempts if one.experiment == experiment.id]
         evidence, verdict = (found[-1].evidence, found[-1].verdict) if found else (None, None)
     else:
         kept = ledger.confirmation(experiment.id)
         evidence, verdict = (kept.evidence, kept.verdict) if kept else (None, None)
+        if evidence and evidence.tested != space.binding(head=experiment.candidate or ""):
+            return None  # whoever acts on it has it from the ledger, and compares
     return bundles.decision_of(experiment, evidence=evidence, verdict=verdict)
 
 
@@ -211,17 +290,14 @@ async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evalu
         reused += not paid
         reporter.ran(trace, paid)
 
-    async with bench.opened(space, on_trace=on_trace) as opened:
+    async with bench.opened(space, on_trace=on_trace, job="eval") as opened:
         reporter.budget = opened.budget
         if split == "train":
             opened.recall(space.text)
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
         cases = space.fixtures(split)
         reporter.phase(f"evaluating on {split}", runs=len(cases))
-        try:
-            traces = await sweep(opened.runner, space.text, cases)
-        finally:
-            opened.ledger.flush(f"{space.name}: evaluation on {split}")
+        traces = await sweep(opened.runner, space.text, cases)
         return Evaluation(
             skill=space.name,
             model=space.how.model,
@@ -260,21 +336,18 @@ def measure_noise(start: Path, *, skill: str | None, reporter: Reporter) -> Nois
 
 
 async def _measure_noise(space: Workspace, reporter: Reporter) -> NoiseReport:
-    async with bench.opened(space, on_trace=reporter.ran) as opened:
+    async with bench.opened(space, on_trace=reporter.ran, job="noise") as opened:
         reporter.budget = opened.budget
         empty = workspace.text_of("")
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
         opened.ledger.add_skill_text(empty.digest, empty.text)
         for text in (space.text, empty):
             opened.recall(text)
-        try:
-            reporter.phase("A/A run on train", runs=2 * len(space.train))
-            first = await sweep(opened.runner, space.text, space.train)
-            second = await sweep(opened.runner, space.text, space.train, replicate=1)
-            reporter.phase("empty skill on train", runs=len(space.train))
-            null = await sweep(opened.runner, empty, space.train)
-        finally:
-            opened.ledger.flush(f"{space.name}: noise of {space.text.digest[:12]}")
+        reporter.phase("A/A run on train", runs=2 * len(space.train))
+        first = await sweep(opened.runner, space.text, space.train)
+        second = await sweep(opened.runner, space.text, space.train, replicate=1)
+        reporter.phase("empty skill on train", runs=len(space.train))
+        null = await sweep(opened.runner, empty, space.train)
         return _noise_report(space, opened, first, second, null)
 
 
@@ -349,15 +422,12 @@ def audit(start: Path, *, skill: str | None, reporter: Reporter) -> Audit:
 
 
 async def _audit(space: Workspace, reporter: Reporter) -> Audit:
-    async with bench.opened(space, on_trace=reporter.ran) as opened:
+    async with bench.opened(space, on_trace=reporter.ran, job="audit") as opened:
         reporter.budget = opened.budget
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
-        try:
-            reporter.phase("holdout and vault", runs=len(space.holdout) + len(space.vault))
-            held = _values(await sweep(opened.runner, space.text, space.holdout))
-            vault = _values(await sweep(opened.runner, space.text, space.vault))
-        finally:
-            opened.ledger.flush(f"{space.name}: audit of {space.text.digest[:12]}")
+        reporter.phase("holdout and vault", runs=len(space.holdout) + len(space.vault))
+        held = _values(await sweep(opened.runner, space.text, space.holdout))
+        vault = _values(await sweep(opened.runner, space.text, space.vault))
         return Audit(
             skill=space.name,
             model=space.how.model,

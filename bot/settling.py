@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bot import skillformat, workspace
+from bot import skillformat, skillrepo, workspace
 from bot.core import gate, render
 from bot.core.gate import Action, Reason
 from bot.core.records import digest
@@ -51,10 +51,37 @@ class Settling:
             if result and result.action != "hold":
                 continue
             commit = None if experiment.id in landings else self._landed(experiment.id)
+            if not commit and result and experiment.id not in landings:
+                commit = self._taken_in(experiment)
             if commit:
                 self._land(experiment, commit, by="a merge on the base branch")
             if commit or experiment.id in landings:
                 self._amend_merged(experiment)
+
+    def _taken_in(self, experiment: Experiment) -> str | None:
+        """The commit on the base branch that did to the skill what an experiment would have done.
+
+        It has no trailer where a person merged a pull request of their own, or wrote the message.
+        """
+        texts = [
+            self.ledger.skill_text(experiment.parent),
+            self.ledger.candidate_text(experiment.id),
+        ]
+        edit = [self._blob(text) for text in texts if text is not None]
+        project, path = self.space.project, self.space.project.full(self.space.skill.path)
+        options = ("-m", "--first-parent", "--raw", "--no-abbrev", "--no-renames", "--format=%H")
+        since = f"{experiment.setting.base}..{self.space.base}"
+        logged = skillrepo.run(project, "log", *options, since, "--", path, ok=(0, 128))
+        commit = None
+        for line in logged.text.splitlines():
+            if line.startswith(":") and line.split()[2:4] == edit:
+                return commit
+            commit = line if line and not line.startswith(":") else commit
+        return None
+
+    def _blob(self, text: str) -> str:
+        asked = ("hash-object", "-t", "blob", "--stdin")
+        return skillrepo.run(self.space.project, *asked, stdin=text.encode()).text
 
     def waiting(self) -> bool:
         """Decide again about an open proposal; True when it was merged now.

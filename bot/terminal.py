@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text as RichText
 
+from bot.actions import defused
 from bot.core import render
 from bot.edge import redacted
 
@@ -125,8 +126,8 @@ class Reporter:
 
 
 def clean(text: str) -> str:
-    """Text of any origin for a terminal or a log: no control characters, no secrets."""
-    return render.safe(redacted(text))
+    """Text of any origin for a terminal or a log: no control characters, secrets or commands."""
+    return defused(render.safe(redacted(text)))
 
 
 def table(

@@ -29,6 +29,7 @@ INSTRUCTIONS = "skills/improve-skill/SKILL.md"
 BOTH: tuple[Split, ...] = ("train", "holdout")
 TRAIN: tuple[Split, ...] = ("train",)
 HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
+PERSON = "person"  # in the place of a proposer: a person's edit, which only a person merges
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,9 @@ class Workspace:
         """The fixtures of one split."""
         return self.train if split == "train" else self.holdout
 
-    def setting(self) -> Setting:
-        """What an experiment's numbers depend on besides the two texts."""
-        proposer = self.config.meta.proposer
+    def setting(self, *, by_person: bool = False) -> Setting:
+        """What an experiment's numbers depend on besides the two texts, and who made the edit."""
+        proposer = PERSON if by_person else self.config.meta.proposer
         with_model = proposer == "meta"
         return Setting(
             provider=self.provider.type,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
-from bot import bench, bundles, skillrepo, workspace
+from bot import bench, bundles, remote, skillrepo, workspace
 from bot.core import gate
 from bot.core.records import Experiment, Reply, Setting, digest
 from bot.errors import ExitCode, RatchetError
@@ -832,6 +832,47 @@ def bomb_in_a_trace(forge: Forge) -> None:
     forge.commit({f"{forge.experiment}/traces/t9.json": "[" * 100_000})
 
 
+RUN = {
+    "skill": "triage",
+    "job": "propose",
+    "started_at": "2026-07-14T09:30:00.000000+00:00",
+    "ended_at": None,
+    "ended": None,
+    "calls": 0,
+    "usd": None,
+    "counted": 5.0,
+}
+RUN_PATH = "triage/runs/20260714T093000000000-propose.json"
+
+
+def run_of_another_skill(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"skill": "other"})})
+
+
+def run_in_another_place(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"started_at": "2026-06-14T09:30:00.000000+00:00"})})
+
+
+def run_of_another_job(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"job": "run"})})
+
+
+def run_that_quotes(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"ended": f"would the {SEALED} agree"})})
+
+
+def run_that_earned(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"counted": -5.0})})
+
+
+def run_without_a_number(forge: Forge) -> None:
+    forge.commit({RUN_PATH: json.dumps(RUN | {"counted": float("nan")})})
+
+
+def run_among_the_experiments(forge: Forge) -> None:
+    forge.commit({f"{forge.experiment}/runs/20260714T093000000000-propose.json": json.dumps(RUN)})
+
+
 def decided_already(forge: Forge) -> None:
     result = {
         "experiment": forge.document["experiment"],
@@ -868,6 +909,13 @@ PATHS = {
     other_experiments_trace: "not what belongs there",
     no_trace: "is not a Trace",
     bomb_in_a_trace: "is not a Trace",
+    run_of_another_skill: "not what belongs there",
+    run_in_another_place: "not what belongs there",
+    run_of_another_job: "not what belongs there",
+    run_that_quotes: "is not a Run",
+    run_that_earned: "is not a Run",
+    run_without_a_number: "is not a Run",
+    run_among_the_experiments: "no place of a record",
     decided_already: "decided already",
 }
 
@@ -1152,7 +1200,15 @@ def new_trace_of_an_older_one(forge: Forge) -> None:
     forge.commit({f"{older(forge, 1)}/traces/t9.candidate.0.json": text})
 
 
+def older_run(forge: Forge) -> None:
+    """What was spent before was less."""
+    names = forge.maker.git("ls-tree", "-r", "--name-only", LEDGER).split("\n")
+    path = min(name for name in names if "/runs/" in name)
+    rewrite(forge, path, calls=0, usd=0.0, counted=0.0)
+
+
 OLDER = (
+    older_run,
     older_result,
     older_numbers,
     older_proposal,
@@ -1373,6 +1429,247 @@ def test_what_was_checked_is_what_is_used(confirmed: Forge) -> None:
     bundles.apply(checked, space_of(confirmed.reader))
 
     assert confirmed.reader.tip(LEDGER) == confirmed.maker.tip(LEDGER)
+
+
+# What others wrote meanwhile ------------------------------------------------------------------
+
+
+class Meanwhile:
+    """A confirmation bundle, and a clone whose ledger goes on from the same commits."""
+
+    def __init__(self, folder: Path, *, begun: bool) -> None:
+        jobs = Jobs(folder)
+        if begun:  # something is on both branches before
+            first = jobs.clone("first")
+            first.ratchet("eval")
+            self.write(first, HOLDOUT, "other/experiments/aaaaaaaaaaaa/confirm.json")
+            jobs.push(first)
+        self.reader = jobs.clone("reader")
+        jobs.propose(jobs.clone("proposer"))
+        self.maker = jobs.clone("maker")
+        assert jobs.confirm(self.maker).json["action"] == "merge"
+        self.forge = Forge(jobs, self.maker, self.reader, jobs.at("confirmation"))
+        bench.adopt(skillrepo.open_project(self.reader.path))
+
+    @staticmethod
+    def write(world: World, ref: str, *paths: str, text: str = "{}\n") -> None:
+        branch = GitRef(world.path / ".git", ref)
+        files = dict.fromkeys(paths, text)
+        branch.commit(files, message="other: x", at=0, onto=branch.tip())
+
+    def files(self, world: World, ref: str) -> dict[str, str]:
+        listed = world.git("ls-tree", "-r", ref).split("\n")
+        return {line.split("\t")[1]: line.split()[2] for line in listed}
+
+    def read(self) -> bundles.Checked:
+        return read(self.reader, self.forge.folder)
+
+
+ELSEWHERE = {
+    LEDGER: ("other/experiments/bbbbbbbbbbbb/result.json", "triage2/runs/x-run.json"),
+    HOLDOUT: ("other/experiments/bbbbbbbbbbbb/confirm.json",),
+}
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("moved", [(LEDGER,), (HOLDOUT,), (LEDGER, HOLDOUT), ()], ids=len)
+def test_what_others_wrote_meanwhile_stays_and_the_bundle_goes_on_top(
+    tmp_path: Path,
+    *,
+    begun: bool,
+    moved: tuple[str, ...],
+) -> None:
+    """On either branch or both, also where neither was there; every check is made as ever."""
+    meanwhile = Meanwhile(tmp_path, begun=begun)
+    reader, maker = meanwhile.reader, meanwhile.maker
+    for ref in moved:
+        meanwhile.write(reader, ref, *ELSEWHERE[ref])
+    here = {ref: (reader.tip(ref), meanwhile.files(reader, ref)) for ref in moved}
+
+    checked = meanwhile.read()
+    bundles.apply(checked, space_of(reader))
+
+    assert checked.decision
+    for ref in (LEDGER, HOLDOUT):
+        if ref not in moved:
+            assert reader.tip(ref) == maker.tip(ref)
+            continue
+        tip, files = here[ref]
+        assert reader.git("rev-parse", f"{ref}^") == tip
+        assert meanwhile.files(reader, ref) == meanwhile.files(maker, ref) | files
+        assert reader.git("log", "-1", "--format=%an <%ae>|%cn <%ce>|%s", ref) == (
+            f"{AUTHOR}|{AUTHOR}|triage: published"
+        )
+    assert [look.attempt for look in reader.ledger().confirmations()] == [1]
+    reader.assert_sound()
+
+
+def test_a_bundle_that_was_put_on_top_is_recognised(tmp_path: Path) -> None:
+    """Also after its records went on, and others' were written again."""
+    meanwhile = Meanwhile(tmp_path, begun=True)
+    reader = meanwhile.reader
+    for ref in (LEDGER, HOLDOUT):
+        meanwhile.write(reader, ref, *ELSEWHERE[ref])
+    bundles.apply(meanwhile.read(), space_of(reader))
+    tips = [reader.tip(ref) for ref in (LEDGER, HOLDOUT)]
+
+    assert meanwhile.read().moves == {}
+    experiment = reader.only()
+    result = reader.ledger().results()[experiment.id]
+    reader.ledger().add_result(result.with_(action="merge", reason="improved", detail="Merged."))
+    reader.ledger().flush("triage: merged")
+    meanwhile.write(reader, HOLDOUT, "other/experiments/cccccccccccc/confirm.json")
+    later = [reader.tip(ref) for ref in (LEDGER, HOLDOUT)]
+    again = meanwhile.read()
+    bundles.apply(again, space_of(reader))
+
+    assert again.moves == {}
+    assert later != tips
+    assert [reader.tip(ref) for ref in (LEDGER, HOLDOUT)] == later
+    assert reader.ledger().results()[experiment.id].action == "merge"
+
+
+def test_a_note_and_a_run_on_the_skill_itself_are_in_nobodys_way(tmp_path: Path) -> None:
+    """A person may speak while a run is under way; no number depends on what is said."""
+    meanwhile = Meanwhile(tmp_path, begun=True)
+    paths = ("triage/notes/0123456789ab.json", "triage/runs/20990101T000000000000-gate.json")
+    meanwhile.write(meanwhile.reader, LEDGER, *paths)
+
+    bundles.apply(meanwhile.read(), space_of(meanwhile.reader))
+
+    assert set(paths) < meanwhile.files(meanwhile.reader, LEDGER).keys()
+
+
+def look_of_the_skill(meanwhile: Meanwhile) -> None:
+    """The bundle's number of looks would go back to what it was before this one."""
+    meanwhile.write(meanwhile.reader, HOLDOUT, "triage/experiments/bbbbbbbbbbbb/confirm.json")
+
+
+def other_experiment_of_the_skill(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, LEDGER, "triage/experiments/bbbbbbbbbbbb/result.json")
+
+
+def same_experiment(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, LEDGER, f"{meanwhile.forge.experiment}/result.json")
+
+
+def kept_run_of_the_skill(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, LEDGER, "triage/incumbents/bbbbbbbbbbbb/traces/t1.0.x.json")
+
+
+def one_branch_alone(meanwhile: Meanwhile) -> None:
+    """The ledger could be joined; the holdout cannot."""
+    meanwhile.write(meanwhile.reader, LEDGER, *ELSEWHERE[LEDGER])
+    look_of_the_skill(meanwhile)
+
+
+def others_in_the_bundle(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, LEDGER, *ELSEWHERE[LEDGER])
+    meanwhile.forge.commit({"other/experiments/bbbbbbbbbbbb/candidate.txt": "x"})
+
+
+def others_looks_in_the_bundle(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, HOLDOUT, *ELSEWHERE[HOLDOUT])
+    path = "other/experiments/aaaaaaaaaaaa/confirm.json"
+    meanwhile.forge.commit({path: "[]\n"}, ref=HOLDOUT)
+
+
+def a_name_that_begins_alike(meanwhile: Meanwhile) -> None:
+    meanwhile.write(meanwhile.reader, LEDGER, *ELSEWHERE[LEDGER])
+    meanwhile.forge.commit({"triage2/runs/x-run.json": "{}"})
+
+
+def same_run(meanwhile: Meanwhile) -> None:
+    """Two records of one run, of which neither is the later."""
+    paths = meanwhile.files(meanwhile.maker, LEDGER)
+    path = next(path for path in paths if path.endswith("-confirm.json"))
+    meanwhile.write(meanwhile.reader, LEDGER, path)
+
+
+def forgets_the_fork(meanwhile: Meanwhile) -> None:
+    """A history of its own, as if there had been nothing before."""
+    maker = meanwhile.maker
+    meanwhile.write(meanwhile.reader, LEDGER, *ELSEWHERE[LEDGER])
+    tree = maker.git("rev-parse", f"{LEDGER}^{{tree}}")
+    meanwhile.forge.onto(tree)
+
+
+def joins_it_itself(meanwhile: Meanwhile) -> None:
+    """A commit with what is here as a second parent."""
+    maker, reader = meanwhile.maker, meanwhile.reader
+    meanwhile.write(reader, LEDGER, *ELSEWHERE[LEDGER])
+    maker.git("fetch", "--quiet", str(reader.path), f"{LEDGER}:refs/heads/theirs")
+    tree = maker.git("rev-parse", f"{LEDGER}^{{tree}}")
+    meanwhile.forge.onto(tree, LEDGER, "theirs")
+
+
+OVERLAPS: dict[Callable[[Meanwhile], None], str] = {
+    look_of_the_skill: "does not go on from where",
+    other_experiment_of_the_skill: "does not go on from where",
+    same_experiment: "does not go on from where",
+    kept_run_of_the_skill: "does not go on from where",
+    one_branch_alone: "does not go on from where",
+    others_in_the_bundle: "no place of a record",
+    others_looks_in_the_bundle: "no place of a record",
+    a_name_that_begins_alike: "no place of a record",
+    same_run: "Two jobs changed",
+    forgets_the_fork: "does not go on from where",
+    joins_it_itself: "does not go on from where",
+}
+
+
+@pytest.mark.parametrize("spoil", OVERLAPS, ids=lambda one: one.__name__)
+def test_two_jobs_on_one_skill_are_not_joined(
+    tmp_path: Path, spoil: Callable[[Meanwhile], None]
+) -> None:
+    """Neither branch moves, whichever of them it is about."""
+    meanwhile = Meanwhile(tmp_path, begun=True)
+    spoil(meanwhile)
+    reader = meanwhile.reader
+    before = reader.world()
+
+    with pytest.raises(RatchetError, match=OVERLAPS[spoil]):
+        bundles.apply(meanwhile.read(), space_of(reader))
+
+    assert reader.world() == before
+    reader.assert_sound()
+
+
+@pytest.mark.parametrize(
+    ("ref", "path", "joined"),
+    [
+        (LEDGER, "other/experiments/bbbbbbbbbbbb/result.json", True),
+        (LEDGER, "triage/notes/0123456789ab.json", True),
+        (LEDGER, "triage/experiments/bbbbbbbbbbbb/landed.json", True),
+        (LEDGER, "triage/experiments/aaaaaaaaaaaa/result.json", False),
+        (HOLDOUT, "other/experiments/bbbbbbbbbbbb/confirm.json", True),
+        (HOLDOUT, "triage/experiments/bbbbbbbbbbbb/confirm.json", False),
+    ],
+)
+def test_what_is_pushed_goes_on_top_of_what_was_pushed_meanwhile(
+    tmp_path: Path, ref: str, path: str, *, joined: bool
+) -> None:
+    """Other records of the skill too, unless both have the same one, or both have looked."""
+    jobs = Jobs(tmp_path)
+    ours, theirs = jobs.clone("ours"), jobs.clone("theirs")
+    own = {LEDGER: "result", HOLDOUT: "confirm"}[ref]
+    Meanwhile.write(ours, ref, f"triage/experiments/aaaaaaaaaaaa/{own}.json")
+    Meanwhile.write(theirs, ref, path, text="[]\n")
+    jobs.push(theirs)
+    before = jobs.hub.tip(ref)
+    project = skillrepo.open_project(ours.path)
+
+    if not joined:
+        with pytest.raises(RatchetError, match="Two jobs changed"):
+            remote.push_ledger(project, skill="triage")
+        assert jobs.hub.tip(ref) == before
+        return
+    for _ in range(2):
+        remote.push_ledger(project, skill="triage")
+
+    assert jobs.hub.git("rev-parse", f"{ref}^") == before
+    names = jobs.hub.git("ls-tree", "-r", "--name-only", ref).split("\n")
+    assert names == sorted([f"triage/experiments/aaaaaaaaaaaa/{own}.json", path])
 
 
 def test_the_identity_of_the_forged_commits_is_the_bots() -> None:

@@ -536,6 +536,7 @@ DOCUMENTED: list[tuple[str, type[BaseModel]]] = [
     ("skills", module.SkillConfig),
     ("gate", module.GateConfig),
     ("loop", module.LoopConfig),
+    ("github", module.GithubConfig),
     *((f"type: {kind}", model) for kind, model in PROVIDERS.items()),
 ]
 

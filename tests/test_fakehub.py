@@ -358,6 +358,40 @@ def test_an_installation_may_forbid_pull_requests_by_actions(hub: FakeHub, bot: 
     assert app("POST", f"{REPO}/pulls", PULL).status == 201
 
 
+FLOW = f"{REPO}/actions/workflows/go.yml/dispatches"
+GO = "on:\n  workflow_dispatch:\n    inputs:\n      skill: {type: string}\n"
+
+
+@pytest.mark.parametrize(
+    ("flow", "body", "status", "says"),
+    [
+        (GO, {"ref": "main", "inputs": {"skill": "a"}}, 204, ""),
+        (GO, {"ref": "main", "return_run_details": True}, 200, "workflow_run_id"),
+        ("on: workflow_dispatch", {"ref": "main"}, 204, ""),
+        ("on: [push, workflow_dispatch]", {"ref": "refs/heads/main"}, 204, ""),
+        ("on: {workflow_dispatch: }", {"ref": "main"}, 204, ""),
+        (None, {"ref": "main"}, 404, "Not Found"),
+        (GO, {"ref": "gone"}, 422, "No ref found for: gone"),
+        (GO, {"ref": "older"}, 422, "does not have 'workflow_dispatch'"),
+        ("on: {push: }", {"ref": "main"}, 422, "does not have 'workflow_dispatch'"),
+        ("on: push", {"ref": "main"}, 422, "does not have 'workflow_dispatch'"),
+        (GO, {"ref": "main", "inputs": {"skil": "a"}}, 422, 'provided: ["skil"]'),
+    ],
+)
+def test_a_workflow_is_started_as_its_file_says(  # noqa: PLR0917 - one argument a column of the table
+    hub: FakeHub, bot: Asker, flow: str | None, body: Any, status: int, says: str
+) -> None:
+    hub.state.git.move("refs/heads/older", hub.tip("main") or "")
+    if flow is not None:
+        hub.person_pushes("writer", "main", {".github/workflows/go.yml": flow})
+    answer = bot("POST", FLOW, body)
+    assert (answer.status, says in str(answer.body)) == (status, True), answer.body
+    started = [(one.workflow, one.ref, one.inputs) for one in hub.dispatches]
+    wanted = ("go.yml", body["ref"], body.get("inputs", {}))
+    assert started == ([wanted] if status < 300 else [])
+    assert ("started go.yml on" in hub.world()) == (status < 300)
+
+
 def test_labels_are_made_as_needed_and_once(hub: FakeHub, bot: Asker) -> None:
     open_pull(hub)
     for names in (["one"], ["ONE", "two"]):
@@ -415,6 +449,7 @@ WRITES = [
     ("POST", "/issues/1/labels", {"labels": ["x"]}),
     ("PATCH", "/issues/comments/COMMENT", {"body": "changed"}),
     ("DELETE", "/issues/comments/COMMENT", None),
+    ("POST", "/actions/workflows/go.yml/dispatches", {"ref": "main"}),
 ]
 
 

@@ -584,6 +584,47 @@ def test_does_not_move_a_branch_that_is_not_where_it_was(
     assert hub.writes == []
 
 
+DROP = f"DELETE {ROOT}/git/refs/heads/{BRANCH}"
+GONE_ALREADY = (422, {"message": "Reference does not exist"})
+DROPS: dict[str, tuple[dict[str, Plan], list[str]]] = {
+    "deleted": ({TIP: AT_BASE, DROP: (204, "")}, [DROP]),
+    "gone before": ({TIP: 404}, []),
+    "gone meanwhile": ({TIP: [AT_BASE, 404], DROP: GONE_ALREADY}, [DROP]),
+    "deleted in spite of a 502": ({TIP: [AT_BASE, 404], DROP: [502, GONE_ALREADY]}, [DROP, DROP]),
+    "not deleted at a 502": ({TIP: AT_BASE, DROP: [502, (204, "")]}, [DROP, DROP]),
+}
+
+
+@pytest.mark.parametrize("row", DROPS, ids=str)
+def test_deletes_a_branch(hub: Hub, row: str) -> None:
+    plans, writes = DROPS[row]
+    hub.plan(plans)
+    connect(hub).delete_branch(BRANCH, expected=BASE)
+    assert hub.writes == writes
+
+
+@pytest.mark.parametrize(
+    ("plans", "said", "writes"),
+    [
+        pytest.param({TIP: AT_OTHER}, "left as it is", [], id="it has moved"),
+        pytest.param(
+            {TIP: AT_BASE, DROP: (422, {"message": "Cannot delete a protected branch"})},
+            "Cannot delete a protected branch",
+            [DROP],
+            id="a rule forbids it",
+        ),
+        pytest.param({TIP: AT_BASE, DROP: 403}, "refused", [DROP], id="the token may not"),
+    ],
+)
+def test_does_not_delete_a_branch(
+    hub: Hub, plans: dict[str, Plan], said: str, writes: list[str]
+) -> None:
+    hub.plan(plans)
+    with pytest.raises(RatchetError, match=said):
+        connect(hub).delete_branch(BRANCH, expected=BASE)
+    assert hub.writes == writes
+
+
 def test_a_base_that_is_not_there_is_an_error(hub: Hub) -> None:
     hub.plan({MAIN: 404, TIP: 404})
     assert connect(hub).head_of(BRANCH) is None
@@ -939,6 +980,76 @@ def test_one_issue(hub: Hub, row: str) -> None:
     kept = connect(hub).upsert_issue(marker=BOARD, title="R", body="new")
     assert (kept.number, kept.body) == (4, BODY)
     assert hub.writes == writes
+
+
+# Reviews
+
+REVIEWS = f"GET {ROOT}/pulls/7/reviews"
+
+
+def review(number: int, state: str, **changes: Any) -> dict[str, Any]:
+    base = {"id": number, "user": {"login": "octo"}, "state": state, "commit_id": HEAD}
+    return base | {"body": "Why?", "html_url": f"https://x/{number}"} | changes
+
+
+def test_reviews_are_read_on_every_page(hub: Hub) -> None:
+    more = {"Link": f'<https://api.github.com{ROOT}/pulls/7/reviews?page=2>; rel="next"'}
+    states = ("APPROVED", "CHANGES_REQUESTED", "COMMENTED", "DISMISSED", "PENDING")
+    first = [review(at, state) for at, state in enumerate(states)]
+    last = review(9, "APPROVED", user=None, commit_id=None, body=None)
+    hub.plan({REVIEWS: [(200, first, more), [last]]})
+    found = connect(hub).reviews(7)
+    assert [one.state for one in found] == [*states, "APPROVED"]
+    assert (found[0].author, found[0].commit, found[0].body) == ("octo", HEAD, "Why?")
+    assert (found[-1].id, found[-1].author, found[-1].commit, found[-1].body) == (9, "", "", "")
+
+
+def test_a_review_of_a_kind_that_is_not_known_is_an_error(hub: Hub) -> None:
+    hub.plan({REVIEWS: [[review(1, "BLESSED")]]})
+    with pytest.raises(RatchetError, match="does not know"):
+        connect(hub).reviews(7)
+
+
+# Workflows
+
+START = f"POST {ROOT}/actions/workflows/ratchet.yml/dispatches"
+RUN = {"workflow_run_id": 1, "run_url": "https://x", "html_url": "https://x"}
+
+
+@pytest.mark.parametrize("answer", [(204, ""), (200, RUN)], ids=["without the run", "with it"])
+def test_starts_a_workflow(hub: Hub, answer: Plan) -> None:
+    """The API's version of 2022 answers 204, that of 2026 with the run."""
+    hub.plan({START: answer})
+    connect(hub).dispatch("ratchet.yml", ref="main", inputs={"skill": "triage"})
+    assert hub.bodies[START] == [{"ref": "main", "inputs": {"skill": "triage"}}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "hint"),
+    [
+        (502, "did not say whether", "Look under 'Actions'"),
+        (LOST, "did not say whether", "Look under 'Actions'"),
+        ((200, "{"), "did not say whether", "Look under 'Actions'"),
+        (404, "refused", "must be on the default branch"),
+        ((422, {"message": "No ref found for: main"}), "No ref found", "must be on the default"),
+        (403, "refused", "Give the token the permission"),
+        (307, "redirects", "renamed or moved"),
+        (429, "rate limit", "in a few minutes"),
+    ],
+    ids=str,
+)
+def test_a_workflow_is_asked_for_once(hub: Hub, answer: Plan, said: str, hint: str) -> None:
+    hub.plan({START: answer})
+    with pytest.raises(RatchetError, match=said) as caught:
+        connect(hub).dispatch("ratchet.yml", ref="main", inputs={})
+    assert hint in str(caught.value.hint)
+    assert hub.writes == [START]
+
+
+def test_a_workflow_stays_one_segment_of_the_address(hub: Hub) -> None:
+    hub.plan({f"POST {ROOT}/actions/workflows/..%2F..%2Fx/dispatches": 404})
+    with pytest.raises(RatchetError, match="refused"):
+        connect(hub).dispatch("../../x", ref="main", inputs={})
 
 
 # Labels and statuses

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bot import proposing
+from bot import proposing, pullrequest
 from bot.core import evidence as stats
 from bot.core.evidence import State
 from bot.core.gate import Action, Policy, Reason, Verdict, confirm_progress, decide, screen_progress
@@ -652,6 +652,8 @@ LOOP_REASONS = (
     proposing.DUPLICATE,
     proposing.SUPERSEDED,
     "not_confirmed",
+    pullrequest.REJECTED,
+    pullrequest.EDITED,
 )
 
 

@@ -167,7 +167,7 @@ def stage(request: pytest.FixtureRequest, repo: Path) -> Any:
 
 def test_an_empty_ledger(ledger: Ledger) -> None:
     assert ledger.experiments() == []
-    assert ledger.unfinished() is None
+    assert ledger.unfinished() == []
     assert list(ledger.traces()) == []
     assert ledger.kept_runs(PARENT, MODEL) == {}
     assert ledger.confirmations() == []
@@ -270,11 +270,11 @@ def test_experiments_are_in_order_of_their_number(ledger: Ledger) -> None:
 
 def test_the_unfinished_experiment_is_the_first_without_a_result(ledger: Ledger) -> None:
     first, second = add(ledger, make_experiment(1)), add(ledger, make_experiment(2))
-    assert ledger.unfinished() == first
+    assert ledger.unfinished() == [first, second]
     ledger.add_result(make_result(first))
-    assert ledger.unfinished() == second
+    assert ledger.unfinished() == [second]
     ledger.add_result(make_result(second))
-    assert ledger.unfinished() is None
+    assert ledger.unfinished() == []
 
 
 @pytest.mark.parametrize(

@@ -391,9 +391,10 @@ attempt 2) would appear less than 1 time in 200.
 
 ### What you can do
 
-- merge this pull request to take the edit
-- close this pull request and delete its branch to give the edit up
+- `/ratchet merge` or an approving review merges it; merging it by hand does, too
+- `/ratchet reject <reason>` closes this pull request; the proposer reads the reason
 - `ratchet explain {digest("experiment")[:12]}` shows the evidence
+- `/ratchet help` lists what to reply
 
 Ratchet-Experiment: {"0" * 64}"""
     )
@@ -479,17 +480,32 @@ def test_every_verdict_has_a_page_that_says_what_to_do(reason: Reason) -> None:
 @pytest.mark.parametrize(
     ("reason", "step"),
     [
-        (Reason.AWAITS_PERSON, "merge this pull request"),
-        (Reason.VETO_WINDOW, "the label `ratchet:hold` stops that"),
-        (Reason.HELD, "take the label `ratchet:hold`"),
-        (Reason.STALE, "the next run tries again"),
-        (Reason.IMPROVED, f"`ratchet revert {digest('experiment')[:12]}` takes the edit out again"),
+        (Reason.AWAITS_PERSON, "`/ratchet merge` or an approving review merges it"),
+        (Reason.AWAITS_PERSON, "`/ratchet reject <reason>` closes this pull request"),
+        (Reason.VETO_WINDOW, "`/ratchet hold` or the label `ratchet:hold` stops that"),
+        (Reason.VETO_WINDOW, "`/ratchet merge` merges it now"),
+        (Reason.HELD, "`/ratchet resume` takes the label `ratchet:hold`"),
+        (Reason.STALE, "`/ratchet retry` tries again"),
+        (Reason.MERGE_REFUSED, "`/ratchet retry` looks again now"),
+        (
+            Reason.IMPROVED,
+            f"`/ratchet revert {digest('experiment')[:12]}` takes the edit out again",
+        ),
     ],
 )
 def test_what_can_be_done_fits_the_reason(reason: Reason, step: str) -> None:
     action = Action.MERGE if reason is Reason.IMPROVED else Action.HOLD
     verdict = WAITS.with_(reason=reason, action=action)
     assert f"- {step}" in pages.sticky(make_facts(verdict=verdict))
+
+
+def test_every_command_that_a_page_names_is_one() -> None:
+    for reason in Reason:
+        for action in Action:
+            page = pages.sticky(make_facts(verdict=WAITS.with_(action=action, reason=reason)))
+            named = set(re.findall(r"`/ratchet (\w+)", page))
+            assert "help" in named
+            assert named <= set(NAMES)
 
 
 def test_the_help_lists_every_command_with_who_may_give_it() -> None:

@@ -27,7 +27,6 @@ Name = Literal[
     "retry",
     "merge",
     "revert",
-    "correct",
     "help",
 ]
 Role = Literal["read", "write"]
@@ -60,21 +59,20 @@ NEEDS: Final[Mapping[Name, Role]] = {
 }
 USES: Final[Mapping[Name, Use]] = {
     "run": Use("[skill]", "propose an edit now"),
-    "eval": Use("", "score the skill as it is"),
+    "eval": Use("[skill]", "score the skill as it is"),
     "gate": Use("<sha>", "test this pull request as it is at that commit"),
-    "explain": Use("", "show the verdict with the numbers behind it"),
+    "explain": Use("[skill]", "show the verdict with the numbers behind it"),
     "status": Use("", "say what is under way"),
-    "hold": Use("", "stop everything for this skill"),
-    "resume": Use("", "take a hold back"),
+    "hold": Use("[skill]", "stop everything for this skill"),
+    "resume": Use("[skill]", "take a hold back"),
     "reject": Use("<reason>", "close the proposal; the reason goes to the proposer word for word"),
-    "retry": Use("", "run again what failed or went stale"),
+    "retry": Use("[skill]", "run again what failed or went stale"),
     "merge": Use("", "merge a proposal that waits for a person"),
     "revert": Use("<experiment>", "take a merged edit out again"),
-    "correct": Use("<correction>", "make a case for next time out of a wrong answer"),
     "help": Use("", "list the commands"),
 }
 # What a person says in their own words may take more than one line.
-LONG: Final = frozenset({"reject", "correct"})
+LONG: Final = frozenset({"reject"})
 LONGEST_WORD = 50  # characters of an unknown word that are kept
 
 # Up to three spaces, as in Markdown: what is indented further is code. Nothing else may come

@@ -281,7 +281,7 @@ def _objection(change: Change, allowed: str) -> str | None:
 def _foreign(path: str, allowed: str) -> str:
     if _is_unsafe(path):
         return "is not a plain relative path"
-    if _folded(path) == _folded(allowed):
+    if folded(path) == folded(allowed):
         return "differs from the skill's path in case or Unicode form alone"
     return "is outside the search space"
 
@@ -289,10 +289,10 @@ def _foreign(path: str, allowed: str) -> str:
 def _is_unsafe(path: str) -> bool:
     parts = path.split("/")
     hidden = not path.isprintable() or "\\" in path or _INVISIBLE.search(path)
-    return bool(hidden) or any(p in ("", ".", "..") or _folded(p) == ".git" for p in parts)
+    return bool(hidden) or any(p in ("", ".", "..") or folded(p) == ".git" for p in parts)
 
 
-def _folded(path: str) -> str:
+def folded(path: str) -> str:
     """One spelling for all paths that a file system may take for the same file."""
     seen = _INVISIBLE.sub("", path)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())

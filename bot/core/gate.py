@@ -59,6 +59,10 @@ class Reason(StrEnum):
     IMPROVED = "improved"
 
 
+# Holds of a candidate that won. Any other hold is not about the candidate.
+WAITS = frozenset({Reason.AWAITS_PERSON, Reason.VETO_WINDOW})
+
+
 class Policy(Record):
     """What the repository's owner asked for in ``ratchet.yml`` (section ``gate``)."""
 

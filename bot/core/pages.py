@@ -41,7 +41,7 @@ LONG_SENTENCE = 1000  # characters; a longer one is cut
 BOXES_AT_ONCE = 50
 FEWEST_SWEEPS = 2  # a chart of fewer says no more than the sentence
 
-Marker = Literal["pull", "sticky", "dashboard", "closing", "reply"]
+Marker = Literal["pull", "sticky", "dashboard", "closing", "reply", "revert", "gate"]
 Repository = Annotated[
     str,
     Field(max_length=300, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._-]+){2,}$"),
@@ -322,14 +322,33 @@ def pull_request(facts: PullFacts) -> tuple[str, str]:
 
 def sticky(facts: PullFacts) -> str:
     """The one comment that a pull request has of the bot: the verdict as it is now."""
+    return _comment(facts, marker("sticky", facts.experiment.skill), _steps(facts))
+
+
+def gate(facts: PullFacts) -> str:
+    """The one comment on a person's pull request: what the test of its edit came to."""
+    return _comment(facts, marker("gate"), _persons_steps(facts))
+
+
+def not_tested(why: str, *, hint: str = "") -> str:
+    """The same comment where there is nothing to count: why, and what can be done."""
     sections = [
-        Section(text=marker("sticky", facts.experiment.skill)),
+        Section(text=marker("gate")),
+        Section(text=f"**Not tested.** {_short(why, LONG_SENTENCE)}"),
+        Section(text=_short(hint, LONG_SENTENCE) if hint else ""),
+    ]
+    return cut(sections, BODY)
+
+
+def _comment(facts: PullFacts, mark: str, steps: str) -> str:
+    sections = [
+        Section(text=mark),
         Section(text=_verdict(facts)),
         Section(text=_scores(facts)),
         *_cases(facts),
         Section(text=_chart(facts), name="the chart", rank=1),
         Section(text=_record(facts)),
-        Section(text=_steps(facts)),
+        Section(text=steps),
     ]
     return cut(sections, BODY)
 
@@ -367,7 +386,28 @@ def closing(experiment: Experiment, *, why: str, words: str = "") -> str:
     return cut(sections, BODY)
 
 
-def reply(comment: int, *parts: str) -> str:
+def revert_request(experiment: Experiment, *, by: str) -> str:
+    """The body of the pull request that takes a merged experiment out again."""
+    name = experiment.id[:12]
+    sections = [
+        Section(text=marker("revert", name)),
+        Section(
+            text=f"Takes experiment {experiment.number} (`{name}`) out again, as "
+            f"{_short(by)} asked. Later changes to the file are kept."
+        ),
+        Section(text="What it had proposed:"),
+        Section(text=quoted(experiment.proposal.hypothesis), name="the hypothesis", rank=1),
+    ]
+    return cut(sections, BODY)
+
+
+def outcome(skill: str, *, action: str | None, reason: str | None, detail: str) -> str:
+    """One line on what became of a skill's proposal."""
+    head = f"{action}, {reason}: " if action and reason else f"{action}: " if action else ""
+    return f"`{skill}`: {head}{_short(detail, LONG_SENTENCE)}"
+
+
+def reply(comment: int | str, *parts: str) -> str:
     """The answer to a command, once for each comment; ``parts`` are Markdown made here."""
     texts = [Section(text=part, name="a part of the answer", rank=1) for part in parts]
     return cut([Section(text=marker("reply", str(comment))), *texts], BODY)
@@ -428,6 +468,17 @@ def boxes(body: str) -> dict[str, bool]:
     for found in _BOX.finditer(body):
         held[found["skill"]] = held.get(found["skill"], False) or found["mark"] != " "
     return held
+
+
+def with_box(body: str, skill: str, *, held: bool) -> str:
+    """A dashboard with a skill's boxes ticked or clear; everything else as it is."""
+    mark = "x" if held else " "
+
+    def put(found: re.Match[str]) -> str:
+        same = found["skill"] == skill
+        return re.sub(r"\[[ xX]\]", f"[{mark}]", found[0], count=1) if same else found[0]
+
+    return _BOX.sub(put, body)
 
 
 _BOX = re.compile(
@@ -580,38 +631,63 @@ def _file(facts: PullFacts, path: str) -> str:
     return f"{facts.repository}/blob/{facts.ledger}/{quote(path)}"
 
 
-_LABEL: Final = "the label `ratchet:hold`"
-_CLOSE: Final = "close this pull request and delete its branch to give the edit up"
+_HOLD: Final = "`/ratchet hold` or the label `ratchet:hold` stops"
+_REJECT: Final = (
+    "`/ratchet reject <reason>` closes this pull request; the proposer reads the reason"
+)
 _STEPS: Final[Mapping[Reason, tuple[str, ...]]] = {
-    Reason.AWAITS_PERSON: ("merge this pull request to take the edit", _CLOSE),
+    Reason.AWAITS_PERSON: (
+        "`/ratchet merge` or an approving review merges it; merging it by hand does, too",
+        _REJECT,
+    ),
     Reason.VETO_WINDOW: (
-        "do nothing: it is merged by itself when the window is over",
-        f"{_LABEL} stops that",
-        _CLOSE,
+        "nothing: it is merged by itself when the window is over",
+        "`/ratchet merge` merges it now",
+        f"{_HOLD} that",
+        _REJECT,
     ),
-    Reason.HELD: (f"take {_LABEL} or the file `.ratchet-hold` away to go on", _CLOSE),
-    Reason.STALE: (
-        _CLOSE,
-        "the next run tries again with what is there now",
+    Reason.HELD: (
+        "`/ratchet resume` takes the label `ratchet:hold` and the tick on the dashboard away",
+        "the file `.ratchet-hold` and a request for changes are taken back by hand",
+        _REJECT,
     ),
+    Reason.STALE: ("`/ratchet retry` tries again with what is there now; the next run does, too",),
 }
 
 
 def _steps(facts: PullFacts) -> str:
-    """What a person can do now, by hand."""
+    """What a person can do now: mostly, what to reply."""
     name = facts.experiment.id[:12]
     after = {
-        Action.MERGE: (f"`ratchet revert {name}` takes the edit out again",),
-        Action.HOLD: ("the next run looks again", f"{_LABEL} stops it", _CLOSE),
-        Action.REJECT: (_CLOSE,),
+        Action.MERGE: (f"`/ratchet revert {name}` takes the edit out again",),
+        Action.HOLD: (
+            "`/ratchet retry` looks again now; the next run does, too",
+            f"{_HOLD} it",
+            _REJECT,
+        ),
+        Action.REJECT: ("`/ratchet run` tries another edit",),
     }
     steps = _STEPS.get(facts.verdict.reason) or after[facts.verdict.action]
-    rows = [f"- {step}" for step in (*steps, f"`ratchet explain {name}` shows the evidence")]
-    return "\n".join(["### What you can do", "", *rows])
+    return _listed(*steps, name=name)
 
 
-def _spelled(name: Name, argument: str | None = None) -> str:
-    words = filter(None, ["/ratchet", name, argument or USES[name].argument])
+def _persons_steps(facts: PullFacts) -> str:
+    """The same for a person's pull request, which the bot neither merges nor closes."""
+    step = f"`/ratchet gate {facts.head}` looks again"
+    if facts.verdict.action is Action.REJECT:
+        step = "push a better edit: every head is tested for itself"
+    elif facts.verdict.reason is Reason.AWAITS_PERSON:
+        step = "merge this pull request to take the edit"
+    return _listed(step, name=facts.experiment.id[:12])
+
+
+def _listed(*steps: str, name: str) -> str:
+    more = (f"`ratchet explain {name}` shows the evidence", "`/ratchet help` lists what to reply")
+    return "\n".join(["### What you can do", "", *(f"- {step}" for step in (*steps, *more))])
+
+
+def _spelled(name: Name) -> str:
+    words = filter(None, ["/ratchet", name, USES[name].argument])
     return f"`{' '.join(words)}`"
 
 

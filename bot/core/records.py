@@ -317,6 +317,47 @@ class Landing(Record):
     by: str
 
 
+class Note(Record):
+    """What a person said about a skill's proposals, word for word; the proposer reads it."""
+
+    skill: Slug
+    author: str  # a login
+    at: str  # UTC, ISO 8601
+    words: str = Field(min_length=1, max_length=10_000)
+    url: str
+    experiment: Digest | None
+    kind: Literal["reject", "review"]
+
+
+RunJob = Literal["run", "propose", "confirm", "gate", "eval", "noise", "audit"]
+Ended = Literal["done", "stopped", "budget", "error", "interrupted"]
+
+
+class Run(Record):
+    """What a run of one skill spent, and how it ended.
+
+    It names no case and quotes nobody, so that it gives nothing of the holdout away. ``ended`` is
+    None while it is under way, and for ever when it was killed.
+    """
+
+    skill: Slug
+    job: RunJob
+    started_at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$")
+    ended_at: str | None
+    ended: Ended | None
+    calls: int = Field(ge=0)
+    usd: float | None = Field(ge=0)  # None when a call's price was not known
+    # What a budget counts: for a call of unknown price what was reserved for it, and before the
+    # end all that the run may spend.
+    counted: float = Field(ge=0, le=1e9)
+
+    @property
+    def name(self) -> str:
+        """Its name among the skill's runs; they sort by time."""
+        moment = self.started_at.partition("+")[0].translate({ord(mark): None for mark in "-:."})
+        return f"{moment}-{self.job}"
+
+
 class Pair(Record):
     """The incumbent and the candidate on the same fixture: one bet of the gate.
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from bot.core.records import Record
+from bot.core.reviews import Review
 from bot.errors import RatchetError
 from bot.forge import Merged, Reason, Refused, one_line
 from bot.forge.wire import API_URL, WAITS, Answer, Wire
@@ -271,6 +272,21 @@ class GitHub:
         if (tip := self.head_of(branch)) != sha:
             raise self._moved(branch, sha, tip)
 
+    def delete_branch(self, branch: str, *, expected: str) -> None:
+        """Delete a branch if it still is at ``expected``; one that is gone already is fine.
+
+        GitHub has no such condition: the look comes just before.
+        """
+        tip = self.head_of(branch)
+        if tip is None:
+            return
+        if tip != expected:
+            raise self._moved(branch, expected, tip)
+        url = self._wire.path("git/refs/heads", branch, slashes=True)
+        answer = self._wire.ask("DELETE", url, ok=(204, 404, 409, 422))
+        if answer.status != HTTPStatus.NO_CONTENT and self.head_of(branch) is not None:
+            raise self._wire.error(answer)
+
     def put_file_commit(
         self, branch: str, *, expected_head: str, path: str, content: bytes, message: str
     ) -> str:
@@ -318,17 +334,34 @@ class GitHub:
         """A pull request as it is now."""
         return self._wire.made(self._wire.ask("GET", self._wire.path("pulls", number)), _pull)
 
-    def find_pull(self, marker: str, branch: str) -> Pull | None:
-        """The bot's open pull request from this repository's ``branch`` that bears the marker."""
+    def find_pull(
+        self, marker: str, branch: str, *, state: Literal["open", "closed"] = "open"
+    ) -> Pull | None:
+        """The bot's newest pull request from this repository's ``branch`` that bears the marker."""
         owner = self.repository.partition("/")[0]
         for data in self._wire.pages(
-            self._wire.path("pulls"), head=f"{owner}:{branch}", state="open"
+            self._wire.path("pulls"), head=f"{owner}:{branch}", state=state
         ):
             pull = self._wire.made(data, _pull)
             from_here = pull.head_repository.casefold() == self.repository.casefold()
             if from_here and pull.head_ref == branch and self._is_mine(pull, marker):
                 return self.pull(pull.number)
         return None
+
+    def my_pulls(self, markers: Mapping[str, str]) -> dict[str, Pull]:
+        """The bot's open pull requests from this repository's branches, by branch, in one list.
+
+        Args:
+            markers: What each branch's pull request has to bear.
+        """
+        found: dict[str, Pull] = {}
+        for data in self._wire.pages(self._wire.path("pulls"), state="open"):
+            pull = self._wire.made(data, _pull)
+            from_here = pull.head_repository.casefold() == self.repository.casefold()
+            marker = markers.get(pull.head_ref)
+            if from_here and marker and self._is_mine(pull, marker):
+                found.setdefault(pull.head_ref, pull)
+        return found
 
     def pulls_with_head(self, sha: str) -> tuple[Pull, ...]:
         """Every open pull request, forks' too, that shares this head and thereby its statuses."""
@@ -377,6 +410,11 @@ class GitHub:
         said = hashlib.sha256(f"{pull.head_sha} {reason}".encode()).hexdigest()[:12]
         self.reply(number, reason, f"<!-- ratchet:closed {said} -->")
         self._wire.ask("PATCH", self._wire.path("pulls", number), body={"state": "closed"})
+
+    def reviews(self, number: int) -> tuple[Review, ...]:
+        """All reviews of a pull request, oldest first."""
+        pages = self._wire.pages(self._wire.path("pulls", number, "reviews"))
+        return tuple(self._wire.made(data, _review) for data in pages)
 
     # Merging
 
@@ -672,6 +710,36 @@ class GitHub:
             make=_status,
         )
 
+    # Workflows
+
+    def dispatch(self, workflow: str, *, ref: str, inputs: Mapping[str, str]) -> None:
+        """Start a workflow by its ``workflow_dispatch``.
+
+        It is asked for once. Nothing tells afterwards which request a run came from, and a second
+        run costs what the first one does, so an unsure answer is an error that says just that.
+
+        Args:
+            workflow: Its file's name in ``.github/workflows``.
+            ref: The branch whose version of it runs. It must be on the default branch, too.
+            inputs: Only such as it declares.
+        """
+        url = self._wire.path("actions/workflows", workflow, "dispatches")
+        answer = self._wire.send("POST", url, {"ref": ref, "inputs": dict(inputs)})
+        if answer.unsure:
+            raise RatchetError(
+                f"GitHub did not say whether it has started {workflow}: {self._wire.words(answer)}",
+                hint="Look under 'Actions' whether it runs before you ask again.",
+            )
+        if answer.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
+            return
+        error = self._wire.error(answer)
+        if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            error.hint = (
+                f"{workflow} must be on the default branch and on {ref} as "
+                "'ratchet init --github' writes it."
+            )
+        raise error
+
 
 # Reading GitHub's JSON
 
@@ -725,6 +793,17 @@ def _issue(data: dict[str, Any]) -> Issue:
         title=data["title"],
         author=_login(data["user"]),
         body=data.get("body") or "",
+    )
+
+
+def _review(data: dict[str, Any]) -> Review:
+    return Review(
+        id=data["id"],
+        author=_login(data["user"]),
+        state=data["state"],
+        commit=data["commit_id"] or "",
+        body=data.get("body") or "",
+        url=data["html_url"],
     )
 
 

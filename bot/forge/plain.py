@@ -182,7 +182,7 @@ def merge(project: Project, *, branch: str, base: str, commit: str, path: str) -
     """
     base, commit = resolve(project, base), resolve(project, commit)
     tip = _require_tip(project, branch)
-    if _is_ancestor(project, commit, tip):
+    if is_ancestor(project, commit, tip):
         return Merged(branch=branch, commit=commit, already=True)
     require_only(project, base=base, commit=commit, path=path)
     if tip != base:
@@ -217,10 +217,10 @@ def revert(
     """
     commit = resolve(project, commit)
     tip = _require_tip(project, branch)
-    if not _is_ancestor(project, commit, tip):
+    if not is_ancestor(project, commit, tip):
         return Refused(reason="not_landed", detail=f"{commit[:12]} is not on branch {branch}")
     done = _reverting(project, since=commit, branch=branch, experiment_id=experiment_id)
-    content = None if done else _undone(project, path=path, commit=commit, tip=tip)
+    content = None if done else undone(project, path=path, commit=commit, tip=tip)
     if isinstance(content, Refused):
         return content
     if content is None:
@@ -296,9 +296,10 @@ def experiment_of(project: Project, commit: str) -> str | None:
     return shown.text.split("\n")[0].strip() or None
 
 
-def is_child(project: Project, commit: str, *, of: str) -> bool:
-    """Whether ``of`` is the only parent of ``commit``."""
-    return run(project, "rev-parse", f"{commit}^@").text.split() == [of]
+def parent(project: Project, commit: str) -> str | None:
+    """The only parent of a commit; None when it has none or several."""
+    parents = run(project, "rev-parse", f"{commit}^@").text.split()
+    return parents[0] if len(parents) == 1 else None
 
 
 def require_free(project: Project, *, skill: str) -> None:
@@ -423,7 +424,8 @@ def _require_tip(project: Project, branch: str) -> str:
     return tip
 
 
-def _is_ancestor(project: Project, older: str, newer: str) -> bool:
+def is_ancestor(project: Project, older: str, newer: str) -> bool:
+    """Whether ``older`` is ``newer`` or in its history."""
     return run(project, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).status == 0
 
 
@@ -622,7 +624,7 @@ def _holds(checkout: Project, *, path: str, old: str, new: str) -> bool:
 # Taking back
 
 
-def _undone(project: Project, *, path: str, commit: str, tip: str) -> bytes | Refused | None:
+def undone(project: Project, *, path: str, commit: str, tip: str) -> bytes | Refused | None:
     """The file at ``tip`` without what ``commit`` did to it; None when that changes nothing."""
     was, did, now = (CommitTree(project, ref).read(path) for ref in (f"{commit}^", commit, tip))
     if did == was:

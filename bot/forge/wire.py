@@ -41,6 +41,10 @@ _HINTS: Final[dict[int, str]] = {
 }
 
 
+class SwitchedOff(RatchetError):
+    """The repository's settings have switched off what was asked for, such as issues (410)."""
+
+
 class Answer(NamedTuple):
     """What came back; status 0 when nothing did, and ``data`` then says why."""
 
@@ -256,7 +260,8 @@ class Wire:
             hint = f"Was {self.repository} renamed or moved? Use its present name."
         if needs := answer.headers.get("x-accepted-github-permissions"):
             hint += f" GitHub asks for: {self._redactor.redact(one_line(str(needs)))}."
-        return RatchetError(
+        kind = SwitchedOff if answer.status == HTTPStatus.GONE else RatchetError
+        return kind(
             f"GitHub refused {answer.asked} ({answer.status}): {words}",
             hint=hint.strip() or "Read what GitHub said, and run again.",
         )

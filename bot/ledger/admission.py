@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from bot.core.records import Experiment, Landing, Record, Result, Trace, digest
+from bot.core.records import Experiment, Landing, Record, Result, Run, Trace, digest
 from bot.core.reign import Confirmation
 from bot.errors import RatchetError
 from bot.ledger.store import README, READMES, Ref
@@ -43,6 +43,7 @@ _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]
             (rf"{_EXPERIMENT}/{_RUN}", Trace),
             (rf"{_EXPERIMENT}/(?P<asked>proposer)/[0-9]+\.json", Trace),
             (r"(?P<asked>proposer)/[0-9]+\.json", Trace),
+            (r"runs/(?P<named>[0-9]{8}T[0-9]{12}-[a-z]+)\.json", Run),
         )
     ),
     Ref.HOLDOUT: tuple(
@@ -240,6 +241,8 @@ def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
         return record.skill == skill and record.id.startswith(match["owner"])
     if isinstance(record, Result | Landing | Confirmation):
         return record.experiment.startswith(match["owner"])
+    if isinstance(record, Run):
+        return (record.skill, record.name) == (skill, match["named"])
     if not isinstance(record, Trace) or record.skill != skill:
         return False
     if "asked" in groups:

@@ -46,6 +46,7 @@ For each skill:
 - `experiments/<id>/`: one proposed edit (`experiment.json`, `candidate.txt`, `candidate.diff`),
   what became of it (`result.json`, `landed.json`, `reverted.json`), every model call made for it
   on the train fixtures (`traces/`) and by the proposer (`proposer/`).
+- `runs/`: what every run spent, and how it ended. `notes/`: what people said of proposals.
 
 A trace is one model call kept whole: request, response, score, cost. Nothing is shortened, except
 that secrets found in Ratchet's environment are replaced by `[redacted:NAME]`.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from bot.core.records import Experiment, Landing, Record, Result, Trace, digest
+from bot.core.records import Experiment, Landing, Note, Record, Result, Run, Trace, digest
 from bot.core.reign import Confirmation
 from bot.errors import RatchetError
 from bot.ledger.store import Ref, check_path
@@ -85,6 +85,13 @@ class _Reads:
     def reversion(self, experiment: str) -> Landing | None:
         """The commit that took an experiment out again."""
         return self._one(experiment, "reverted.json", Landing)
+
+    def notes(self) -> list[Note]:
+        """What people said, oldest first."""
+        paths = self._train.list(f"{self.skill}/notes/")
+        texts = self._train.read_many(paths)
+        found = [_parse(Note, texts[path], path) for path in paths]
+        return sorted(found, key=lambda note: (note.at, note.url))
 
     def candidate_text(self, experiment: str) -> str | None:
         """The skill as the experiment proposed it; None when it could not be applied."""
@@ -261,14 +268,35 @@ class Ledger(_Reads):
         """Record the commit that took an experiment out again."""
         self._add(landing.experiment, "reverted.json", landing)
 
-    def unfinished(self) -> Experiment | None:
-        """The first experiment without a result: a run died in it.
+    def add_note(self, note: Note) -> None:
+        """Record what a person said; the same words at the same place once."""
+        name = digest("note", note.url, note.words)[:12]
+        self._store.put(Ref.LEDGER, f"{self.skill}/notes/{name}.json", _json(note))
+
+    def add_run(self, run: Run) -> None:
+        """Record what a run spends; at its end once more, in the same place."""
+        self._store.put(Ref.LEDGER, f"{self.skill}/runs/{run.name}.json", _json(run))
+
+    def last_run(self) -> Run | None:
+        """The skill's newest run."""
+        paths = self._train.list(f"{self.skill}/runs/")
+        text = self._train.get(paths[-1]) if paths else None
+        return None if text is None else _parse(Run, text, paths[-1])
+
+    def runs_of_month(self, month: str) -> list[Run]:
+        """The runs of every skill that began in a month such as ``2026-07``."""
+        begin = month.replace("-", "")
+        named = [path for path in self._train.list() if f"/runs/{begin}" in path]
+        texts = self._train.read_many(named)
+        return [_parse(Run, texts[path], path) for path in named]
+
+    def unfinished(self) -> list[Experiment]:
+        """The experiments without a result, by number: a run died in each, or another has it.
 
         A result from before it was begun is that of an earlier try.
         """
         ended = {name: result.finished_at for name, result in self.results().items()}
-        found = self.experiments()
-        return next((one for one in found if ended.get(one.id, "") < one.started_at), None)
+        return [one for one in self.experiments() if ended.get(one.id, "") < one.started_at]
 
     def find(self, prefix: str) -> Experiment:
         """The experiment a person means by a number (``12``, ``#12``) or the start of an id.
@@ -284,6 +312,12 @@ class Ledger(_Reads):
         matches = numbered or [found for found in experiments if found.id.startswith(wanted)]
         names = [f"{found.number} ({found.id[:12]})" for found in matches]
         return matches[_only(names, what="experiment", wanted=prefix)]
+
+    def train_paths(self, experiment: str) -> dict[str, str]:
+        """Where an experiment's own train runs are on the ledger's branch, by trace id."""
+        paths = self._train.list(f"{self._home(experiment)}/traces/")
+        found = zip(paths, _traces(self._train, paths), strict=True)
+        return {trace.id: path for path, trace in found if trace.split == "train"}
 
     def experiment_runs(
         self, experiment: str, split: Split, *, job: Literal["task", "judge"] = "task"

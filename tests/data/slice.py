@@ -1,11 +1,14 @@
 """Cuts the parts of GitHub's official API descriptions that the fake in tests/fakehub speaks.
 
-    npm pack @octokit/openapi @octokit/graphql-schema   # and unpack both
-    python tests/data/slice.py OPENAPI/generated/api.github.com.json GRAPHQL/schema.graphql
+    npm pack @octokit/openapi @octokit/graphql-schema @octokit/webhooks-examples   # and unpack them
+    python tests/data/slice.py OPENAPI/generated/api.github.com.json GRAPHQL/schema.graphql EVENTS
 
-writes ``github-api.json`` and ``github-graphql.graphql`` beside this file. Both packages are MIT
-licensed (github-api.LICENSE). Nothing is added or rewritten: whole operations are kept with every
-component they refer to; prose, examples and ``x-`` extensions are left out.
+with ``api.github.com/index.json`` of the last one as EVENTS
+
+writes ``github-api.json``, ``github-graphql.graphql`` and ``github-events.json`` beside this file.
+The packages are MIT licensed (github-api.LICENSE). Nothing is added or rewritten: whole operations
+are kept with every component they refer to; prose, examples and ``x-`` extensions are left out; of
+an event the fields that are listed are kept.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ OPERATIONS: Final = {
     "/user": "get",
     "/users/{username}": "get",
     REPO: "get",
+    f"{REPO}/actions/workflows/{{workflow_id}}/dispatches": "post",
     f"{REPO}/branches": "get",
     f"{REPO}/branches/{{branch}}": "get",
     f"{REPO}/collaborators/{{username}}": "get",
@@ -76,6 +80,22 @@ OPERATIONS: Final = {
     f"{REPO}/pulls/{{pull_number}}/reviews": "get post",
     f"{REPO}/pulls/{{pull_number}}/update-branch": "put",
     f"{REPO}/statuses/{{sha}}": "post",
+}
+
+# One example of each event, with these fields.
+EVENTS: Final = {
+    "issue_comment": (
+        "action issue.number issue.state comment.id comment.html_url comment.user.login "
+        "comment.user.type comment.created_at comment.updated_at comment.author_association "
+        "comment.performed_via_github_app comment.body repository.full_name "
+        "repository.default_branch sender.login sender.type"
+    ),
+    "pull_request_review": (
+        "action review.id review.html_url review.user.login review.user.type review.body "
+        "review.commit_id review.submitted_at review.state review.author_association "
+        "pull_request.number pull_request.state pull_request.head.sha repository.full_name "
+        "repository.default_branch sender.login sender.type"
+    ),
 }
 
 # Objects and interfaces keep these fields; inputs, enums and scalars they need are kept whole.
@@ -213,13 +233,39 @@ class _Names(Visitor):
         self.found.append(node.name.value)
 
 
-def main(openapi: str, graphql: str) -> None:
-    """Write both slices beside this file."""
+def sliced_events(known: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each kept event the first example that has every field that is listed."""
+    examples = {each["name"]: each["examples"] for each in known}
+    return {
+        name: next(made for made in (_only(each, fields) for each in examples[name]) if made)
+        for name, fields in EVENTS.items()
+    }
+
+
+def _only(example: dict[str, Any], fields: str) -> dict[str, Any] | None:
+    """``example`` with these fields; None when it lacks one."""
+    made: dict[str, Any] = {}
+    for field in fields.split():
+        *way, last = field.split(".")
+        source, target = example, made
+        for step in way:
+            source, target = source.get(step, {}), target.setdefault(step, {})
+        if last not in source:
+            return None
+        target[last] = source[last]
+    return made
+
+
+def main(openapi: str, graphql: str, events: str) -> None:
+    """Write the slices beside this file."""
     description = json.loads(Path(openapi).read_text(encoding="utf-8"))
     text = json.dumps(sliced(description), separators=(",", ":"), ensure_ascii=False)
     (HERE / "github-api.json").write_text(text + "\n", encoding="utf-8")
     schema = sliced_schema(Path(graphql).read_text(encoding="utf-8"))
     (HERE / "github-graphql.graphql").write_text(schema, encoding="utf-8")
+    kept = sliced_events(json.loads(Path(events).read_text(encoding="utf-8")))
+    text = json.dumps(kept, indent=1, ensure_ascii=False)
+    (HERE / "github-events.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

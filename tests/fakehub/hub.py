@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from fakehub.model import Comment, Issue, Role, User
+    from fakehub.model import Comment, Dispatch, Issue, MergeMethod, Role, User
 
 
 class FakeHub:
@@ -264,11 +264,19 @@ class FakeHub:
             self.state.review(self.state.users[login], issue, pull, event, body)
             merging.settle(self.state)
 
-    def person_merges(self, login: str, number: int) -> str:
-        """Press the merge button."""
+    def person_merges(
+        self,
+        login: str,
+        number: int,
+        *,
+        method: MergeMethod = "merge",
+        message: str | None = None,
+    ) -> str:
+        """Press the merge button, with a message of their own or GitHub's."""
         with self.state.lock:
             issue, pull = self.state.pull(number)
-            sha = merging.merge(self.state, issue, pull, Wish(user=self.state.users[login]))
+            wish = Wish(user=self.state.users[login], method=method, title=message, message=message)
+            sha = merging.merge(self.state, issue, pull, wish)
             self.state.sync()
             return sha
 
@@ -288,6 +296,11 @@ class FakeHub:
     def comments(self, number: int) -> list[Comment]:
         """The comments of an issue or pull request."""
         return [each for each in self.state.comments.values() if each.number == number]
+
+    @property
+    def dispatches(self) -> list[Dispatch]:
+        """The workflows that were started, in order."""
+        return list(self.state.dispatches)
 
     def tip(self, branch: str) -> str | None:
         """Where a branch is."""

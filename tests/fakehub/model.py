@@ -167,6 +167,17 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """A workflow that was started by hand or by a program; the fake runs none."""
+
+    id: int
+    workflow: str  # the file's name
+    ref: str
+    inputs: dict[str, str]
+    user: User
+
+
+@dataclass(frozen=True, kw_only=True)
 class Protection:
     """What a protected branch demands; nobody pushes to it, and no one forces."""
 

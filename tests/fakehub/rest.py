@@ -319,6 +319,29 @@ def delete_ref(call: Call) -> Reply:
     return Reply(status=204)
 
 
+# Workflows
+
+
+@route(
+    "POST",
+    f"{REPO}/actions/workflows/{{workflow_id}}/dispatches",
+    needs="actions:write",
+    role="write",
+)
+def dispatch(call: Call) -> Reply:
+    made = call.state.dispatch(
+        call.user,
+        call.params["workflow_id"],
+        str(call.wants("ref")),
+        call.maybe("inputs", {}),
+    )
+    if not call.maybe("return_run_details", default=False):
+        return Reply(status=204)
+    run = f"actions/runs/{made.id}"
+    page = {"run_url": f"{call.shapes.repo_url}/{run}", "html_url": f"{call.shapes.page}/{run}"}
+    return Reply(body={"workflow_run_id": made.id} | page)
+
+
 # Issues, comments, labels, reactions
 
 

@@ -6,10 +6,13 @@ methods. All are called with ``lock`` held.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+import yaml
 
 from fakehub.model import (
     ACTIONS_BOT,
@@ -17,6 +20,7 @@ from fakehub.model import (
     ROLES,
     TITLE_LIMIT,
     Comment,
+    Dispatch,
     Issue,
     Label,
     Problem,
@@ -63,6 +67,7 @@ class State:
         self.issues: dict[int, Issue] = {}
         self.comments: dict[int, Comment] = {}
         self.statuses: list[Status] = []
+        self.dispatches: list[Dispatch] = []
         self.protections: dict[str, Protection] = {}
         self.verified: set[str] = set()  # commits that GitHub signed
         self._bases: dict[int, str] = {}  # where a pull request's base was when last looked at
@@ -429,6 +434,26 @@ class State:
         """The newest status of each context."""
         return {each.context: each for each in self.statuses if each.sha == sha}
 
+    def dispatch(self, user: User, workflow: str, ref: str, inputs: Mapping[str, Any]) -> Dispatch:
+        """Start a workflow of a branch; the default branch must have it, too."""
+        path = f".github/workflows/{workflow}"
+        if self.git.entry(self.default_branch, path) is None:
+            raise Problem(404, "Not Found")
+        name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+        if self.git.refs(name).get(name) is None:
+            raise Problem(422, f"No ref found for: {ref}")
+        entry = self.git.entry(name, path)
+        known = declared_inputs(self.git.blob(entry.sha).decode()) if entry else None
+        if known is None:
+            raise Problem(422, "Workflow does not have 'workflow_dispatch' trigger")
+        if unknown := [name for name in inputs if name not in known]:
+            raise Problem(422, f"Unexpected inputs provided: {json.dumps(unknown)}")
+        made = Dispatch(
+            id=self.next_id(), workflow=workflow, ref=ref, inputs=dict(inputs), user=user
+        )
+        self.dispatches.append(made)
+        return made
+
     def move_branch(self, ref: str, new: str | None, *, force: bool = False) -> None:
         """What REST does to a ref; a protected branch takes nothing and no deletion."""
         old = self.git.refs(ref).get(ref)
@@ -451,6 +476,17 @@ class State:
             raise Problem(409, "Reference cannot be updated")
         self.verified.add(sha)
         return sha
+
+
+def declared_inputs(workflow: str) -> set[str] | None:
+    """The inputs of a workflow's ``workflow_dispatch``; None when it is not started so."""
+    read = yaml.safe_load(workflow)
+    events = read.get("on", read.get(True))  # YAML 1.1 takes the key ``on`` for a truth
+    if isinstance(events, str | list):
+        return set() if "workflow_dispatch" in events else None
+    if "workflow_dispatch" not in events:
+        return None
+    return set((events["workflow_dispatch"] or {}).get("inputs") or {})
 
 
 def check_text(resource: str, *, title: str | None = "-", body: str | None = None) -> None:

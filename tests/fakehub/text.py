@@ -14,9 +14,10 @@ _TEXT = "      | "
 
 
 def world(state: State) -> str:
-    """Every issue and pull request with its talk, stray statuses, and the commit graph.
+    """Every issue and pull request with its talk, and the commit graph.
 
-    No object name, id or date is in it, so it is the same for the same doings.
+    Also stray statuses, and what was started. No object name, id or date is in it, so it is the
+    same for the same doings.
     """
     return "\n".join(_lines(state)) + "\n"
 
@@ -29,6 +30,10 @@ def _lines(state: State) -> Iterator[str]:
         if status.sha not in heads:
             subject = state.git.commit(status.sha).message.split("\n")[0]
             yield f"status on {subject!r}: {status.context} {status.state}"
+    for started in state.dispatches:
+        names = ", ".join(started.inputs) or "no inputs"
+        told = f"{started.workflow} on {started.ref} by {started.user.login}"
+        yield f"started {told}, with {names}"
     yield from _graph(state)
 
 

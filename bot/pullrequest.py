@@ -1,0 +1,584 @@
+"""One skill's pull request: published, looked at again, merged, rejected, given up, taken back.
+
+Every fact about the present is gathered here, just before ``gate.decide`` is asked again. What a
+model or a person wrote goes out through ``core.pages`` and the redactor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from bot import dashboard, remote, skillformat, workspace
+from bot.core import edits, gate, pages, render
+from bot.core.gate import Action, Reason
+from bot.core.records import Evidence, Note
+from bot.core.reviews import last_word, standing
+from bot.errors import RatchetError
+from bot.forge import (
+    EVIDENCE,
+    EXPERIMENT,
+    PARENT,
+    Merged,
+    Refused,
+    plain,
+    proposal_branch,
+)
+from bot.forge.github import Unsupported, Waiting
+from bot.proposing import SUPERSEDED
+from bot.recording import NO_TALLY, tally
+from bot.settling import SUBJECT, base_alone_moved, evidence_digest
+from bot.skillrepo import CommitTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bot.core.gate import Verdict
+    from bot.core.records import Experiment
+    from bot.forge.github import GitHub, Pull
+    from bot.ledger import Ledger
+    from bot.recording import Recorder
+    from bot.workspace import Workspace
+
+HOLD_LABEL = "ratchet:hold"
+LABEL = "ratchet"
+REJECTED = "rejected"  # by a person
+EDITED = "edited"  # a person has committed to the proposal's branch
+NOTE_LENGTH = 10_000  # characters of what a person said
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of a skill's proposal."""
+
+    skill: str
+    experiment: str | None
+    action: str | None  # None when nothing was decided
+    reason: str | None
+    detail: str
+    pull: int | None = None
+    url: str | None = None
+    page: str = ""  # for the step summary
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One skill, and who writes what about it. ``space`` is what was checked out."""
+
+    space: Workspace
+    ledger: Ledger
+    github: GitHub
+    recorder: Recorder
+    now: Callable[[], datetime]
+    redact: Callable[[str], str]
+
+    @property
+    def skill(self) -> str:
+        """The skill's name."""
+        return self.space.name
+
+    @property
+    def branch(self) -> str:
+        """The branch of the skill's proposals."""
+        return proposal_branch(self.skill)
+
+    @property
+    def marker(self) -> str:
+        """What the skill's pull requests are known by."""
+        return pages.marker("pull", self.skill)
+
+    def pull(self) -> Pull | None:
+        """The skill's open pull request, if the bot opened it."""
+        return self.github.find_pull(self.marker, self.branch)
+
+    # What may be done
+
+    def nothing(self, detail: str) -> Published:
+        """Nothing was decided; says how the skill scores as it is, where that is known."""
+        kept = self.ledger.kept_runs(self.space.text.digest, self.space.how.digest).values()
+        scores = [run.score.value for run in kept if run.score]
+        known = f" It scores {render.percent(fmean(scores))} on train." if scores else ""
+        return Published(self.skill, None, None, None, f"{detail}{known}")
+
+    def settle(self, *, released_by: str = "") -> Published:
+        """Decide again about the skill's open pull request, or see what became of it.
+
+        Args:
+            released_by: Who asked for the merge, if a person with write access did.
+        """
+        pull = self.pull()
+        if pull is None:
+            return self._without_pull()
+        experiment = self._proposed_by(pull.head_sha)
+        found = self.ledger.confirmation(experiment.id) if experiment else None
+        if experiment is None or found is None or found.evidence is None:
+            detail = "A person edited it: merge it or close it by hand."
+            return Published(self.skill, None, "hold", EDITED, detail, pull.number, pull.url)
+        return self.act(experiment, found.evidence, released_by=released_by)
+
+    def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
+        """Publish a candidate that won, and merge it if it may be merged now."""
+        if (early := gate.decide(tested, self.space.policy)).action is Action.REJECT:
+            return self._told(experiment, tested, early, pull=None)
+        now = self.base_now()
+        stale = gate.decide(self._bound(experiment, tested, now), now.policy)
+        if stale.reason is Reason.STALE:
+            pull = self.pull()
+            self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", pull)
+            return self._told(experiment, tested, stale, pull=pull)
+        if self._edited():
+            detail = f"Branch {self.branch} holds a person's work; it is left alone."
+            return Published(self.skill, experiment.id, "hold", EDITED, detail)
+        pull, commit = self._proposal(experiment, tested, now)
+        evidence = self._gather(
+            experiment, tested, now, pull, commit=commit, released_by=released_by
+        )
+        verdict = gate.decide(evidence, now.policy)
+        self._say(experiment, evidence, verdict, pull, commit)
+        if verdict.action is Action.MERGE:
+            verdict = self._merge(
+                experiment, evidence, verdict, pull, now=now, released_by=released_by
+            )
+        if verdict.reason is Reason.HELD:
+            self.github.cancel_merge(pull.number)  # one that was left to a merge queue
+        if verdict.action is not Action.MERGE:
+            self._say(experiment, evidence, verdict, pull, self.github.pull(pull.number).head_sha)
+        return self._told(experiment, evidence, verdict, pull=pull)
+
+    def reject(self, *, by: str, words: str, url: str) -> Published:
+        """Close the open pull request for a person; what they said goes to the proposer.
+
+        Raises:
+            RatchetError: There is none, or it is not what Ratchet proposed.
+        """
+        pull, experiment = self._open()
+        self.note(by=by, words=words, url=url, experiment=experiment.id, kind="reject")
+        self._end(experiment, REJECTED, f"Rejected by {by}.", pull, words=words)
+        detail = "Closed; the proposer is told why."
+        return Published(
+            self.skill, experiment.id, "reject", REJECTED, detail, pull.number, pull.url
+        )
+
+    def give_up(self, why: str) -> None:
+        """Close the open pull request because what it was measured on has changed.
+
+        Raises:
+            RatchetError: There is none, or it is not what Ratchet proposed.
+        """
+        pull, experiment = self._open()
+        self._end(experiment, SUPERSEDED, why, pull)
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, said by its name
+        """Stop the skill, or let it go on: the open pull request's label and the dashboard's box.
+
+        Raises:
+            RatchetError: There is neither.
+        """
+        pull = self.pull()
+        if pull is not None:
+            change = self.github.add_label if held else self.github.remove_label
+            change(pull.number, HOLD_LABEL)
+        if not dashboard.set_held(self.github, self.skill, held) and pull is None:
+            raise RatchetError(
+                f"Skill {self.skill} has no open pull request, and there is no dashboard yet.",
+                hint=f"Commit a file {workspace.HOLD_FILE} to stop everything.",
+            )
+
+    def note(
+        self,
+        *,
+        by: str,
+        words: str,
+        url: str,
+        experiment: str | None,
+        kind: Literal["reject", "review"],
+    ) -> None:
+        """Keep what a person said, word for word but for secrets, for the proposer to read."""
+        if len(words) > NOTE_LENGTH:
+            raise RatchetError(f"That is longer than {NOTE_LENGTH:,} characters; say it shorter.")
+        self.ledger.add_note(
+            Note(
+                skill=self.skill,
+                author=by,
+                at=self.recorder.stamp(),
+                words=words,
+                url=url,
+                experiment=experiment,
+                kind=kind,
+            )
+        )
+        self.publish_ledger(f"{self.skill}: a person's word")
+
+    # Facts
+
+    def base_now(self) -> Workspace:
+        """The skill as it is on the base branch on GitHub at this moment."""
+        space = self.space
+        sha = self.github.base_sha(space.branch)
+        if sha == space.base:
+            return space
+        remote.fetch(space.project, space.branch)
+        tree = CommitTree(space.project, sha)
+        settings = workspace.load_config(tree)
+        return workspace.read(
+            space.project, tree, settings, space.name, base=sha, branch=space.branch
+        )
+
+    def _bound(self, experiment: Experiment, tested: Evidence, now: Workspace) -> Evidence:
+        """The evidence, bound to what is there now; commits that change no number do not count."""
+        assert experiment.candidate is not None  # noqa: S101 - only such have evidence
+        current = now.binding(head=experiment.candidate)
+        landed = self.landed(now, experiment) is not None
+        evidence = tested.with_(current=current, held=False, landed=landed)
+        if base_alone_moved(evidence) and evidence.tested is not None:
+            return evidence.with_(tested=evidence.tested.with_(base=now.base))
+        return evidence
+
+    def _gather(
+        self,
+        experiment: Experiment,
+        tested: Evidence,
+        now: Workspace,
+        pull: Pull,
+        *,
+        commit: str,
+        released_by: str,
+    ) -> Evidence:
+        """The evidence with every fact about the present read just now."""
+        siblings = [one for one in self.github.pulls_with_head(commit) if one.number != pull.number]
+        reviews = self.github.reviews(pull.number)
+        roles = {author: self.github.permission(author) for author in last_word(reviews)}
+        stand = standing(reviews, head=commit, roles=roles)
+        evidence = self._bound(experiment, tested, now)
+        if self._text_at(commit) != experiment.candidate:  # moved since it was looked at
+            evidence = evidence.with_(current=None)
+        return evidence.with_(
+            held=bool(siblings or stand.holders) or self._held(now, pull),
+            landed=pull.merged or evidence.landed,
+            age=self._age(experiment, commit),
+            released=bool(released_by or stand.releasers),
+        )
+
+    def _age(self, experiment: Experiment, commit: str) -> float | None:
+        """Seconds since people could object: since it was confirmed and since it was committed."""
+        found = self.ledger.confirmation(experiment.id)
+        if found is None or found.completed_at is None:
+            return None
+        confirmed = datetime.fromisoformat(found.completed_at)
+        since = max(confirmed, plain.committed_at(self.space.project, commit))
+        return max(0.0, (self.now() - since).total_seconds())
+
+    def _held(self, now: Workspace, pull: Pull) -> bool:
+        labels = self.github.labels(pull.number)
+        stop_file = workspace.HOLD_FILE in now.tree.files("")
+        return HOLD_LABEL in labels or stop_file or self.skill in dashboard.held(self.github)
+
+    def landed(self, now: Workspace, experiment: Experiment) -> str | None:
+        """The commit that took an experiment in."""
+        return plain.landed_in(now.project, now.base, experiment_id=experiment.id)
+
+    def _text_at(self, commit: str) -> str:
+        """Digest of the skill's text in a commit."""
+        path = self.space.skill.path
+        data = CommitTree(self.space.project, commit).read(path)
+        return workspace.text_of(skillformat.decode(data, path=path)).digest
+
+    def _proposed_by(self, commit: str) -> Experiment | None:
+        """The experiment whose candidate a commit of the proposal branch holds, word for word."""
+        remote.fetch(self.space.project, self.branch)
+        name = plain.experiment_of(self.space.project, commit)
+        found = [one for one in self._own() if one.id == name]
+        if not found or found[0].candidate != self._text_at(commit):
+            return None
+        return found[0]
+
+    def _open(self) -> tuple[Pull, Experiment]:
+        pull = self.pull()
+        experiment = self._proposed_by(pull.head_sha) if pull else None
+        if pull is None or experiment is None:
+            raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
+        return pull, experiment
+
+    def _edited(self) -> bool:
+        """Whether the proposal's branch holds something that Ratchet did not propose."""
+        tip = self.github.head_of(self.branch)
+        return tip is not None and self._proposed_by(tip) is None
+
+    # Without a pull request
+
+    def _without_pull(self) -> Published:
+        """See what became of a proposal whose pull request is not open (any more)."""
+        waiting = self._waiting()
+        if waiting is None:
+            return self.nothing("There is no open proposal.")
+        tip = self.github.head_of(self.branch)
+        closed = self.github.find_pull(self.marker, self.branch, state="closed")
+        if self._edited():
+            detail = f"Branch {self.branch} holds a person's work; it is left alone."
+            return Published(self.skill, waiting.id, "hold", EDITED, detail)
+        now = self.base_now()
+        named = closed is not None and f"{EXPERIMENT}: {waiting.id}" in closed.body
+        commit = self.landed(now, waiting)
+        if commit is None and closed is not None and named and closed.merged:
+            commit = closed.merge_commit  # squashed, under a message that a person wrote
+        if commit is not None:
+            self._land(waiting, commit=commit, by="a merge on the base branch")
+            if tip is not None:
+                self.github.delete_branch(self.branch, expected=tip)
+            return Published(self.skill, waiting.id, "merge", "improved", "A person merged it.")
+        if named:
+            self._end(waiting, REJECTED, "A person closed the pull request.", None)
+            if tip is not None:
+                self.github.delete_branch(self.branch, expected=tip)
+            detail = "A person closed the pull request; that is taken as a no."
+            return Published(self.skill, waiting.id, "reject", REJECTED, detail)
+        found = self.ledger.confirmation(waiting.id)
+        if tip is None or found is None or found.evidence is None:
+            return self.nothing("There is no open proposal.")
+        return self.act(waiting, found.evidence)
+
+    def _own(self) -> list[Experiment]:
+        """The bot's experiments by number; what a person proposed only a person merges."""
+        found = self.ledger.experiments()
+        return [one for one in found if one.setting.proposer != workspace.PERSON]
+
+    def _waiting(self) -> Experiment | None:
+        """The bot's newest experiment, if it won and nothing has become of it yet."""
+        own = self._own()
+        result = self.ledger.result(own[-1].id) if own else None
+        return own[-1] if result is not None and result.action == "hold" else None
+
+    def _end(
+        self, experiment: Experiment, reason: str, detail: str, pull: Pull | None, words: str = ""
+    ) -> None:
+        """A proposal comes to nothing: in the ledger first, then on GitHub."""
+        self.recorder.amend(experiment, action=Action.REJECT, reason=reason, detail=detail)
+        self.publish_ledger(f"{self.skill}: experiment {experiment.number}: {reason}")
+        if pull is None:
+            return
+        said = pages.closing(experiment, why=detail, words=words)
+        self.github.close_pull(pull.number, self.redact(said))
+        self.github.delete_branch(self.branch, expected=pull.head_sha)
+
+    def publish_ledger(self, message: str) -> None:
+        """What was recorded, for everybody."""
+        self.ledger.flush(message)
+        remote.push_ledger(self.space.project, skill=self.skill)
+
+    # The proposal
+
+    def _proposal(
+        self, experiment: Experiment, tested: Evidence, now: Workspace
+    ) -> tuple[Pull, str]:
+        """The open pull request with the candidate, and its head."""
+        commit = self._commit(experiment, tested, now=now)
+        title, body = pages.pull_request(self.facts(experiment, tested, None, commit))
+        title, body = self.redact(title), self.redact(body)
+        pull = self.github.open_pull(
+            branch=self.branch, base=now.branch, title=title, body=body, marker=self.marker
+        )
+        self.github.update_pull(pull.number, title=title, body=body)
+        self.github.add_label(pull.number, LABEL)
+        return self.github.pull(pull.number), commit
+
+    def _commit(
+        self, experiment: Experiment, tested: Evidence, *, now: Workspace, anew: bool = False
+    ) -> str:
+        """The commit on the proposal branch; signed by GitHub where it can be.
+
+        One that is there stays, also when the base has moved: what it changes has not. ``anew``
+        makes another one on top of the base.
+        """
+        tip = self.github.head_of(self.branch)
+        if tip is not None and not anew and self._fits(tip, experiment, now):
+            return tip
+        candidate = self.ledger.candidate_text(experiment.id)
+        if candidate is None or workspace.text_of(candidate).digest != experiment.candidate:
+            raise RatchetError(f"The ledger has no text for experiment {experiment.id[:12]}.")
+        subject = render.one_line(f"{now.name}: {experiment.proposal.hypothesis}", SUBJECT)
+        trailers = _trailers(experiment, tested)
+        commit = self.put(self.branch, candidate.encode(), subject, trailers, now=now, tip=tip)
+        plain.require_only(now.project, base=now.base, commit=commit, path=now.skill.path)
+        return commit
+
+    def _fits(self, tip: str, experiment: Experiment, now: Workspace) -> bool:
+        """Whether the branch ends in just this edit, made on a commit that the base has."""
+        if self._text_at(tip) != experiment.candidate:
+            return False
+        parent = plain.parent(now.project, tip)
+        if parent is None or not plain.is_ancestor(now.project, parent, now.base):
+            return False
+        plain.require_only(now.project, base=parent, commit=tip, path=now.skill.path)
+        return True
+
+    def put(
+        self,
+        branch: str,
+        content: bytes,
+        subject: str,
+        trailers: dict[str, str],
+        *,
+        now: Workspace,
+        tip: str | None,
+    ) -> str:
+        """A commit of the skill's file on top of the base, at the end of ``branch``."""
+        lines = "\n".join(f"{key}: {value}" for key, value in trailers.items())
+        try:
+            if tip is None:
+                made = self.github.put_file_commit(
+                    branch,
+                    expected_head=now.base,
+                    path=now.project.full(now.skill.path),
+                    content=content,
+                    message=f"{subject}\n\n{lines}\n",
+                )
+                remote.fetch(now.project, branch)
+                return made
+        except Unsupported:
+            tip = self.github.head_of(branch)
+        commit = plain.build_commit(
+            now.project,
+            path=now.skill.path,
+            base=now.base,
+            content=content,
+            message=subject,
+            trailers=trailers,
+            at=self.now().isoformat(),
+        )
+        remote.push(now.project, commit, branch=branch, expect=tip)
+        return commit
+
+    # Saying and merging
+
+    def facts(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict | None, commit: str
+    ) -> pages.PullFacts:
+        """What the pages say about an experiment, without secrets."""
+        space = self.space
+        verdict = verdict or gate.decide(evidence, space.policy)
+        held = tally(evidence.confirm, evidence.holdout_fixtures)
+        result = self.ledger.result(experiment.id)
+        before = self.ledger.skill_text(experiment.parent) or ""
+        after = self.ledger.candidate_text(experiment.id) or ""
+        facts = pages.PullFacts(
+            experiment=experiment,
+            verdict=verdict,
+            sentence=render.sentence(
+                verdict,
+                holdout=held if held.pairs else None,
+                fixtures=len(evidence.holdout_fixtures),
+                rule=space.policy.rule,
+                deterministic=evidence.deterministic,
+            ),
+            train=tally(evidence.screen, evidence.train_fixtures) if evidence.screen else NO_TALLY,
+            holdout=held if held.pairs else None,
+            cases=pages.train_cases(evidence, traces=self.ledger.train_paths(experiment.id)),
+            diff=edits.unified_diff(before, after, path=space.skill.path),
+            calls=result.calls if result else 0,
+            usd=result.usd if result else None,
+            repository=self.github.url,
+            ledger=remote.ledger_commit(
+                space.project, folder=f"{space.name}/experiments/{experiment.id[:12]}"
+            ),
+            head=commit,
+            trailers=tuple(": ".join(one) for one in _trailers(experiment, evidence).items()),
+        )
+        # Before it is rendered too: escaped, a secret would no longer look like itself.
+        return pages.PullFacts.model_validate_json(self.redact(facts.model_dump_json()))
+
+    def _say(
+        self,
+        experiment: Experiment,
+        evidence: Evidence,
+        verdict: Verdict,
+        pull: Pull,
+        commit: str,
+    ) -> None:
+        """The commit status and the one comment say what the verdict is now."""
+        facts = self.facts(experiment, evidence, verdict, commit)
+        good = verdict.action is Action.MERGE or verdict.reason in gate.WAITS
+        self.github.set_status(
+            commit,
+            state="success" if good else "pending",
+            description=self.redact(pages.status(facts)),
+        )
+        marker = pages.marker("sticky", self.skill)
+        self.github.sticky_comment(pull.number, marker, self.redact(pages.sticky(facts)))
+
+    def _merge(
+        self,
+        experiment: Experiment,
+        evidence: Evidence,
+        verdict: Verdict,
+        pull: Pull,
+        *,
+        now: Workspace,
+        released_by: str,
+    ) -> Verdict:
+        """Ask GitHub to merge just this head into just this base."""
+        settings = self.space.config.github
+        order = _trailers(experiment, evidence)
+        done = self.github.merge_pull(
+            pull.number,
+            head_sha=pull.head_sha,
+            base_ref=now.branch,
+            base_sha=now.base,
+            method=settings.method,
+            auto=settings.auto_merge,
+            hold_labels=(HOLD_LABEL,),
+            # A squash makes a message of its own, which has to name the experiment.
+            message="\n".join(f"{key}: {value}" for key, value in order.items())
+            if settings.method == "squash"
+            else None,
+        )
+        if isinstance(done, Merged):
+            by = f"ratchet, for {released_by}" if released_by else "ratchet"
+            self._land(experiment, commit=done.commit, by=by)
+            self.github.delete_branch(self.branch, expected=pull.head_sha)
+            return verdict
+        detail = in_words(done)
+        if self.github.pull(pull.number).mergeable_state == "behind":
+            self._commit(experiment, evidence, now=now, anew=True)
+            detail = "The branch was behind its base and has been brought up to date."
+        return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)
+
+    def _land(self, experiment: Experiment, *, commit: str, by: str) -> None:
+        """It is in: the ledger first says so, then its result."""
+        self.recorder.land(experiment.id, commit=commit, branch=self.space.branch, by=by)
+        self.recorder.amend(
+            experiment, action=Action.MERGE, reason=Reason.IMPROVED, detail="Merged."
+        )
+        remote.push_ledger(self.space.project, skill=self.skill)
+
+    def _told(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict, *, pull: Pull | None
+    ) -> Published:
+        commit = pull.head_sha if pull else None
+        facts = self.facts(experiment, evidence, verdict, commit or "0" * 40)
+        return Published(
+            skill=self.skill,
+            experiment=experiment.id,
+            action=verdict.action.value,
+            reason=verdict.reason.value,
+            detail=verdict.detail,
+            pull=pull.number if pull else None,
+            url=pull.url if pull else None,
+            page=self.redact(pages.summary(facts.with_(head=commit))),
+        )
+
+
+def in_words(done: Merged | Waiting | Refused) -> str:
+    """Why a merge was not done now."""
+    if isinstance(done, Refused):
+        return " ".join(part for part in (f"{done.detail}.", done.hint) if part)
+    return "GitHub merges it when the rules of the branch are met."
+
+
+def _trailers(experiment: Experiment, tested: Evidence) -> dict[str, str]:
+    return {
+        EXPERIMENT: experiment.id,
+        PARENT: experiment.parent,
+        EVIDENCE: evidence_digest(tested),
+    }

@@ -1,0 +1,123 @@
+"""The workflow files of ``ratchet init --github``: the packaged templates, filled in for a project.
+
+They are the only copy: this repository's own workflows are what they give for the action ``./``.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from bot.errors import RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from bot.config import Config
+
+FOLDER = ".github/workflows"
+NAMES = ("ratchet.yml", "ratchet-gate.yml", "ratchet-command.yml")
+HERE = "./"  # the action of the repository that the workflow itself is in
+
+# GitHub's '$/' would take the action from the commit of the event: in a pull request, from that.
+_OWN = f"{HERE} # zizmor: ignore[self-repository] of the branch that is checked out"
+_PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}")
+_HELD_OUT = ("holdout", "vault")
+
+
+def choose_action(given: str | None, toplevel: Path) -> str:
+    """The action that the workflows use: as given, or the repository's own.
+
+    Raises:
+        RatchetError: It is not pinned to a commit, or there is none.
+    """
+    if given is None:
+        if _is_ours(toplevel):
+            return HERE
+        raise RatchetError(
+            "The workflows need Ratchet's action, and this repository has none of its own.",
+            hint="Name it: --action OWNER/REPO@SHA, with the commit's 40 digits.",
+        )
+    if given == HERE and _is_ours(toplevel):
+        return HERE
+    if not _PINNED.fullmatch(given):
+        raise RatchetError(
+            f"--action {given}: expected OWNER/REPO@ and the 40 digits of a commit.",
+            hint="Whoever owns a tag or a branch can move it to other code; a commit stays.",
+        )
+    return given
+
+
+def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
+    """The workflow files, by path from the root of the repository.
+
+    Args:
+        config: What is kept from the proposer, and which provider is installed.
+        action: What stands behind ``uses:``.
+        prefix: The project's folder in the repository, with a slash at its end; or nothing.
+
+    Raises:
+        RatchetError: A path that a workflow file cannot hold.
+    """
+    held_out = [f"!/{_literal(prefix)}{folder}/" for folder in _held_out(config)]
+    for text in (prefix, *held_out):
+        if not text.isprintable() or "${{" in text:
+            raise RatchetError(f"{text!a} cannot be written into a workflow; rename it.")
+    providers = {config.provider.type, config.meta_provider.type}
+    values = {
+        "@ACTION@": [_OWN if action == HERE else action],
+        "@HELD_OUT@": ["/*", *held_out],
+        # A line whose value is the action's default is left out.
+        "@DIRECTORY@": [_quoted(prefix.rstrip("/"))] if prefix else [],
+        "@EXTRAS@": ["local"] if "local" in providers else [],
+    }
+    folder = resources.files("bot").joinpath("templates/github")
+    made = {}
+    for name in NAMES:
+        lines = folder.joinpath(name).read_text(encoding="utf-8").splitlines()
+        filled = "".join(f"{new}\n" for line in lines for new in _filled(line, values))
+        made[f"{FOLDER}/{name}"] = filled.encode()
+    return made
+
+
+def _filled(line: str, values: Mapping[str, Sequence[str]]) -> list[str]:
+    """The line once for each value of the placeholder in it; just the line without one."""
+    for name, texts in values.items():
+        if name in line:
+            return [line.replace(name, text) for text in texts]
+    return [line]
+
+
+def _is_ours(toplevel: Path) -> bool:
+    """Whether the repository is Ratchet's own."""
+    action = toplevel / "action.yml"
+    return (
+        (toplevel / "bot/__main__.py").is_file()
+        and action.is_file()
+        and action.read_text(encoding="utf-8").startswith("name: Ratchet\n")
+    )
+
+
+def _held_out(config: Config) -> list[str]:
+    """Folders that the proposer's checkout leaves out, as git's patterns."""
+    # Where fixtures usually are: of every skill, also of one that is added later.
+    usual = [f"fixtures/*/{split}" for split in _HELD_OUT]
+    own = {
+        f"{_literal(skill.fixtures)}/{split}"
+        for name, skill in config.skills.items()
+        for split in _HELD_OUT
+        if skill.fixtures != f"fixtures/{name}"
+    }
+    return [*usual, *sorted(own)]
+
+
+def _literal(path: str) -> str:
+    """A pattern of git that matches just this path."""
+    return re.sub(r"([*?\[\\])", r"\\\1", path)
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,103 @@
+"""A repository on the fake GitHub, and the jobs of its workflows, each in a fresh clone."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fakehub import FakeHub
+from world import World
+
+from bot import publishing
+from bot.forge import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pytest
+
+
+@dataclass
+class Stage:
+    """A repository on GitHub and the jobs of its workflow, each in a fresh clone."""
+
+    hub: FakeHub
+    folder: Path
+    token: str
+    sha: str | None = None  # what the workflow was started on; every job checks it out
+
+    def job(self, name: str) -> World:
+        """A fresh clone with the ledger's branches, as a checkout that fetched everything."""
+        path = self.folder / name
+        url = self.hub.clone_url_for(self.token)
+        subprocess.run(["git", "clone", "--quiet", url, str(path)], check=True)
+        world = World(path)
+        if self.sha:
+            world.git("reset", "--quiet", "--hard", self.sha)
+        return world
+
+    def decide(self, round_: str = "1") -> Any:
+        """Propose and confirm; returns what confirm said."""
+        self.sha = self.hub.tip("main")
+        bundle, out = self.folder / f"proposal{round_}", self.folder / f"confirmation{round_}"
+        proposed = self.job(f"propose{round_}").ratchet(
+            "propose", "--json", "--bundle", str(bundle)
+        )
+        assert proposed.code == 0, proposed.err
+        confirmed = self.job(f"confirm{round_}").ratchet(
+            "confirm", "--json", "--bundle", str(bundle), "--out", str(out)
+        )
+        assert confirmed.code == 0, confirmed.err
+        return confirmed.json
+
+    def publish(self, round_: str = "1", *, bundle: bool = True) -> Any:
+        """The publish job."""
+        world = self.job(f"publish{round_}")
+        given = ["--bundle", str(self.folder / f"confirmation{round_}")] if bundle else []
+        return world.ratchet("publish", "--json", *given)
+
+
+@contextmanager
+def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    """Makes stages out of what ``World.make`` takes; at the end GitHub has nothing to object to."""
+    hubs: list[FakeHub] = []
+    monkeypatch.setattr(wire.Wire, "pause", lambda *_: None)  # nobody waits in a test
+
+    def build(**project: Any) -> Stage:
+        World.make(tmp_path / "start", **project)
+        bare = tmp_path / "bare.git"
+        subprocess.run(
+            ["git", "clone", "--quiet", "--bare", str(tmp_path / "start"), str(bare)], check=True
+        )
+        hub = FakeHub(bare)
+        hub.__enter__()
+        hubs.append(hub)
+        token = hub.actions_token()
+        for name, value in {
+            "GITHUB_TOKEN": token,
+            "GITHUB_REPOSITORY": hub.repository,
+            "GITHUB_API_URL": hub.url,
+            "GITHUB_GRAPHQL_URL": hub.graphql,
+        }.items():
+            monkeypatch.setenv(name, value)
+        return Stage(hub, tmp_path, token)
+
+    yield build
+    for hub in hubs:  # all of them first: a server that is left behind would keep the process
+        hub.__exit__(None, None, None)
+    assert [hub.violations for hub in hubs] == [[] for _ in hubs]
+
+
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Years later, for the jobs that publish."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2099, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(publishing, "datetime", Later)

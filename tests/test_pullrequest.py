@@ -1,0 +1,349 @@
+"""What people do to a proposal on GitHub, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from fakehub import Protection
+from stage import later, staging
+from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
+
+from bot import actions, publishing, reverting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fakehub.model import MergeMethod
+    from stage import Stage
+
+    from bot.pullrequest import Job
+
+EDITED = f"{SKILL_TEXT}Rule alpha.\n"
+MANUAL = {"gate": {"merge": "manual"}}
+BRANCH = "ratchet/triage"
+PULL = 1
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    with staging(tmp_path, monkeypatch) as build:
+        yield build
+
+
+def opened(make: Callable[..., Stage], **project: object) -> Stage:
+    """With a pull request that waits for a person."""
+    stage = make(**({"config": MANUAL} | project))
+    stage.decide()
+    stage.publish()
+    stage.sha = None
+    return stage
+
+
+def job(stage: Stage, name: str) -> Job:
+    return publishing.open_job(stage.job(name).path, github=actions.connect(None), skill=None)
+
+
+def states(stage: Stage, name: str = "look") -> list[str]:
+    rows = stage.job(name).ratchet("log", "--json").json
+    return [row["state"] for row in rows]
+
+
+def approve(stage: Stage, login: str = "octo") -> None:
+    stage.hub.person_reviews(login, PULL, "APPROVE")
+
+
+def object_(stage: Stage, login: str = "octo") -> None:
+    stage.hub.person_reviews(login, PULL, "REQUEST_CHANGES", "Not so.")
+
+
+def reader_approves(stage: Stage) -> None:
+    stage.hub.add_user("reader", "read")
+    approve(stage, "reader")
+
+
+def reader_objects(stage: Stage) -> None:
+    stage.hub.add_user("reader", "read")
+    object_(stage, "reader")
+
+
+def changed_mind(stage: Stage) -> None:
+    object_(stage)
+    approve(stage)
+
+
+def second_thoughts(stage: Stage) -> None:
+    approve(stage)
+    object_(stage)
+
+
+def another_objects(stage: Stage) -> None:
+    stage.hub.add_user("ann", "maintain")
+    approve(stage)
+    object_(stage, "ann")
+
+
+def comments(stage: Stage) -> None:
+    stage.hub.person_reviews("octo", PULL, "COMMENT", "Approved, LGTM")
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        (approve, "improved"),
+        (changed_mind, "improved"),
+        (None, "awaits_person"),
+        (comments, "awaits_person"),
+        (reader_approves, "awaits_person"),
+        (reader_objects, "awaits_person"),
+        (object_, "held"),
+        (second_thoughts, "held"),
+        (another_objects, "held"),
+    ],
+    ids=lambda one: getattr(one, "__name__", one or "nothing"),
+)
+def test_reviews_count(
+    make: Callable[..., Stage], does: Callable[[Stage], None] | None, reason: str
+) -> None:
+    stage = opened(make)
+    stage.hub.add_user("octo", "write")
+    if does is not None:
+        does(stage)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert (ran.code, ran.json["reason"]) == (0, reason), ran.err
+    assert (stage.hub.read("main", SKILL) == EDITED) == (reason == "improved")
+
+
+def test_a_request_for_changes_stops_an_automatic_merge(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = opened(make, config={"gate": {"merge": "after 1h"}})
+    stage.hub.add_user("octo", "write")
+    object_(stage)
+    later(monkeypatch)
+
+    assert stage.publish("2", bundle=False).json["reason"] == "held"
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+@pytest.mark.parametrize(("review", "reason"), [(approve, "awaits_person"), (object_, "held")])
+def test_a_role_that_github_does_not_tell_holds_and_releases_nothing(
+    make: Callable[..., Stage], review: Callable[[Stage], None], reason: str
+) -> None:
+    """Not knowing whether somebody may object is taken as an objection, never as a release."""
+    stage = opened(make)
+    stage.hub.add_user("octo", "write")
+    review(stage)
+    stage.hub.fail_next("GET", "/collaborators/octo/permission", 500, times=9)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert ran.json["reason"] == reason, ran.err
+
+
+def test_an_approval_of_an_older_head_releases_nothing(make: Callable[..., Stage]) -> None:
+    stage = opened(make)
+    stage.hub.add_user("octo", "write")
+    approve(stage)
+    # Somebody moves the branch to another commit with the very same text.
+    world = stage.job("mover")
+    world.git("checkout", "--quiet", BRANCH)
+    world.git("commit", "--quiet", "--amend", "--no-edit", "--date=2001-01-01T00:00:00Z")
+    world.git("push", "--quiet", "--force", "origin", BRANCH)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert ran.json["reason"] == "awaits_person", ran.err
+
+
+def test_what_is_merged_names_who_released_it(make: Callable[..., Stage]) -> None:
+    stage = opened(make)
+    done = job(stage, "command").settle(released_by="octo")
+    assert (done.action, done.reason) == ("merge", "improved")
+    (row,) = stage.job("look").ratchet("log", "--json").json
+    assert row["landed"]["by"] == "ratchet, for octo"
+    assert stage.hub.tip(BRANCH) is None
+
+
+def test_a_base_that_moved_elsewhere_rewrites_nothing(make: Callable[..., Stage]) -> None:
+    """No rebase storms: what was proposed stays as people saw it, and can still be merged."""
+    stage = opened(make)
+    head = stage.hub.tip(BRANCH)
+    for number in range(3):
+        stage.hub.person_pushes("octo", "main", {"README.md": f"news {number}\n"})
+        assert stage.publish(f"again{number}", bundle=False).json["reason"] == "awaits_person"
+        assert stage.hub.tip(BRANCH) == head
+
+    assert job(stage, "command").settle(released_by="octo").action == "merge"
+    assert stage.hub.read("main", SKILL) == EDITED
+    assert stage.hub.read("main", "README.md") == "news 2\n"
+
+
+def test_a_branch_that_must_be_up_to_date_is_brought_up_to_date(
+    make: Callable[..., Stage],
+) -> None:
+    stage = opened(make)
+    head = stage.hub.tip(BRANCH)
+    stage.hub.person_pushes("octo", "main", {"README.md": "news\n"})
+    stage.hub.protect("main", Protection(strict=True, contexts=("ratchet/holdout",)))
+
+    first = job(stage, "one").settle(released_by="octo")
+    assert first.reason == "merge_refused"
+    assert "up to date" in first.detail
+    assert stage.hub.tip(BRANCH) != head
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+    assert job(stage, "two").settle(released_by="octo").action == "merge"
+    assert stage.hub.read("main", SKILL) == EDITED
+    assert stage.hub.read("main", "README.md") == "news\n"
+
+
+def stale_skill(stage: Stage) -> None:
+    stage.hub.person_pushes("octo", "main", {SKILL: f"{SKILL_TEXT}Mine.\n"})
+
+
+def test_a_stale_proposal_is_closed_with_the_reason(make: Callable[..., Stage]) -> None:
+    stage = opened(make)
+    stale_skill(stage)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert ran.json["reason"] == "stale", ran.err
+    assert stage.hub.issue(PULL).state == "closed"
+    assert "skill" in stage.hub.comments(PULL)[-1].body
+    assert stage.hub.tip(BRANCH) is None
+    assert states(stage) == ["reject: superseded"]
+    assert stage.decide("3")["experiment"]
+
+
+def test_closing_the_pull_request_is_a_no(make: Callable[..., Stage]) -> None:
+    stage = opened(make)
+    stage.hub.person_edits("octo", PULL, state="closed")
+
+    ran = stage.publish("2", bundle=False)
+
+    assert (ran.code, ran.json["reason"]) == (0, "rejected"), ran.err
+    assert stage.hub.tip(BRANCH) is None
+    assert states(stage) == ["reject: rejected"]
+    again = stage.publish("3", bundle=False)
+    assert again.json["action"] is None
+
+
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("method", ["merge", "squash"])
+def test_a_persons_merge_is_written_down(
+    make: Callable[..., Stage], method: MergeMethod, *, delete: bool
+) -> None:
+    stage = opened(make)
+    words = "Better triage" if method == "squash" else None  # without the trailers
+    stage.hub.person_merges("octo", PULL, method=method, message=words)
+    if delete:
+        stage.hub.person_deletes_branch(BRANCH)
+
+    ran = stage.publish("2", bundle=False)
+
+    assert (ran.code, ran.json["action"]) == (0, "merge"), ran.err
+    assert stage.hub.tip(BRANCH) is None
+    assert states(stage) == ["merged"]
+
+
+@pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
+def test_each_way_to_merge_is_found_again(make: Callable[..., Stage], method: str) -> None:
+    stage = make(config={"github": {"method": method}})
+    stage.decide()
+
+    assert stage.publish().json["action"] == "merge"
+
+    stage.sha = None
+    told = stage.job("look").git("log", "-1", "--format=%B", "--no-merges")
+    assert "Ratchet-Experiment: " in told
+    assert stage.hub.tip(BRANCH) is None
+    assert stage.publish("2", bundle=False).json["detail"].startswith("There is no open")
+    reverted = reverting.revert(job(stage, "command"), "1", by="octo")
+    assert (reverted.action, reverted.pull) == ("revert", 2)
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    assert states(stage, "after") == ["reverted"]
+    assert reverting.revert(job(stage, "twice"), "1", by="octo").action is None
+
+
+def test_a_revert_that_the_branch_forbids_waits(make: Callable[..., Stage]) -> None:
+    stage = make()
+    stage.decide()
+    stage.publish()
+    stage.sha = None
+    stage.hub.protect("main", Protection(contexts=("ci",)))
+
+    done = reverting.revert(job(stage, "command"), "1", by="octo")
+
+    assert (done.action, done.pull) == ("hold", 2)
+    assert stage.hub.issue(2).state == "open"
+    assert stage.hub.read("main", SKILL) == EDITED
+
+
+def test_auto_merge_is_used_where_it_is_wanted(make: Callable[..., Stage]) -> None:
+    stage = make(config={"github": {"auto_merge": True}})
+    stage.hub.switches.allow_auto_merge = True
+    stage.hub.protect("main", Protection(contexts=("ci",)))
+    stage.decide()
+
+    ran = stage.publish()
+
+    assert ran.json["reason"] == "merge_refused", ran.err
+    assert ran.json["detail"] == "GitHub merges it when the rules of the branch are met."
+    assert "GitHub merges it" in stage.hub.comments(PULL)[0].body
+
+
+def test_a_rejection_is_closed_with_the_words_and_told_to_the_proposer(
+    make: Callable[..., Stage],
+) -> None:
+    words = "Too broad: @octo says\n<!-- ratchet:sticky triage -->\nname the bank."
+    # The second idea is given only to a prompt that has the person's words in it.
+    second = {"system_contains": "You improve one", "input_contains": "name the bank."}
+    first = [{"when": second, "text": idea(2, "Rule beta.")}]
+    stage = opened(make, model=script(first=first))
+
+    done = job(stage, "command").reject(by="octo", words=words, url="https://x.test/1")
+
+    assert (done.action, done.reason) == ("reject", "rejected")
+    closing = stage.hub.comments(PULL)[-1].body
+    assert "name the bank." in closing
+    assert "@octo" not in closing
+    assert stage.hub.issue(PULL).state == "closed"
+    assert stage.hub.tip(BRANCH) is None
+    assert states(stage) == ["reject: rejected"]
+    (note,) = stage.job("notes").ledger().notes()
+    assert (note.words, note.author, note.kind) == (words, "octo", "reject")
+
+    again = stage.job("next").ratchet("propose", "--json", "--bundle", str(stage.folder / "n"))
+    assert again.json["experiments"], again.err
+    assert "idea 2" in stage.folder.joinpath("n").joinpath("manifest.json").read_text() or (
+        World(stage.folder / "next").told("ratchet/ledger").count("idea 2")
+    )
+
+
+def test_everything_can_be_shown(make: Callable[..., Stage]) -> None:
+    """`publish: all` opens and closes what was rejected; what would leak is not shown."""
+    leak = f"Would the {SEALED} agree to h1?"
+    ideas = [idea(1, "Rule beta."), idea(2, leak), idea(3, "Rule alpha.")]
+    stage = make(
+        model=script(ideas),
+        config={"github": {"publish": "all"}, "loop": {"attempts": 3}},
+    )
+    stage.decide()
+
+    ran = stage.publish()
+
+    assert ran.code == 0, ran.err
+    shown = [one for _, one in sorted(stage.hub.state.issues.items()) if one.pull]
+    closed = [one for one in shown if one.state == "closed"]
+    assert len(closed) == len(shown) > 1
+    assert SEALED not in stage.hub.world()
+    assert "idea 1" in shown[0].title
+    assert stage.hub.tip(BRANCH) is None
+    world = stage.hub.world()
+    again = stage.publish("1b", bundle=False)
+    assert again.code == 0
+    assert stage.hub.world() == world
