@@ -314,7 +314,7 @@ class _Clerk:
         project = skillrepo.open_project(self.start)
         boxes = dashboard.held(self.github)
         lines = [self._line(project, skill, boxes) for skill in sorted(self._config().skills)]
-        if workspace.HOLD_FILE in skillrepo.CommitTree(project, "HEAD").files(""):
+        if skillrepo.CommitTree(project, "HEAD").has(workspace.HOLD_FILE):
             lines.append(f"The file `{workspace.HOLD_FILE}` stops everything.")
         return _Answer(("\n".join(lines),))
 

@@ -295,7 +295,8 @@ def level(past: Sequence[Past], space: Workspace) -> Level:
     """How wide the next proposal may be."""
     loop = space.config.loop
     steps = breadth.levels(max_lines=loop.max_lines, max_chars=space.skill.max_chars)
-    finished = [one.merged for one in past if one.result and one.result.action != "hold"]
+    own = (one for one in past if one.experiment.setting.proposer != workspace.PERSON)
+    finished = [one.merged for one in own if one.result and one.result.action != "hold"]
     return breadth.level(finished, widen_after=loop.widen_after, steps=steps)
 
 

@@ -272,7 +272,7 @@ class Job:
 
     def _held(self, now: Workspace, pull: Pull) -> bool:
         labels = self.github.labels(pull.number)
-        stop_file = workspace.HOLD_FILE in now.tree.files("")
+        stop_file = now.tree.has(workspace.HOLD_FILE)
         return HOLD_LABEL in labels or stop_file or self.skill in dashboard.held(self.github)
 
     def landed(self, now: Workspace, experiment: Experiment) -> str | None:
@@ -455,9 +455,12 @@ class Job:
     def facts(
         self, experiment: Experiment, evidence: Evidence, verdict: Verdict | None, commit: str
     ) -> pages.PullFacts:
-        """What the pages say about an experiment, without secrets."""
-        space = self.space
-        verdict = verdict or gate.decide(evidence, space.policy)
+        """What the pages say about an experiment, without secrets.
+
+        Without a verdict it is what the evidence came to, whatever people may still say to it.
+        """
+        space, done = self.space, verdict is not None
+        verdict = verdict or gate.decide(evidence.with_(released=True), space.policy)
         held = tally(evidence.confirm, evidence.holdout_fixtures)
         result = self.ledger.result(experiment.id)
         before = self.ledger.skill_text(experiment.parent) or ""
@@ -471,6 +474,7 @@ class Job:
                 fixtures=len(evidence.holdout_fixtures),
                 rule=space.policy.rule,
                 deterministic=evidence.deterministic,
+                done=done,
             ),
             train=tally(evidence.screen, evidence.train_fixtures) if evidence.screen else NO_TALLY,
             holdout=held if held.pairs else None,

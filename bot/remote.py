@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 TRIES = 5  # pushes, while others push to the same branch
 # Whole, also into a clone that leaves contents out: nothing may be fetched by accident later.
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-filter")
+_FETCH = (
+    "fetch",
+    "--quiet",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-filter",
+    "--no-recurse-submodules",
+)
 
 
 def fetch(project: Project, branch: str) -> None:

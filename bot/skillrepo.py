@@ -118,6 +118,10 @@ class Tree(Protocol):
         """
         ...
 
+    def has(self, path: str) -> bool:
+        """Whether a file, a link or a submodule is at just this path; elsewhere is no matter."""
+        ...
+
 
 def open_project(start: Path, *, unborn: bool = False) -> Project:
     """Find the project that ``start`` lies in.
@@ -246,14 +250,20 @@ class WorkTree:
 
     def files(self, folder: str) -> list[str]:
         """See ``Tree``; files that git ignores are left out, as a commit would."""
-        options = ("-z", "--cached", "--others", "--exclude-standard")
-        listed = run(self.project, "ls-files", *options, "--", _folder(self.project, "")).fields
-        names = {name.removeprefix(self.project.prefix) for name in listed}
-        chosen = _select(names, folder)
+        chosen = _select(self._names(), folder)
         present = [name for name in chosen if os.path.lexists(self.project.root / name)]
         for name in present:
             self._regular(name)
         return present
+
+    def has(self, path: str) -> bool:
+        """See ``Tree``."""
+        return path in self._names()
+
+    def _names(self) -> set[str]:
+        options = ("-z", "--cached", "--others", "--exclude-standard")
+        listed = run(self.project, "ls-files", *options, "--", _folder(self.project, "")).fields
+        return {name.removeprefix(self.project.prefix) for name in listed}
 
     def _regular(self, path: str) -> os.stat_result:
         here = self.project.root
@@ -300,6 +310,10 @@ class CommitTree:
         for name in chosen:
             self.entry(name)
         return chosen
+
+    def has(self, path: str) -> bool:
+        """See ``Tree``."""
+        return path in self._entries
 
     def entry(self, path: str) -> Entry:
         """The mode and content name of a regular file.

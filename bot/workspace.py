@@ -358,7 +358,7 @@ def _harness(tree: Tree, settings: Config) -> list[str]:
     providers = (settings.provider, settings.meta_provider)
     words = {str(word) for one in providers for word in getattr(one, "command", None) or ()}
     names = {os.path.normpath(word) for word in words}
-    return sorted(names & set(tree.files(""))) if names else []
+    return sorted(name for name in names if tree.has(name))
 
 
 def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
@@ -385,6 +385,7 @@ def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str
     words = {str(word) for spec in specs for word in spec.get("command") or ()}
     programs = {
         word: digest("program", tree.read(word).decode("utf-8", "replace"))
-        for word in sorted(words & set(tree.files("")))
+        for word in sorted(words)
+        if tree.has(word)
     }
     return digest("scorers", json.loads(json.dumps(specs)), programs)
