@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from bot.runner import Duel, Text
     from bot.workspace import Workspace
 
-ELSEWHERE = "It passed the screen; confirm it where the held-out cases are: ratchet run"
+ELSEWHERE = "It passed the screen; the held-out cases decide: ratchet run, or ratchet confirm."
 
 
 class Observer(Protocol):

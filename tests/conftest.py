@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakehub import FakeHub
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+EXCHANGES: Counter[str] = Counter()  # with the fake GitHub, of all worker processes
+
+
+def _count() -> dict[str, int]:
+    return {"judged": FakeHub.judged, "objected": FakeHub.objected}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell what this process has exchanged with the fake GitHub: a worker to its controller."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is None:
+        EXCHANGES.update(_count())
+    else:
+        told["exchanges"] = _count()
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what a worker told."""
+    EXCHANGES.update(getattr(node, "workeroutput", {}).get("exchanges", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many exchanges were held against GitHub's official description."""
+    if judged := EXCHANGES["judged"]:
+        terminalreporter.write_line(
+            f"{judged:,} exchanges with the fake GitHub were held against GitHub's description; "
+            f"{EXCHANGES['objected']:,} did not agree with it (by tests that make them)."
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -391,7 +391,10 @@ attempt 2) would appear less than 1 time in 200.
 
 ### What you can do
 
-- `/ratchet merge` or an approving review merges it; merging it by hand does, too
+- nothing: a comment below says what the gate makes of it at the moment
+- `/ratchet merge` or an approving review releases one that waits for a person
+- `/ratchet hold` or the label `ratchet:hold` stops the merge; so does a request for changes, \
+which the proposer reads
 - `/ratchet reject <reason>` closes this pull request; the proposer reads the reason
 - `ratchet explain {digest("experiment")[:12]}` shows the evidence
 - `/ratchet help` lists what to reply

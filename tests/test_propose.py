@@ -107,7 +107,7 @@ def test_it_writes_nothing_held_out_and_says_what_is_next(
     ran = there.ratchet("propose")
 
     assert ran.code == ExitCode.DONE
-    assert "confirm it where the held-out cases are: ratchet run" in " ".join(ran.out.split())
+    assert "the held-out cases decide: ratchet run, or ratchet confirm" in " ".join(ran.out.split())
     told = there.told(LEDGER)
     assert "t1" in told
     for secret in (SEALED, "h1", "h2", '"split": "holdout"'):

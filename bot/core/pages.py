@@ -313,7 +313,7 @@ def pull_request(facts: PullFacts) -> tuple[str, str]:
     sections = [
         Section(text=marker("pull", facts.experiment.skill)),
         *_findings(facts),
-        Section(text=_steps(facts)),
+        Section(text=_listed(*_ANY_TIME, name=facts.experiment.id[:12])),
         # Last, where git looks for them when the body becomes the message of a squashed commit.
         Section(text="\n".join(facts.trailers)),
     ]
@@ -634,6 +634,13 @@ def _file(facts: PullFacts, path: str) -> str:
 _HOLD: Final = "`/ratchet hold` or the label `ratchet:hold` stops"
 _REJECT: Final = (
     "`/ratchet reject <reason>` closes this pull request; the proposer reads the reason"
+)
+# For the body, which stays as it is while the verdict may change.
+_ANY_TIME: Final = (
+    "nothing: a comment below says what the gate makes of it at the moment",
+    "`/ratchet merge` or an approving review releases one that waits for a person",
+    f"{_HOLD} the merge; so does a request for changes, which the proposer reads",
+    _REJECT,
 )
 _STEPS: Final[Mapping[Reason, tuple[str, ...]]] = {
     Reason.AWAITS_PERSON: (

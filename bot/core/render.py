@@ -80,7 +80,13 @@ def odds(log_e: float) -> str:
 
 
 def sentence(
-    verdict: Verdict, *, holdout: Tally | None, fixtures: int, rule: str, deterministic: bool
+    verdict: Verdict,
+    *,
+    holdout: Tally | None,
+    fixtures: int,
+    rule: str,
+    deterministic: bool,
+    done: bool = True,
 ) -> str:
     """The verdict as a person would say it, with what it does not show.
 
@@ -90,8 +96,9 @@ def sentence(
         fixtures: Held-out fixtures.
         rule: ``gate.rule``.
         deterministic: Runs were deterministic, so there was one sweep.
+        done: What the verdict says has been done; not so before a merge was tried.
     """
-    head = HEADS[verdict.action.value]
+    head = HEADS[verdict.action.value] if done or verdict.action != "merge" else "Improved"
     if holdout is None or holdout.incumbent is None or holdout.candidate is None:
         return f"{head}: {verdict.detail}"
     points = 100 * (holdout.candidate - holdout.incumbent)

@@ -6,7 +6,7 @@ import re
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fakehub import githttp, merging
 from fakehub.model import ACTIONS_BOT, Protection, Switches, Token, Wish
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 class FakeHub:
     """GitHub with one repository, for as long as the ``with`` lasts.
 
+    ``judged`` counts the exchanges of this process that were held against GitHub's description,
+    ``objected`` those that did not agree with it.
+
     Args:
         bare: An existing bare repository; commits, branches and merges are really in there.
         repository: Its ``owner/name``; the owner is an admin.
         formerly: Another ``owner/name`` that redirects here, as after a rename.
         enterprise: Serve the API under ``/api/v3`` and ``/api/graphql``.
     """
+
+    judged: ClassVar[int] = 0
+    objected: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -71,6 +77,9 @@ class FakeHub:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        judged = [one for one in self.exchanges if ".git/" not in one.path and not one.injected]
+        FakeHub.judged += len(judged)
+        FakeHub.objected += sum(bool(one.violations) for one in judged)
 
     @property
     def _service(self) -> Service:
