@@ -39,6 +39,9 @@ def revert(job: Job, experiment: str, *, by: str) -> Published:
     if content is None:
         return job.nothing(f"Experiment {found.number} is not in the skill any more.")
     pull = _opened(job, found, content, now=now, by=by)
+    # Nothing is measured for it; where the branch asks for the status, a person has decided.
+    said = pages.line(f"Revert of experiment {found.number}, asked for by {by}", pages.STATUS)
+    job.github.set_status(pull.head_sha, state="success", description=said)
     done = job.github.merge_pull(
         pull.number,
         head_sha=pull.head_sha,

@@ -283,6 +283,17 @@ def test_a_revert_that_the_branch_forbids_waits(make: Callable[..., Stage]) -> N
     assert stage.hub.read("main", SKILL) == EDITED
 
 
+def test_a_revert_is_merged_where_the_status_is_asked_for(make: Callable[..., Stage]) -> None:
+    stage = make()
+    stage.decide()
+    stage.publish()
+    stage.sha = None
+    stage.hub.protect("main", Protection(contexts=("ratchet/holdout",)))
+
+    assert reverting.revert(job(stage, "command"), "1", by="octo").action == "revert"
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
 def test_auto_merge_is_used_where_it_is_wanted(make: Callable[..., Stage]) -> None:
     stage = make(config={"github": {"auto_merge": True}})
     stage.hub.switches.allow_auto_merge = True
