@@ -29,6 +29,7 @@ from bot.core import edits, gate, leaks, pages, touched
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Proposal
 from bot.errors import RatchetError
+from bot.forge import plain
 from bot.loop import same_surroundings
 from bot.proposing import SUPERSEDED, Candidate, experiment_id
 from bot.pullrequest import Job
@@ -322,12 +323,26 @@ def _take_in(project: Project, bundle: Path) -> Checked | None:
     """Bring a bundle's records to the ledger, whatever becomes of the rest: a look is a look."""
     if not bundle.is_dir() or not any(bundle.iterdir()):
         return None
-    skill = bundles.read_manifest(bundle, kind="confirmation").skill
-    space = workspace.open_at_base(project, skill=skill, override={})
+    manifest = bundles.read_manifest(bundle, kind="confirmation")
+    skill = manifest.skill
+    space = _as_tested(project, skill, manifest.setting.base)
     checked = bundles.read(bundle, space, kind="confirmation", by_person=True)
     bundles.apply(checked, space)
     remote.push_ledger(project, skill=skill)
     return checked
+
+
+def _as_tested(project: Project, skill: str, base: str) -> Workspace:
+    """The skill as it was when the test began, if the base branch has gone on from there.
+
+    Whether what has come since makes a difference to the numbers is for the gate to say.
+    """
+    space = workspace.open_at_base(project, skill=skill, override={})
+    if not re.fullmatch(r"[0-9a-f]{40}", base) or not plain.is_ancestor(project, base, space.base):
+        return space  # which the bundle is not for
+    tree = CommitTree(project, base)
+    settings = workspace.load_config(tree)
+    return workspace.read(project, tree, settings, skill, base=base, branch=space.branch)
 
 
 def _base_tree(project: Project, sha: str, branch: str) -> CommitTree:

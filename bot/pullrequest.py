@@ -114,23 +114,24 @@ class Job:
         experiment = self._proposed_by(pull.head_sha)
         found = self.ledger.confirmation(experiment.id) if experiment else None
         if experiment is None or found is None or found.evidence is None:
-            detail = "A person edited it: merge it or close it by hand."
-            return Published(self.skill, None, "hold", EDITED, detail, pull.number, pull.url)
+            return self._theirs(None, pull)
         return self.act(experiment, found.evidence, released_by=released_by)
 
     def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
         """Publish a candidate that won, and merge it if it may be merged now."""
         if (early := gate.decide(tested, self.space.policy)).action is Action.REJECT:
             return self._told(experiment, tested, early, pull=None)
+        self._hear_no()
+        if (ended := self._ended(experiment)) is not None:
+            return ended
+        there = self.pull()
+        if self._edited():
+            return self._theirs(experiment, there)
         now = self.base_now()
         stale = gate.decide(self._bound(experiment, tested, now), now.policy)
         if stale.reason is Reason.STALE:
-            pull = self.pull()
-            self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", pull)
-            return self._told(experiment, tested, stale, pull=pull)
-        if self._edited():
-            detail = f"Branch {self.branch} holds a person's work; it is left alone."
-            return Published(self.skill, experiment.id, "hold", EDITED, detail)
+            self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", there)
+            return self._told(experiment, tested, stale, pull=there)
         pull, commit = self._proposal(experiment, tested, now)
         evidence = self._gather(
             experiment, tested, now, pull, commit=commit, released_by=released_by
@@ -139,12 +140,14 @@ class Job:
         self._say(experiment, evidence, verdict, pull, commit)
         if verdict.action is Action.MERGE:
             verdict = self._merge(
-                experiment, evidence, verdict, pull, now=now, released_by=released_by
+                experiment, evidence, verdict, pull, now=now, commit=commit, by=released_by
             )
-        if verdict.reason is Reason.HELD:
-            self.github.cancel_merge(pull.number)  # one that was left to a merge queue
+        else:
+            self.github.cancel_merge(pull.number)  # one that was left to GitHub before
         if verdict.action is not Action.MERGE:
-            self._say(experiment, evidence, verdict, pull, self.github.pull(pull.number).head_sha)
+            head = self.github.head_of(self.branch)
+            anew = head is not None and head != commit and not self._edited()
+            self._say(experiment, evidence, verdict, pull, head if head and anew else commit)
         return self._told(experiment, evidence, verdict, pull=pull)
 
     def reject(self, *, by: str, words: str, url: str) -> Published:
@@ -180,6 +183,8 @@ class Job:
         if pull is not None:
             change = self.github.add_label if held else self.github.remove_label
             change(pull.number, HOLD_LABEL)
+            if held:
+                self.github.cancel_merge(pull.number)
         if not dashboard.set_held(self.github, self.skill, held) and pull is None:
             raise RatchetError(
                 f"Skill {self.skill} has no open pull request, and there is no dashboard yet.",
@@ -310,34 +315,85 @@ class Job:
 
     def _without_pull(self) -> Published:
         """See what became of a proposal whose pull request is not open (any more)."""
+        no = self._hear_no()
+        if no is not None:
+            detail = "A person closed the pull request; that is taken as a no."
+            return Published(self.skill, no.id, "reject", REJECTED, detail)
         waiting = self._waiting()
         if waiting is None:
             return self.nothing("There is no open proposal.")
-        tip = self.github.head_of(self.branch)
-        closed = self.github.find_pull(self.marker, self.branch, state="closed")
         if self._edited():
-            detail = f"Branch {self.branch} holds a person's work; it is left alone."
-            return Published(self.skill, waiting.id, "hold", EDITED, detail)
-        now = self.base_now()
-        named = closed is not None and f"{EXPERIMENT}: {waiting.id}" in closed.body
-        commit = self.landed(now, waiting)
-        if commit is None and closed is not None and named and closed.merged:
-            commit = closed.merge_commit  # squashed, under a message that a person wrote
+            return self._theirs(waiting, None)
+        tip = self.github.head_of(self.branch)
+        commit = self.landed(self.base_now(), waiting) or self._merged_by_person(waiting)
         if commit is not None:
             self._land(waiting, commit=commit, by="a merge on the base branch")
             if tip is not None:
                 self.github.delete_branch(self.branch, expected=tip)
             return Published(self.skill, waiting.id, "merge", "improved", "A person merged it.")
-        if named:
-            self._end(waiting, REJECTED, "A person closed the pull request.", None)
-            if tip is not None:
-                self.github.delete_branch(self.branch, expected=tip)
-            detail = "A person closed the pull request; that is taken as a no."
-            return Published(self.skill, waiting.id, "reject", REJECTED, detail)
         found = self.ledger.confirmation(waiting.id)
         if tip is None or found is None or found.evidence is None:
             return self.nothing("There is no open proposal.")
         return self.act(waiting, found.evidence)
+
+    def _closed(self) -> tuple[Pull, Experiment] | None:
+        """The newest pull request that is closed, if its experiment is still taken to wait."""
+        pull = self.github.find_pull(self.marker, self.branch, state="closed")
+        for one in self._own() if pull else ():
+            result = self.ledger.result(one.id)
+            waits = result is not None and result.action == "hold"
+            if pull is not None and waits and f"{EXPERIMENT}: {one.id}" in pull.body:
+                return pull, one
+        return None
+
+    def _merged_by_person(self, waiting: Experiment) -> str | None:
+        """The commit of a merge whose message does not name the experiment any more."""
+        closed = self._closed()
+        if closed is None or closed[1] != waiting or not closed[0].merged:
+            return None
+        return closed[0].merge_commit
+
+    def _hear_no(self) -> Experiment | None:
+        """Take a pull request that a person closed for a no; returns its experiment."""
+        closed = self._closed()
+        if closed is None or closed[0].merged or self._closed_by_me(*closed):
+            return None
+        pull, experiment = closed
+        self._end(experiment, REJECTED, "A person closed the pull request.", None)
+        tip = self.github.head_of(self.branch)
+        if tip == pull.head_sha and self._proposed_by(tip) == experiment:
+            self.github.delete_branch(self.branch, expected=tip)
+        return experiment
+
+    def _closed_by_me(self, pull: Pull, experiment: Experiment) -> bool:
+        """Whether the bot had closed it, before the same edit was tried once more."""
+        closing = pages.marker("closing", experiment.id[:12])
+        mine = (one for one in self.github.comments(pull.number) if one.author == self.github.me())
+        return any(closing in one.body for one in mine)
+
+    def _ended(self, experiment: Experiment) -> Published | None:
+        """What became of an experiment before, when there is nothing left to do about it."""
+        result = self.ledger.result(experiment.id)
+        if result is None or result.action == "hold":
+            return None
+        detail = f"It was decided before: {result.detail}"
+        if result.action == "merge":
+            return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
+        return Published(self.skill, experiment.id, "reject", result.reason, detail)
+
+    def _theirs(self, experiment: Experiment | None, pull: Pull | None) -> Published:
+        """A person has edited it: nothing is done, and nothing is left to be done by GitHub."""
+        if pull is not None:
+            self.github.cancel_merge(pull.number)
+        return Published(
+            skill=self.skill,
+            experiment=experiment.id if experiment else None,
+            action="hold",
+            reason=EDITED,
+            detail=f"Branch {self.branch} holds a person's work: merge it or close it by hand.",
+            pull=pull.number if pull else None,
+            url=pull.url if pull else None,
+        )
 
     def _own(self) -> list[Experiment]:
         """The bot's experiments by number; what a person proposed only a person merges."""
@@ -356,8 +412,8 @@ class Job:
         """A proposal comes to nothing: in the ledger first, then on GitHub."""
         self.recorder.amend(experiment, action=Action.REJECT, reason=reason, detail=detail)
         self.publish_ledger(f"{self.skill}: experiment {experiment.number}: {reason}")
-        if pull is None:
-            return
+        if pull is None or self.github.head_of(self.branch) != pull.head_sha:
+            return  # what somebody has just pushed is theirs
         said = pages.closing(experiment, why=detail, words=words)
         self.github.close_pull(pull.number, self.redact(said))
         self.github.delete_branch(self.branch, expected=pull.head_sha)
@@ -519,14 +575,15 @@ class Job:
         pull: Pull,
         *,
         now: Workspace,
-        released_by: str,
+        commit: str,
+        by: str,
     ) -> Verdict:
         """Ask GitHub to merge just this head into just this base."""
         settings = self.space.config.github
         order = _trailers(experiment, evidence)
         done = self.github.merge_pull(
             pull.number,
-            head_sha=pull.head_sha,
+            head_sha=commit,  # what was tested, whatever the head is by now
             base_ref=now.branch,
             base_sha=now.base,
             method=settings.method,
@@ -538,12 +595,13 @@ class Job:
             else None,
         )
         if isinstance(done, Merged):
-            by = f"ratchet, for {released_by}" if released_by else "ratchet"
-            self._land(experiment, commit=done.commit, by=by)
-            self.github.delete_branch(self.branch, expected=pull.head_sha)
+            name = f"ratchet, for {by}" if by else "ratchet"
+            self._land(experiment, commit=done.commit, by=name)
+            self.github.delete_branch(self.branch, expected=commit)
             return verdict
         detail = in_words(done)
-        if self.github.pull(pull.number).mergeable_state == "behind":
+        after = self.github.pull(pull.number)
+        if after.mergeable_state == "behind" and after.head_sha == commit:
             self._commit(experiment, evidence, now=now, anew=True)
             detail = "The branch was behind its base and has been brought up to date."
         return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)

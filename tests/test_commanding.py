@@ -747,7 +747,7 @@ def test_a_branch_that_a_person_edited_is_not_merged(scene: Callable[[str], Scen
     stage.hub.person_pushes("writer", BRANCH, {SKILL: f"{EDITED}Mine.\n"})
     stage.says("owner", "/ratchet merge")
     assert (stage.state(), stage.hub.read("main", SKILL)) == ("open", SKILL_TEXT)
-    assert "A person edited it" in stage.reply
+    assert "holds a person" in stage.reply
 
 
 def test_a_comment_that_was_edited_afterwards_says_what_the_event_says(

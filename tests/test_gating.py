@@ -1184,3 +1184,35 @@ def test_only_the_very_edit_is_a_merge_of_it(
     change(gate)
 
     assert settled(gate)[1] == ("hold", None)
+
+
+def test_the_base_may_move_between_the_two_jobs(make: Callable[..., Gate]) -> None:
+    """Each of them checks out the branch: what matters is whether the numbers still hold."""
+    gate = make()
+    gate.open({SKILL: BETTER})
+    gate.try_out()
+    unrelated_commit(gate)
+    gate.stage.sha = None
+
+    said = gate.say()
+
+    assert (said.code, said.json["state"]) == (0, "success"), said.err
+    assert [look.attempt for look in gate.job("look").ledger().confirmations()] == [1]
+
+
+def test_a_bundle_may_not_choose_a_base_that_the_branch_never_had(
+    make: Callable[..., Gate],
+) -> None:
+    gate = make()
+    gate.open({SKILL: BETTER})
+    gate.try_out()
+    # History is rewritten: the commit of the test is on no branch any more.
+    world = gate.job("rewriter")
+    world.git("commit", "--quiet", "--amend", "--no-edit", "--message", "another start")
+    world.git("push", "--quiet", "--force", "origin", "main")
+    gate.stage.sha = None
+
+    said = gate.say()
+
+    assert said.code == 1
+    assert gate.state() != "success"

@@ -1,0 +1,237 @@
+"""What people do at the worst moment, and jobs that run again: nothing wrong is merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakehub import Protection
+from stage import later, staging
+from world import BOTH, SKILL, SKILL_TEXT, idea, script
+
+from bot import actions, publishing, reverting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from stage import Stage
+
+    from bot.pullrequest import Job
+
+EDITED = f"{SKILL_TEXT}Rule alpha.\n"
+UNTESTED = {SKILL: f"{EDITED}Untested rule.\n", "evil.py": "x\n"}
+MANUAL = {"gate": {"merge": "manual"}}
+ARMED = {"github": {"auto_merge": True}}
+BRANCH = "ratchet/triage"
+PULL = 1
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    with staging(tmp_path, monkeypatch) as build:
+        yield build
+
+
+def refused(make: Callable[..., Stage], **config: Any) -> Stage:
+    """With an open pull request that won, and that the branch's rules would not let in."""
+    stage = make(config=config)
+    stage.hub.switches.allow_auto_merge = True
+    stage.hub.protect("main", Protection(contexts=("ci",)))
+    stage.hub.add_user("octo", "write")
+    stage.decide()
+    stage.publish()
+    return stage
+
+
+def again(stage: Stage, round_: str = "1") -> Any:
+    """The publish job once more, on the same commit and with the same bundle."""
+    bundle = stage.folder / f"confirmation{round_}"
+    return stage.job("again").ratchet("publish", "--json", "--bundle", str(bundle))
+
+
+def look(stage: Stage, name: str) -> Any:
+    """The publish job of the next day."""
+    stage.sha = None
+    return stage.job(name).ratchet("publish", "--json")
+
+
+def job(stage: Stage, name: str) -> Job:
+    sha, stage.sha = stage.sha, None
+    made = publishing.open_job(stage.job(name).path, github=actions.connect(None), skill=None)
+    stage.sha = sha
+    return made
+
+
+def states(stage: Stage) -> list[str]:
+    stage.sha = None
+    return [row["state"] for row in stage.job("states").ratchet("log", "--json").json]
+
+
+def pushes(stage: Stage) -> str:
+    return stage.hub.person_pushes("octo", BRANCH, UNTESTED)
+
+
+def other_case(stage: Stage) -> None:
+    case = '{"input": "Well?", "expected": "yes"}'
+    stage.hub.person_pushes("octo", "main", {"fixtures/triage/holdout/h9.yml": case})
+
+
+# A push at the worst moment ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/issues/1/labels", "/pulls/1/reviews", "/statuses/", "/pulls"])
+def test_what_is_pushed_while_it_is_opened_is_not_merged(
+    make: Callable[..., Stage], path: str
+) -> None:
+    stage = make()
+    stage.decide()
+    verb = "GET" if "reviews" in path else "POST"
+    stage.hub.just_before(verb, path, lambda: pushes(stage) if stage.hub.tip(BRANCH) else None)
+
+    stage.publish()
+
+    assert stage.hub.pending == 0
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    assert stage.hub.read("main", "evil.py") is None
+
+
+@pytest.mark.parametrize("path", ["/issues/1/labels", "/pulls/1$", "/git/ref/heads/main"])
+def test_what_is_pushed_while_it_is_looked_at_is_not_merged(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    stage = make(config={"gate": {"merge": "after 1h"}})
+    stage.decide()
+    stage.publish()
+    later(monkeypatch)
+    stage.hub.just_before("GET", path, lambda: pushes(stage))
+
+    look(stage, "race")
+
+    assert stage.hub.pending == 0
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_stale_proposal_takes_nobodys_work_with_it(make: Callable[..., Stage], when: str) -> None:
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    theirs: list[str] = []
+    if when == "before":
+        theirs.append(pushes(stage))
+    else:
+        stage.hub.just_before("GET", "/git/ref/heads/main", lambda: theirs.append(pushes(stage)))
+    other_case(stage)
+
+    look(stage, "race")
+
+    assert [stage.hub.tip(BRANCH)] == theirs
+    assert stage.hub.issue(PULL).state == "open"
+
+
+# A no, and a job that runs again --------------------------------------------------------------
+
+
+def closes(stage: Stage) -> None:
+    stage.hub.person_edits("octo", PULL, state="closed")
+
+
+def rejects(stage: Stage) -> None:
+    job(stage, "reject").reject(by="octo", words="Never.", url="https://x.test/1")
+
+
+@pytest.mark.parametrize("no", [closes, rejects])
+def test_a_no_is_a_no_for_a_job_that_runs_again(
+    make: Callable[..., Stage], no: Callable[[Stage], None]
+) -> None:
+    stage = refused(make)
+    no(stage)
+    stage.hub.protect("main", Protection())
+
+    ran = again(stage)
+
+    assert (ran.code, ran.json["action"], ran.json["reason"]) == (0, "reject", "rejected"), ran.err
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    assert states(stage) == ["reject: rejected"]
+
+
+def test_what_was_taken_out_again_stays_out(make: Callable[..., Stage]) -> None:
+    stage = make()
+    stage.decide()
+    stage.publish()
+    reverting.revert(job(stage, "revert"), "1", by="octo")
+    pulls = len(stage.hub.state.issues)
+
+    ran = again(stage)
+
+    assert (ran.code, ran.json["reason"]) == (0, "already_merged"), ran.err
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    assert len(stage.hub.state.issues) == pulls
+
+
+def test_a_no_is_heard_also_when_the_next_edit_is_published_first(
+    make: Callable[..., Stage],
+) -> None:
+    ideas = [idea(1, "Rule alpha."), idea(2, "Rule gamma.")]
+    right = {"alpha": BOTH, "gamma": BOTH}
+    stage = make(config=MANUAL, model=script(ideas, right=right))
+    stage.decide()
+    stage.publish()
+    closes(stage)
+    stage.hub.person_deletes_branch(BRANCH)
+    stage.decide("2")
+
+    assert stage.publish("2").json["reason"] == "awaits_person"
+    assert sorted(states(stage)) == ["hold: awaits_person", "reject: rejected"]
+
+
+def test_the_same_edit_tried_again_is_not_taken_for_a_no(make: Callable[..., Stage]) -> None:
+    """The bot closed it the first time, as out of date."""
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    stage.hub.person_pushes("octo", "main", {SKILL: f"{SKILL_TEXT}Mine.\n"})
+    assert look(stage, "stale").json["reason"] == "stale"
+    stage.hub.person_pushes("octo", "main", {SKILL: SKILL_TEXT})
+    stage.decide("2")
+
+    ran = stage.publish("2")
+
+    assert (ran.code, ran.json["reason"], ran.json["pull"]) == (0, "awaits_person", 2), ran.err
+
+
+# A merge that was left to GitHub --------------------------------------------------------------
+
+
+def holds(stage: Stage) -> None:
+    job(stage, "hold").hold(held=True)
+
+
+def edits(stage: Stage) -> None:
+    pushes(stage)
+    assert look(stage, "look").json["reason"] == "edited"
+
+
+def objects(stage: Stage) -> None:
+    stage.hub.person_reviews("octo", PULL, "REQUEST_CHANGES", "Not so.")
+    assert look(stage, "look").json["reason"] == "held"
+
+
+def outdates(stage: Stage) -> None:
+    other_case(stage)
+    assert look(stage, "look").json["reason"] == "stale"
+
+
+@pytest.mark.parametrize("second_thought", [holds, edits, objects, outdates])
+def test_second_thoughts_take_it_back(
+    make: Callable[..., Stage], second_thought: Callable[[Stage], None]
+) -> None:
+    stage = refused(make, **ARMED)
+    github = actions.connect(None)
+    assert github.pull(PULL).auto_merge
+
+    second_thought(stage)
+
+    pull = github.pull(PULL)
+    assert pull.state == "closed" or not pull.auto_merge
