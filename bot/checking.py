@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bot import bench, sandbox, skillrepo, workspace
+from bot import bench, fixtures, sandbox, skillrepo, workspace
 from bot.core import evidence as stats
 from bot.core import render
 from bot.core.records import canonical_json
 from bot.core.scoring import ScorerError, objection, score_pure
 from bot.errors import RatchetError
+from bot.redact import find_key
 
 if TYPE_CHECKING:
     from bot.core.records import Fixture
@@ -49,6 +50,8 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
     names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
     findings: list[Finding] = []
     problems: list[str] = []
+    for folder in sorted({settings.skill(name).fixtures for name in names}):
+        problems += _keys(skillrepo.WorkTree(project), folder)
     for name in names:
         try:
             space = workspace.open_anywhere(
@@ -61,6 +64,22 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
     if problems:
         raise RatchetError("\n".join(problems), hint="docs/config.md, docs/fixtures.md")
     return findings
+
+
+def _keys(tree: skillrepo.Tree, folder: str) -> list[str]:
+    """Where a key stands in a file of fixtures; the key itself is not repeated."""
+    found = []
+    for path in tree.files(folder):
+        if tree.size(path) <= fixtures.MAX_FILE:  # a larger one is refused anyway
+            lines = tree.read(path).decode("utf-8", "replace").split("\n")
+            kinds = ((number, find_key(line)) for number, line in enumerate(lines, start=1))
+            found += [
+                f"{path}:{number}: looks like a secret ({kind}); take it out, and make it invalid"
+                for number, kind in kinds
+                if kind
+            ]
+    more = [f"and {len(found) - MOST} more secrets"] if len(found) > MOST else []
+    return [*found[:MOST], *more]
 
 
 def require_sound(space: Workspace) -> None:

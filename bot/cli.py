@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)  # to be made
+OUT_FILE = click.Path(dir_okay=False, path_type=Path)  # may be made
 PROVIDERS = ("anthropic", "local", "scripted", "command")
 PROPOSERS = ("meta", "examples")
+FORMATS = ("csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals")
 
 
 def _keep_start(context: click.Context, _: click.Parameter, value: Path | None) -> None:
@@ -533,6 +535,7 @@ def revert(start: Path, *, experiment: str, skill: str | None, as_json: bool) ->
 @cli.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @skill_option
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="Instead of recognising it.")
 @click.option("--input", "input_column", help="Column of the input (guessed if clear).")
 @click.option("--expected", "expected_column", help="Column of the expected answer.")
 @click.option("--column", "columns", multiple=True, metavar="KEY=COLUMN", help="Other columns.")
@@ -544,13 +547,13 @@ def revert(start: Path, *, experiment: str, skill: str | None, as_json: bool) ->
 @click.option("--skip-broken", is_flag=True, help="Leave broken rows out.")
 @click.option(
     "--corrections/--no-corrections",
-    default=True,
-    help="Use the expected answer as correction where there is none (on).",
+    default=None,
+    help="Use the expected answer as correction where there is none (on for CSV and JSONL).",
 )
 @options
 @click.pass_obj
 def import_(start: Path, /, **given: Any) -> None:
-    """Turn a CSV or JSONL file into fixtures.
+    """Turn a table, a log or another tool's tests into fixtures.
 
     Which split a case goes to depends on its text alone, so importing again never moves one.
     """
@@ -562,6 +565,72 @@ def import_(start: Path, /, **given: Any) -> None:
         print_json(bringing.document(brought))
         return
     for line in bringing.describe(brought):
+        terminal.say(line)
+
+
+@cli.command()
+@skill_argument
+@click.option(
+    "--split",
+    type=click.Choice(("train", "holdout", "all")),
+    default="train",
+    help="Which cases; held-out ones only when they are asked for (train).",
+)
+@click.option("--out", type=OUT_FILE, help="Write to this file, not to stdout.")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@options
+@click.pass_obj
+def export(
+    start: Path, *, skill: str | None, split: str, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Write fixtures as JSONL, which 'ratchet import' reads back as they were."""
+    from bot import exporting, skillrepo, terminal  # noqa: PLC0415
+
+    project = skillrepo.open_project(start, unborn=True)
+    exported = exporting.export(project, skill=skill, split=split)
+    if out is not None:
+        exporting.write(exported, out, force=force)
+    if as_json:
+        print_json(exporting.document(exported, out))
+    elif out is None:
+        click.echo(exported.text, nl=False)
+    else:
+        terminal.say(f"{len(exported.fixtures)} cases written to {out}.")
+
+
+@cli.command()
+@click.argument("fixture")
+@skill_option
+@click.option("--no-commit", is_flag=True, help="Change the fixture's file, commit nothing.")
+@click.option("--push", is_flag=True, help="Replace the ledger's branches of origin, too.")
+@click.option("--prune", is_flag=True, help="Delete every object that nothing leads to.")
+@options
+@click.pass_obj
+def forget(
+    start: Path,
+    *,
+    fixture: str,
+    skill: str | None,
+    no_commit: bool,
+    push: bool,
+    prune: bool,
+    as_json: bool,
+) -> None:
+    """Remove a case from the fixtures and from everything on record.
+
+    The ledger's branches are rewritten. Verdicts, counts and looks at the holdout stay.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from bot import forgetting, terminal  # noqa: PLC0415
+
+    done = forgetting.forget(
+        start, skill=skill, fixture=fixture, commit=not no_commit, push=push, prune=prune
+    )
+    if as_json:
+        print_json(asdict(done))
+        return
+    for line in forgetting.describe(done):
         terminal.say(line)
 
 

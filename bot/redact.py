@@ -31,6 +31,38 @@ _URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^@/\s]+)@")
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|-?\d[\d.eE+-]*')
 _FIELD_NAME = re.compile(r"[a-z_]+")
 
+# Keys that their issuers made to be recognised, by what they are called in their place.
+_KEYS = {
+    "anthropic_key": r"sk-ant-[A-Za-z0-9_-]{20,}",
+    "openai_key": r"sk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32,}|[A-Za-z0-9]{32,})",
+    "github_token": r"gh[pousr]_[A-Za-z0-9_.-]{36,}|github_pat_[A-Za-z0-9_]{22,}",
+    "gitlab_token": r"glpat-[A-Za-z0-9_-]{20,}",
+    "aws_key": r"(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
+    "google_key": r"AIza[A-Za-z0-9_-]{35}",
+    "slack_token": r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
+    "stripe_key": r"[rs]k_live_[A-Za-z0-9]{20,}",
+    "npm_token": r"npm_[A-Za-z0-9]{36}",
+    "pypi_token": r"pypi-[A-Za-z0-9_-]{50,}",
+    "jwt": r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    "private_key": (
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?"
+    ),
+}
+_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:" + "|".join(f"(?P<{name}>{shape})" for name, shape in _KEYS.items()) + ")"
+)
+
+
+def find_key(text: str) -> str | None:
+    """What kind of key stands in a text, by its shape alone; None when there is none."""
+    match = _KEY.search(text)
+    return None if match is None else match.lastgroup
+
+
+def redact_keys(text: str) -> tuple[str, int]:
+    """``text`` with whatever has the shape of a key replaced, and how many there were."""
+    return _KEY.subn(lambda match: f"[redacted:{match.lastgroup}]", text)
+
 
 class Redactor:
     """Replaces secret values by ``[redacted:NAME]`` and counts how often it did.

@@ -101,6 +101,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "diff": lambda _: ("diff", "1"),
     "revert": lambda _: ("revert", "1"),
     "import": lambda world: ("import", csv(world)),
+    "export": lambda _: ("export",),
 }
 TOLD = {  # words of what each prints for people
     "check": "Everything is in order.",
@@ -121,6 +122,7 @@ TOLD = {  # words of what each prints for people
     "diff": "+Rule alpha.",
     "revert": "is undone by commit",
     "import": "new held-out cases",
+    "export": '"split": "train"',
 }
 KEYS = {  # of each one's document
     "check": {"skills"},
@@ -146,13 +148,17 @@ KEYS = {  # of each one's document
     "looks": {"skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "advice"},
     "diff": {"experiment", "diff"},
     "revert": {"experiment", "commit", "branch", "at", "by"},
-    "import": {"skill", "files", "fixtures", "duplicates", "already", "conflicts", "skipped"},
+    "import": {
+        *("skill", "format", "files", "fixtures", "duplicates", "already", "conflicts"),
+        *("skipped", "left_out", "redacted"),
+    },
+    "export": {"skill", "file", "fixtures"},
 }
 
 
 def test_the_table_has_every_command() -> None:
-    """init, which needs no project, and what needs GitHub are tested apart."""
-    apart = {"init", "publish", "due", "fetch", "gate", "command"}
+    """init, which needs no project, what needs GitHub, and forget are tested apart."""
+    apart = {"init", "publish", "due", "fetch", "gate", "command", "forget"}
     assert {name.split()[0] for name in COMMANDS} | apart == set(cli.commands)
 
 
