@@ -295,9 +295,19 @@ class Job:
         remote.fetch(self.space.project, self.branch)
         name = plain.experiment_of(self.space.project, commit)
         found = [one for one in self._own() if one.id == name]
-        if not found or found[0].candidate != self._text_at(commit):
+        if not found or not self._is_bare_edit(commit):
             return None
-        return found[0]
+        return found[0] if found[0].candidate == self._text_at(commit) else None
+
+    def _is_bare_edit(self, commit: str) -> bool:
+        """Whether a commit is one edit of the skill on a commit that the base branch has."""
+        space = self.space
+        remote.fetch(space.project, space.branch)
+        parent = plain.parent(space.project, commit)
+        base = f"refs/ratchet/origin/{space.branch}"
+        if parent is None or not plain.is_ancestor(space.project, parent, base):
+            return False
+        return plain.is_only(space.project, base=parent, commit=commit, path=space.skill.path)
 
     def _open(self) -> tuple[Pull, Experiment]:
         pull = self.pull()

@@ -382,7 +382,7 @@ def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str
     """Names how answers are scored: the options, and the programs of the tree they run."""
     specs = [scorer.model_dump(mode="json")]
     specs += [{"name": name} | spec.model_dump(mode="json") for name, spec in scorers.items()]
-    words = {str(word) for spec in specs for word in spec.get("command") or ()}
+    words = {os.path.normpath(str(word)) for spec in specs for word in spec.get("command") or ()}
     programs = {
         word: digest("program", tree.read(word).decode("utf-8", "replace"))
         for word in sorted(words)

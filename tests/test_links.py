@@ -8,6 +8,8 @@ import pytest
 from stage import staging
 from world import SKILL_TEXT, World
 
+from bot import skillrepo, workspace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -77,3 +79,18 @@ def test_a_stop_that_is_a_link_stops(make: Callable[..., Stage]) -> None:
     world.git("commit", "-qm", "stop")
     world.git("push", "-q", "origin", "main")
     assert stage.publish().json["reason"] == "held"
+
+
+@pytest.mark.parametrize("word", ["score.py", "./score.py"])
+def test_a_scorers_program_counts_however_it_is_spelled(tmp_path: Path, word: str) -> None:
+    """Scores of another program are other scores."""
+    scorer = {"type": "command", "command": ["python3", word]}
+    world = World.make(tmp_path / "p", config={"skills": {"triage": {"scorer": scorer}}})
+    seen = []
+    for text in ("print(1)\n", "print(0)\n"):
+        world.write("score.py", text)
+        world.commit("scorer")
+        space = workspace.open_at_base(skillrepo.open_project(world.path), skill=None, override={})
+        seen.append((space.setting().scorer_digest, space.binding(head="0" * 64).model))
+    assert seen[0][0] != seen[1][0]
+    assert seen[0][1] != seen[1][1]

@@ -130,6 +130,45 @@ def test_a_stale_proposal_takes_nobodys_work_with_it(make: Callable[..., Stage],
     assert stage.hub.issue(PULL).state == "open"
 
 
+def amends(stage: Stage) -> None:
+    """A second file in the bot's commit: its text and trailers stay."""
+    world = stage.job("person")
+    world.git("checkout", "--quiet", "-b", "mine", f"origin/{BRANCH}")
+    world.write("extra.py", "x\n")
+    world.git("add", ".")
+    world.git("commit", "--quiet", "--amend", "--no-edit")
+    world.git("push", "--quiet", "--force", "origin", f"mine:{BRANCH}")
+
+
+def slips_below(stage: Stage) -> None:
+    """A commit of their own between the base and the bot's."""
+    world = stage.job("person")
+    world.git("checkout", "--quiet", "-b", "mine", "origin/main")
+    world.write("extra.py", "x\n")
+    world.commit("mine")
+    world.git("cherry-pick", f"origin/{BRANCH}")
+    world.git("push", "--quiet", "--force", "origin", f"mine:{BRANCH}")
+
+
+@pytest.mark.parametrize("does", [amends, slips_below])
+def test_a_persons_work_around_the_edit_is_theirs(
+    make: Callable[..., Stage], does: Callable[[Stage], None]
+) -> None:
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    stage.sha = None
+    does(stage)
+    tip = stage.hub.tip(BRANCH)
+
+    ran = look(stage, "two")
+
+    assert (ran.code, ran.json["reason"]) == (0, "edited"), ran.err
+    assert stage.hub.tip(BRANCH) == tip
+    assert job(stage, "merge").settle(released_by="octo").reason == "edited"
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
 # A no, and a job that runs again --------------------------------------------------------------
 
 

@@ -380,14 +380,19 @@ def _instant(at: str) -> datetime:
 
 def require_only(project: Project, *, base: str, commit: str, path: str) -> None:
     """Refuse a commit that is anything but one edit of one regular file on top of ``base``."""
-    parents = run(project, "rev-parse", f"{commit}^@").text.split()
-    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
-    change = run(project, "diff-tree", *options, base, commit).fields
-    if parents != [base] or not _is_one_edit(change, project.full(path)):
+    if not is_only(project, base=base, commit=commit, path=path):
         raise RatchetError(
             f"commit {commit[:12]} is not one edit of {path} on top of {base[:12]}",
             hint="Run the experiment again: Ratchet merges nothing else.",
         )
+
+
+def is_only(project: Project, *, base: str, commit: str, path: str) -> bool:
+    """Whether a commit is one edit of one regular file on top of ``base``, and nothing else."""
+    parents = run(project, "rev-parse", f"{commit}^@").text.split()
+    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
+    change = run(project, "diff-tree", *options, base, commit).fields
+    return parents == [base] and _is_one_edit(change, project.full(path))
 
 
 def _is_one_edit(change: list[str], path: str) -> bool:
