@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import __version__, config, fixtures, skillformat, skillrepo
-from bot.core import gate, scoring
+from bot.core import gate, scoring, touched
 from bot.core.records import Binding, Setting, digest
 from bot.errors import RatchetError
 from bot.forge import plain
@@ -356,9 +356,16 @@ def _harness(tree: Tree, settings: Config) -> list[str]:
     The program is started from the work tree, so it must be what is committed.
     """
     providers = (settings.provider, settings.meta_provider)
-    words = {str(word) for one in providers for word in getattr(one, "command", None) or ()}
-    names = {os.path.normpath(word) for word in words}
-    return sorted(name for name in names if tree.has(name))
+    return _programs(tree, [getattr(one, "command", None) for one in providers])
+
+
+def _programs(tree: Tree, commands: Sequence[object]) -> list[str]:
+    """Files of the tree that commands name, also inside a line for a shell; sorted.
+
+    What such a file imports is not followed.
+    """
+    named = set(touched.named_files([{"command": one} for one in commands if one]))
+    return sorted(path for path in named if tree.has(path))
 
 
 def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
@@ -382,10 +389,8 @@ def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str
     """Names how answers are scored: the options, and the programs of the tree they run."""
     specs = [scorer.model_dump(mode="json")]
     specs += [{"name": name} | spec.model_dump(mode="json") for name, spec in scorers.items()]
-    words = {os.path.normpath(str(word)) for spec in specs for word in spec.get("command") or ()}
     programs = {
-        word: digest("program", tree.read(word).decode("utf-8", "replace"))
-        for word in sorted(words)
-        if tree.has(word)
+        path: digest("program", tree.read(path).decode("utf-8", "replace"))
+        for path in _programs(tree, [spec.get("command") for spec in specs])
     }
     return digest("scorers", json.loads(json.dumps(specs)), programs)

@@ -81,10 +81,19 @@ def test_a_stop_that_is_a_link_stops(make: Callable[..., Stage]) -> None:
     assert stage.publish().json["reason"] == "held"
 
 
-@pytest.mark.parametrize("word", ["score.py", "./score.py"])
-def test_a_scorers_program_counts_however_it_is_spelled(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python3", "score.py"],
+        ["python3", "./score.py"],
+        ["sh", "-c", "python3 score.py"],
+        ["sh", "-c", 'python3 "${RATCHET_ROOT}/score.py"'],
+        ["sh", "-c", 'cat x | python3 "$RATCHET_ROOT/score.py" && true'],
+    ],
+)
+def test_a_scorers_program_counts_however_it_is_spelled(tmp_path: Path, command: list[str]) -> None:
     """Scores of another program are other scores."""
-    scorer = {"type": "command", "command": ["python3", word]}
+    scorer = {"type": "command", "command": command}
     world = World.make(tmp_path / "p", config={"skills": {"triage": {"scorer": scorer}}})
     seen = []
     for text in ("print(1)\n", "print(0)\n"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FILES: Final = frozenset({"command", "file", "fixtures", "instructions"})  # keys that name files
 _APART: Final = re.compile(r"[\s;&|()<>'\"=,:]+")  # what may stand between names in a word
+_ROOT: Final = re.compile(r"^\$(RATCHET_ROOT|\{RATCHET_ROOT\})/")  # the project, in a command
 _ODD: Final = re.compile(r"[^A-Za-z0-9._/@+-]")
 _SHOWN: Final = 100  # characters of a path
 
@@ -104,7 +105,7 @@ def _words(value: object) -> Iterator[str]:
     words = value if isinstance(value, list | tuple) else [value]
     for word in filter(None, words):
         for part in (str(word), *_split(str(word))):
-            path = posixpath.normpath(part)
+            path = posixpath.normpath(_ROOT.sub("", part))
             if path != "." and not path.startswith(("/", "..")):
                 yield path
 
