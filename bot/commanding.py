@@ -367,8 +367,6 @@ class _Clerk:
             done = job.settle() if job.pull() else None
             if done is not None and done.reason != STALE:
                 return _Answer((_outcome(job, done),))
-            if done is not None and job.pull() is not None:
-                job.give_up(done.detail)
         begun = self._begun(RUN, skill=job.skill)
         return begun._replace(parts=(_outcome(job, done),)) if done else begun
 

@@ -126,7 +126,7 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
         seen = reign.reign(ledger.confirmations(), parent=space.text.digest, policy=space.policy)
         return pages.SkillRow(
             skill=name,
-            score=_score(space, ledger),
+            score=score(space, ledger),
             pull=number,
             last_run=(run.ended_at or run.started_at) if run else None,
             outcome=_outcome(history.rows(ledger, most=1)),
@@ -151,7 +151,7 @@ def _outcome(newest: Iterable[history.Row]) -> str:
     return "".join(f"experiment {row.experiment.number}: {row.state}" for row in newest)
 
 
-def _score(space: Workspace, ledger: Ledger) -> float | None:
+def score(space: Workspace, ledger: Ledger) -> float | None:
     """The mean of the skill as it is on train; None where not every case has a kept run."""
     kept = ledger.kept_runs(space.text.digest, space.how.digest)
     runs = [kept.get((case.digest, 0)) for case in space.train]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from bot import dashboard, remote, skillformat, workspace
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from bot.core.gate import Verdict
     from bot.core.records import Experiment
-    from bot.forge.github import GitHub, Pull
+    from bot.forge.github import GitHub, Pull, State
     from bot.ledger import Ledger
     from bot.recording import Recorder
     from bot.workspace import Workspace
@@ -97,9 +96,8 @@ class Job:
 
     def nothing(self, detail: str) -> Published:
         """Nothing was decided; says how the skill scores as it is, where that is known."""
-        kept = self.ledger.kept_runs(self.space.text.digest, self.space.how.digest).values()
-        scores = [run.score.value for run in kept if run.score]
-        known = f" It scores {render.percent(fmean(scores))} on train." if scores else ""
+        score = dashboard.score(self.space, self.ledger)
+        known = f" It scores {render.percent(score)} on train." if score is not None else ""
         return Published(self.skill, None, None, None, f"{detail}{known}")
 
     def settle(self, *, released_by: str = "") -> Published:
@@ -112,19 +110,29 @@ class Job:
         if pull is None:
             return self._without_pull()
         experiment = self._proposed_by(pull.head_sha)
-        found = self.ledger.confirmation(experiment.id) if experiment else None
-        if experiment is None or found is None or found.evidence is None:
+        if experiment is None:
             return self._theirs(None, pull)
+        if (ended := self._ended(experiment, pull)) is not None:
+            return ended
+        found = self.ledger.confirmation(experiment.id)
+        if found is None or found.evidence is None or not self._is_proof(pull, found.evidence):
+            self.github.cancel_merge(pull.number)
+            detail = "The ledger does not have the evidence that it was proposed with."
+            return Published(
+                self.skill, experiment.id, "hold", "unknown", detail, pull.number, pull.url
+            )
         return self.act(experiment, found.evidence, released_by=released_by)
 
     def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
         """Publish a candidate that won, and merge it if it may be merged now."""
+        there = self.pull()
         if (early := gate.decide(tested, self.space.policy)).action is Action.REJECT:
+            if there is not None and self._proposed_by(there.head_sha) == experiment:
+                self._close(experiment, early.detail, there)  # it was left open half-way
             return self._told(experiment, tested, early, pull=None)
         self._hear_no()
-        if (ended := self._ended(experiment)) is not None:
+        if (ended := self._ended(experiment, there)) is not None:
             return ended
-        there = self.pull()
         if self._edited():
             return self._theirs(experiment, there)
         now = self.base_now()
@@ -137,17 +145,14 @@ class Job:
             experiment, tested, now, pull, commit=commit, released_by=released_by
         )
         verdict = gate.decide(evidence, now.policy)
-        self._say(experiment, evidence, verdict, pull, commit)
+        self._mark(experiment, evidence, verdict, commit)  # which the branch may ask for
         if verdict.action is Action.MERGE:
-            verdict = self._merge(
-                experiment, evidence, verdict, pull, now=now, commit=commit, by=released_by
+            verdict, commit = self._merge(
+                experiment, tested, evidence, verdict, pull, now=now, commit=commit, by=released_by
             )
         else:
             self.github.cancel_merge(pull.number)  # one that was left to GitHub before
-        if verdict.action is not Action.MERGE:
-            head = self.github.head_of(self.branch)
-            anew = head is not None and head != commit and not self._edited()
-            self._say(experiment, evidence, verdict, pull, head if head and anew else commit)
+        self._comment(experiment, evidence, verdict, pull, commit)
         return self._told(experiment, evidence, verdict, pull=pull)
 
     def reject(self, *, by: str, words: str, url: str) -> Published:
@@ -156,22 +161,18 @@ class Job:
         Raises:
             RatchetError: There is none, or it is not what Ratchet proposed.
         """
-        pull, experiment = self._open()
+        pull = self.pull()
+        experiment = self._proposed_by(pull.head_sha) if pull else None
+        if pull is None or experiment is None:
+            raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
         self.note(by=by, words=words, url=url, experiment=experiment.id, kind="reject")
-        self._end(experiment, REJECTED, f"Rejected by {by}.", pull, words=words)
+        closed = self._end(experiment, REJECTED, f"Rejected by {by}.", pull, words=words)
         detail = "Closed; the proposer is told why."
+        if not closed:
+            detail = "The proposer is told why. Somebody has just pushed to it, so it stays open."
         return Published(
             self.skill, experiment.id, "reject", REJECTED, detail, pull.number, pull.url
         )
-
-    def give_up(self, why: str) -> None:
-        """Close the open pull request because what it was measured on has changed.
-
-        Raises:
-            RatchetError: There is none, or it is not what Ratchet proposed.
-        """
-        pull, experiment = self._open()
-        self._end(experiment, SUPERSEDED, why, pull)
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, said by its name
         """Stop the skill, or let it go on: the open pull request's label and the dashboard's box.
@@ -299,6 +300,11 @@ class Job:
             return None
         return found[0] if found[0].candidate == self._text_at(commit) else None
 
+    def _is_proof(self, pull: Pull, evidence: Evidence) -> bool:
+        """Whether the evidence on record is what the proposal's commit was made for."""
+        named = plain.evidence_of(self.space.project, pull.head_sha)
+        return named == evidence_digest(evidence)
+
     def _is_bare_edit(self, commit: str) -> bool:
         """Whether a commit is one edit of the skill on a commit that the base branch has."""
         space = self.space
@@ -308,13 +314,6 @@ class Job:
         if parent is None or not plain.is_ancestor(space.project, parent, base):
             return False
         return plain.is_only(space.project, base=parent, commit=commit, path=space.skill.path)
-
-    def _open(self) -> tuple[Pull, Experiment]:
-        pull = self.pull()
-        experiment = self._proposed_by(pull.head_sha) if pull else None
-        if pull is None or experiment is None:
-            raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
-        return pull, experiment
 
     def _edited(self) -> bool:
         """Whether the proposal's branch holds something that Ratchet did not propose."""
@@ -381,14 +380,16 @@ class Job:
         mine = (one for one in self.github.comments(pull.number) if one.author == self.github.me())
         return any(closing in one.body for one in mine)
 
-    def _ended(self, experiment: Experiment) -> Published | None:
-        """What became of an experiment before, when there is nothing left to do about it."""
+    def _ended(self, experiment: Experiment, pull: Pull | None) -> Published | None:
+        """What became of an experiment before; a pull request that was left open is closed."""
         result = self.ledger.result(experiment.id)
         if result is None or result.action == "hold":
             return None
         detail = f"It was decided before: {result.detail}"
         if result.action == "merge":
             return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
+        if pull is not None and self._proposed_by(pull.head_sha) == experiment:
+            self._close(experiment, result.detail, pull)
         return Published(self.skill, experiment.id, "reject", result.reason, detail)
 
     def _theirs(self, experiment: Experiment | None, pull: Pull | None) -> Published:
@@ -418,15 +419,20 @@ class Job:
 
     def _end(
         self, experiment: Experiment, reason: str, detail: str, pull: Pull | None, words: str = ""
-    ) -> None:
-        """A proposal comes to nothing: in the ledger first, then on GitHub."""
+    ) -> bool:
+        """A proposal comes to nothing: in the ledger first; says whether it was closed then."""
         self.recorder.amend(experiment, action=Action.REJECT, reason=reason, detail=detail)
         self.publish_ledger(f"{self.skill}: experiment {experiment.number}: {reason}")
-        if pull is None or self.github.head_of(self.branch) != pull.head_sha:
-            return  # what somebody has just pushed is theirs
-        said = pages.closing(experiment, why=detail, words=words)
+        return pull is not None and self._close(experiment, detail, pull, words=words)
+
+    def _close(self, experiment: Experiment, why: str, pull: Pull, *, words: str = "") -> bool:
+        """Close a pull request with the reason; not when somebody has just pushed to it."""
+        if self.github.head_of(self.branch) != pull.head_sha:
+            return False
+        said = pages.closing(experiment, why=why, words=words)
         self.github.close_pull(pull.number, self.redact(said))
         self.github.delete_branch(self.branch, expected=pull.head_sha)
+        return True
 
     def publish_ledger(self, message: str) -> None:
         """What was recorded, for everybody."""
@@ -458,7 +464,7 @@ class Job:
         makes another one on top of the base.
         """
         tip = self.github.head_of(self.branch)
-        if tip is not None and not anew and self._fits(tip, experiment, now):
+        if tip is not None and not anew and self._proposed_by(tip) == experiment:
             return tip
         candidate = self.ledger.candidate_text(experiment.id)
         if candidate is None or workspace.text_of(candidate).digest != experiment.candidate:
@@ -468,16 +474,6 @@ class Job:
         commit = self.put(self.branch, candidate.encode(), subject, trailers, now=now, tip=tip)
         plain.require_only(now.project, base=now.base, commit=commit, path=now.skill.path)
         return commit
-
-    def _fits(self, tip: str, experiment: Experiment, now: Workspace) -> bool:
-        """Whether the branch ends in just this edit, made on a commit that the base has."""
-        if self._text_at(tip) != experiment.candidate:
-            return False
-        parent = plain.parent(now.project, tip)
-        if parent is None or not plain.is_ancestor(now.project, parent, now.base):
-            return False
-        plain.require_only(now.project, base=parent, commit=tip, path=now.skill.path)
-        return True
 
     def put(
         self,
@@ -558,7 +554,16 @@ class Job:
         # Before it is rendered too: escaped, a secret would no longer look like itself.
         return pages.PullFacts.model_validate_json(self.redact(facts.model_dump_json()))
 
-    def _say(
+    def _mark(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict, commit: str
+    ) -> None:
+        """The commit status says what the verdict is now."""
+        good = verdict.action is Action.MERGE or verdict.reason in gate.WAITS
+        said = pages.status(self.facts(experiment, evidence, verdict, commit))
+        state: State = "success" if good else "pending"
+        self.github.set_status(commit, state=state, description=self.redact(said))
+
+    def _comment(
         self,
         experiment: Experiment,
         evidence: Evidence,
@@ -566,20 +571,15 @@ class Job:
         pull: Pull,
         commit: str,
     ) -> None:
-        """The commit status and the one comment say what the verdict is now."""
-        facts = self.facts(experiment, evidence, verdict, commit)
-        good = verdict.action is Action.MERGE or verdict.reason in gate.WAITS
-        self.github.set_status(
-            commit,
-            state="success" if good else "pending",
-            description=self.redact(pages.status(facts)),
-        )
+        """The one comment says what the verdict is now."""
+        page = pages.sticky(self.facts(experiment, evidence, verdict, commit))
         marker = pages.marker("sticky", self.skill)
-        self.github.sticky_comment(pull.number, marker, self.redact(pages.sticky(facts)))
+        self.github.sticky_comment(pull.number, marker, self.redact(page))
 
     def _merge(
         self,
         experiment: Experiment,
+        tested: Evidence,
         evidence: Evidence,
         verdict: Verdict,
         pull: Pull,
@@ -587,11 +587,38 @@ class Job:
         now: Workspace,
         commit: str,
         by: str,
-    ) -> Verdict:
-        """Ask GitHub to merge just this head into just this base."""
+    ) -> tuple[Verdict, str]:
+        """Ask GitHub to merge just this head into just this base; what came of it, for which head.
+
+        What only the rules of the branch stop keeps its status: the rules may be waiting for it.
+        """
+        done = self._ask_merge(experiment, tested, pull, now=now, commit=commit)
+        if isinstance(done, Merged):
+            name = f"ratchet, for {by}" if by else "ratchet"
+            self._land(experiment, commit=done.commit, by=name)
+            self.github.delete_branch(self.branch, expected=commit)
+            return verdict, commit
+        refused = verdict.with_(
+            action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=in_words(done)
+        )
+        after = self.github.pull(pull.number)
+        if after.mergeable_state == "behind" and after.head_sha == commit:
+            commit = self._commit(experiment, tested, now=now, anew=True)
+            detail = "The branch was behind its base and has been brought up to date."
+            refused = refused.with_(detail=detail)
+        elif isinstance(done, Waiting) or done.reason == "blocked":
+            return refused, commit
+        self._mark(experiment, evidence, refused, commit)
+        return refused, commit
+
+    def _ask_merge(
+        self, experiment: Experiment, tested: Evidence, pull: Pull, *, now: Workspace, commit: str
+    ) -> Merged | Waiting | Refused:
         settings = self.space.config.github
-        order = _trailers(experiment, evidence)
-        done = self.github.merge_pull(
+        order = _trailers(experiment, tested).items()
+        # A squash makes a message of its own, which has to name the experiment.
+        message = "\n".join(f"{key}: {value}" for key, value in order)
+        return self.github.merge_pull(
             pull.number,
             head_sha=commit,  # what was tested, whatever the head is by now
             base_ref=now.branch,
@@ -599,22 +626,8 @@ class Job:
             method=settings.method,
             auto=settings.auto_merge,
             hold_labels=(HOLD_LABEL,),
-            # A squash makes a message of its own, which has to name the experiment.
-            message="\n".join(f"{key}: {value}" for key, value in order.items())
-            if settings.method == "squash"
-            else None,
+            message=message if settings.method == "squash" else None,
         )
-        if isinstance(done, Merged):
-            name = f"ratchet, for {by}" if by else "ratchet"
-            self._land(experiment, commit=done.commit, by=name)
-            self.github.delete_branch(self.branch, expected=commit)
-            return verdict
-        detail = in_words(done)
-        after = self.github.pull(pull.number)
-        if after.mergeable_state == "behind" and after.head_sha == commit:
-            self._commit(experiment, evidence, now=now, anew=True)
-            detail = "The branch was behind its base and has been brought up to date."
-        return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)
 
     def _land(self, experiment: Experiment, *, commit: str, by: str) -> None:
         """It is in: the ledger first says so, then its result."""

@@ -292,7 +292,16 @@ def committed_at(project: Project, commit: str) -> datetime:
 
 def experiment_of(project: Project, commit: str) -> str | None:
     """The experiment that a commit's trailer names."""
-    shown = run(project, "show", "-s", f"--format=%(trailers:key={EXPERIMENT},valueonly)", commit)
+    return _trailer(project, commit, EXPERIMENT)
+
+
+def evidence_of(project: Project, commit: str) -> str | None:
+    """The evidence that a commit's trailer names, by its digest."""
+    return _trailer(project, commit, EVIDENCE)
+
+
+def _trailer(project: Project, commit: str, key: str) -> str | None:
+    shown = run(project, "show", "-s", f"--format=%(trailers:key={key},valueonly)", commit)
     return shown.text.split("\n")[0].strip() or None
 
 
