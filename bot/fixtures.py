@@ -43,6 +43,10 @@ SHAPES: Final[Mapping[str, str]] = {
     "tags": "a list of texts",
     "source": "authored, correction or production",
     "correction": "text",
+    "author": "text",
+    "date": "a day, such as 2026-01-31",
+    "link": "text",
+    "count": "a whole number from 1",
 }
 
 

@@ -18,7 +18,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from bot import bench, fixtures, remote, skillrepo, strict, workspace
-from bot.core.records import Experiment, Landing, Note, Record, Result, Run, Trace, canonical_json
+from bot.core.records import (
+    Answers,
+    Correction,
+    Experiment,
+    Fixture,
+    Landing,
+    Note,
+    Record,
+    Result,
+    Run,
+    Shipped,
+    Trace,
+    canonical_json,
+)
 from bot.core.reign import Confirmation
 from bot.errors import RatchetError
 from bot.ledger import Ref, RunLock
@@ -31,7 +44,6 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from bot.core.records import Fixture
     from bot.ledger import Ledger
     from bot.skillrepo import Project, Tree
 
@@ -48,6 +60,7 @@ _LEAVES: Final[Mapping[str, type[Record]]] = {
     "landed.json": Landing,
     "reverted.json": Landing,
     "confirm.json": Confirmation,
+    "shipped.json": Shipped,
 }
 _FOLDERS: Final[Mapping[str, type[Record]]] = {
     "traces": Trace,
@@ -55,7 +68,11 @@ _FOLDERS: Final[Mapping[str, type[Record]]] = {
     "proposer": Trace,
     "notes": Note,
     "runs": Run,
+    "corrections": Correction,
+    "answers": Answers,
 }
+# Records of one case, which go with it; other records stay, without its words.
+_OF_CASES: Final = (Trace, Correction)
 # Where a record has words of a model's, a person's or a case's; ids, names and numbers stay.
 _WORDED: Final[Mapping[type[Record], tuple[tuple[str, ...], ...]]] = {
     Trace: (
@@ -70,8 +87,11 @@ _WORDED: Final[Mapping[type[Record], tuple[tuple[str, ...], ...]]] = {
     Result: (("detail",),),
     Confirmation: (("evidence", "leaks"), ("verdict", "detail")),
     Note: (("words",),),
+    Correction: (("input",), ("context",), ("output",), ("expected",), ("why",)),
+    Shipped: (("text",),),
     Landing: (),
     Run: (),
+    Answers: (),
 }
 
 
@@ -472,8 +492,8 @@ def _collect(job: _Job, history: _History, known: Fixture | None) -> _Case:
     traces = [
         (path, oid, trace)
         for (path, oid), data in history.texts(job.skill)
-        if _kind(path) is Trace
-        for trace in [_about(path, data)]
+        if (kind := _kind(path)) in _OF_CASES
+        for trace in [_about(path, data) if kind is Trace else _about_correction(path, data)]
         if trace["job"] != "meta"
     ]
     digests = {known.digest} if known else set()
@@ -514,6 +534,21 @@ def _about(path: str, data: bytes) -> dict[str, Any]:
         "digests": {trace.key.fixture} if trace.key else set(),
         "texts": {text for text in own if text},
         "answers": {text for text in said if text},
+    }
+
+
+def _about_correction(path: str, data: bytes) -> dict[str, Any]:
+    """The same of what a person said of an answer to the case."""
+    said = Correction.model_validate(_value(Correction, data, path))
+    case = Fixture(id=said.fixture, split=said.split, input=said.input, context=said.context)
+    own = {*_parts(case), *_long(said.expected)} | ({said.why} if said.why else set())
+    return {
+        "job": "correction",
+        "fixture": said.fixture,
+        "input": case.input_text,
+        "digests": set(),
+        "texts": own,
+        "answers": {said.output} if said.output else set(),
     }
 
 
@@ -711,7 +746,7 @@ def _changes(
     for (path, oid), data in history.texts(job.skill):
         kind = _kind(path)
         quotes = wanted.told if path.split("/")[-2] == "proposer" else wanted.own
-        if oid in what.runs and kind is Trace:
+        if oid in what.runs and kind in _OF_CASES:
             changed[path, oid] = None
             continue
         new = _reworded(kind, data, path, quotes)

@@ -10,14 +10,16 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Split = Literal["train", "holdout", "vault"]
 Source = Literal["authored", "correction", "production"]
+Via = Literal["comment", "issue", "pull", "import", "terminal"]
 Side = Literal["incumbent", "candidate"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 
 
 class Record(BaseModel):
@@ -56,7 +58,8 @@ class Fixture(Record):
 
     ``scorer`` overrides the skill's scorer (``{"type": ..., options}``). ``correction`` is what
     a person wrote about a wrong answer, word for word. Fixtures with the same ``cluster`` are
-    related and count as one in the gate's guard.
+    related and count as one in the gate's guard. ``author``, ``date`` (ISO 8601) and ``link`` say
+    who brought it in, when and where; ``count`` how many came in that say the same.
     """
 
     id: Slug
@@ -69,6 +72,10 @@ class Fixture(Record):
     tags: tuple[str, ...] = ()
     source: Source = "authored"
     correction: str | None = None
+    author: str | None = None
+    date: Day | None = None
+    link: str | None = None
+    count: int = Field(default=1, ge=1, le=10**9)
 
     @property
     def digest(self) -> str:
@@ -327,6 +334,83 @@ class Note(Record):
     url: str
     experiment: Digest | None
     kind: Literal["reject", "review"]
+
+
+class Correction(Record):
+    """What a person said should have been answered, word for word; kept whatever comes of it.
+
+    ``id`` names its content and where it was said, so the same one brought in twice is one.
+    ``fixture`` is the case that it became or was added to, and ``split`` that one's side: a
+    correction of a held-out case is as sealed as the case.
+    """
+
+    id: Digest
+    skill: Slug
+    version: Digest | None  # of the skill's text that gave the answer; None when not known
+    fixture: Slug
+    split: Split
+    input: str | tuple[Message, ...]
+    context: str | None = None
+    output: str | None  # what was answered; None when nobody said
+    expected: JsonValue
+    why: str | None
+    author: str  # a login, or the name git knows
+    at: str  # UTC, ISO 8601
+    link: str | None  # where it was said
+    via: Via
+
+    @classmethod
+    def name(cls, *, skill: str, asked: Digest, expected: JsonValue, link: str | None) -> Digest:
+        """The id of a correction: of what is asked (``fixtures.input_digest``) and expected."""
+        return digest("correction", skill, asked, expected, link)
+
+
+class Answers(Record):
+    """What a log showed of a skill at work: how many answers, and how many a person changed.
+
+    It names no case and quotes nobody. ``log`` is a digest of the log's content, so that the same
+    one brought in twice counts once. ``similarity`` is the mean edit similarity, in [0, 1], of
+    what was answered and what a person made of it, over all ``answers``.
+    """
+
+    skill: Slug
+    version: Digest | None  # of the skill's text that gave the answers; None when not known
+    log: Digest
+    at: str  # UTC, ISO 8601
+    answers: int = Field(ge=1)
+    corrected: int = Field(ge=0)
+    similarity: UnitInterval | None
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.corrected > self.answers:
+            raise ValueError("more corrected answers than answers")
+        return self
+
+
+class Shipped(Record):
+    """What a person made of a proposal that was published, before it went in.
+
+    ``text`` is the skill as it was shipped, ``similarity`` how much of the proposal was left, in
+    [0, 1]: 1 when it was shipped as it was proposed.
+    """
+
+    experiment: Digest
+    skill: Slug
+    proposed: Digest
+    shipped: Digest
+    text: str
+    similarity: UnitInterval
+    commit: str
+    branch: str
+    by: str
+    at: str  # UTC, ISO 8601
+    link: str | None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it was accepted as it was."""
+        return self.proposed == self.shipped
 
 
 RunJob = Literal["run", "propose", "confirm", "gate", "eval", "noise", "audit"]

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from bot.core.records import Experiment, Landing, Note, Record, Result, Run, Trace, digest
+from bot.core.records import (
+    Answers,
+    Correction,
+    Experiment,
+    Landing,
+    Note,
+    Record,
+    Result,
+    Run,
+    Shipped,
+    Trace,
+    digest,
+)
 from bot.core.reign import Confirmation
 from bot.errors import RatchetError
 from bot.ledger.store import Ref, check_path
@@ -88,10 +100,21 @@ class _Reads:
 
     def notes(self) -> list[Note]:
         """What people said, oldest first."""
-        paths = self._train.list(f"{self.skill}/notes/")
-        texts = self._train.read_many(paths)
-        found = [_parse(Note, texts[path], path) for path in paths]
+        found = _folder(self._train, f"{self.skill}/notes/", Note)
         return sorted(found, key=lambda note: (note.at, note.url))
+
+    def shipped(self) -> dict[str, Shipped]:
+        """What people made of proposals, by experiment id."""
+        return {one.experiment: one for one in self._all("shipped.json", Shipped)}
+
+    def answers(self) -> list[Answers]:
+        """What logs showed of the skill at work, oldest first."""
+        found = _folder(self._train, f"{self.skill}/answers/", Answers)
+        return sorted(found, key=lambda one: (one.at, one.log))
+
+    def train_corrections(self) -> list[Correction]:
+        """What people said should have been answered in train cases, oldest first."""
+        return _corrections(self._train, self.skill)
 
     def candidate_text(self, experiment: str) -> str | None:
         """The skill as the experiment proposed it; None when it could not be applied."""
@@ -273,6 +296,26 @@ class Ledger(_Reads):
         name = digest("note", note.url, note.words)[:12]
         self._store.put(Ref.LEDGER, f"{self.skill}/notes/{name}.json", _json(note))
 
+    def add_shipped(self, shipped: Shipped) -> None:
+        """Record what a person made of a proposal."""
+        self._add(shipped.experiment, "shipped.json", shipped)
+
+    def add_answers(self, answers: Answers) -> None:
+        """Record what a log showed; the same log once."""
+        path = f"{self.skill}/answers/{answers.log[:12]}.json"
+        self._store.put(Ref.LEDGER, path, _json(answers))
+
+    def add_correction(self, correction: Correction) -> None:
+        """Record what a person said; beside the held-out cases if it is of one."""
+        ref = Ref.LEDGER if correction.split == "train" else Ref.HOLDOUT
+        path = f"{self.skill}/corrections/{correction.id[:12]}.json"
+        self._store.put(ref, path, _json(correction))
+
+    def corrections(self) -> list[Correction]:
+        """What people said should have been answered, of every case, oldest first."""
+        held_out = [] if self._sealed is None else _corrections(self._sealed, self.skill)
+        return sorted([*self.train_corrections(), *held_out], key=lambda one: (one.at, one.id))
+
     def add_run(self, run: Run) -> None:
         """Record what a run spends; at its end once more, in the same place."""
         self._store.put(Ref.LEDGER, f"{self.skill}/runs/{run.name}.json", _json(run))
@@ -407,6 +450,17 @@ class Ledger(_Reads):
 def _runs(reader: Reader, home: str, split: Split, *, folder: str = "traces") -> list[Trace]:
     found = _traces(reader, reader.list(f"{home}/{folder}/"))
     return [trace for trace in found if trace.split == split]
+
+
+def _corrections(reader: Reader, skill: str) -> list[Correction]:
+    found = _folder(reader, f"{skill}/corrections/", Correction)
+    return sorted(found, key=lambda one: (one.at, one.id))
+
+
+def _folder(reader: Reader, folder: str, kind: type[R]) -> list[R]:
+    paths = reader.list(folder)
+    texts = reader.read_many(paths)
+    return [_parse(kind, texts[path], path) for path in paths]
 
 
 def _is_run(path: str) -> bool:
