@@ -6,20 +6,32 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bot import formats, importing, skillrepo, strict, workspace
+from bot import bench, formats, importing, skillrepo, strict, workspace
+from bot.config import LogConfig
+from bot.core.golden import input_digest
+from bot.core.records import Answers, Correction
 from bot.errors import RatchetError
 from bot.fixtures import SPLITS
 from bot.redact import Redactor, redact_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from bot.config import Config
+    from bot.core.records import Fixture, Source
     from bot.formats import Kind
     from bot.importing import Imported
     from bot.skillrepo import Project
 
-FILE = "imported.jsonl"
+# The files that are the bot's, by the source of their cases; of other sources see OTHERS.
+FILES: Mapping[Source, str] = {"correction": "corrections.jsonl"}
+OTHERS = "imported.jsonl"
+
+
+def file_of(fixture: Fixture, *, folder: str) -> str:
+    """The path of the file that a case is appended to, below the fixtures' folder."""
+    return f"{folder}/{fixture.split}/{FILES.get(fixture.source, OTHERS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +72,33 @@ def bring(
     kind: Kind | None,
     input_column: str | None,
     expected_column: str | None,
+    output_column: str | None = None,
     columns: tuple[str, ...],
     labels: tuple[str, ...],
     train: int | None,
     holdout: int | None,
-    ratio: float,
+    ratio: float | None,
     limit: int | None,
     skip_broken: bool,
     corrections: bool | None,
+    answered_by: str | None = None,
 ) -> Brought:
-    """Add the cases of ``file`` to the skill's fixtures, in ``train/`` and ``holdout/``."""
+    """Add the cases of ``file`` to the skill's fixtures, in ``train/`` and ``holdout/``.
+
+    What is not given is what ``skills.<name>.log`` and ``feedback`` in ratchet.yml say. What the
+    file shows of the skill at work goes to the ledger; ``answered_by`` is the branch, tag or
+    commit whose skill gave the answers.
+    """
     tree = skillrepo.WorkTree(project)
     settings = workspace.load_config(tree)
     name = workspace.choose_skill(settings, skill)
     folder = settings.skill(name).fixtures
+    log = settings.skill(name).log or LogConfig()
+    rules = settings.feedback.rules
+    version = _version(project, name, answered_by)
     cleaner = _Cleaner(settings.redact)
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
-        kind = kind or formats.recognise(read_lines(opened), path=file.name)
+        kind = kind or log.format or formats.recognise(read_lines(opened), path=file.name)
         if kind is None:
             raise RatchetError(
                 f"{file}: not a .csv, and no other format that is known.",
@@ -86,22 +108,21 @@ def bring(
         imported = importing.import_rows(
             read_lines(opened),
             kind=kind,
-            columns=_columns(input_column, expected_column, columns),
+            columns={str(key): name for key, name in log.columns.items()}
+            | _columns(input_column, expected_column, output_column, columns),
             path=file.name,
-            ratio=ratio,
+            rules=rules if ratio is None else rules.with_(ratio=ratio),
             sizes=_sizes(train, holdout),
             limit=limit,
-            labels=labels,
+            labels=labels or log.labels,
             existing=workspace.read_fixtures(tree, folder, require=()),
             corrections=corrections,
             skip_broken=skip_broken,
             redact=cleaner,
         )
-    files = tuple(
-        written
-        for split in SPLITS
-        if (written := _write(tree, f"{folder}/{split}/{FILE}", imported, split))
-    )
+    files = add(tree, imported.fixtures, folder=folder)
+    if imported.seen is not None:
+        _record(project, settings, name, imported, version=version)
     return Brought(
         skill=name,
         format=kind,
@@ -121,9 +142,12 @@ def read_lines(opened: TextIO) -> Iterator[str]:
 
 
 def _columns(
-    input_column: str | None, expected_column: str | None, others: tuple[str, ...]
+    input_column: str | None,
+    expected_column: str | None,
+    output_column: str | None,
+    others: tuple[str, ...],
 ) -> dict[str, str]:
-    columns = {"input": input_column, "expected": expected_column}
+    columns = {"input": input_column, "expected": expected_column, "output": output_column}
     for pair in others:
         key, equals, column = pair.partition("=")
         if not equals or not column or key not in importing.KEYS:
@@ -143,17 +167,80 @@ def _sizes(train: int | None, holdout: int | None) -> dict[Any, int] | None:
     return {"train": train, "holdout": holdout}
 
 
-def _write(tree: skillrepo.WorkTree, path: str, imported: Imported, split: str) -> str | None:
-    new = [fixture for fixture in imported.fixtures if fixture.split == split]
-    if not new:
+def add(tree: skillrepo.WorkTree, fixtures: Iterable[Fixture], *, folder: str) -> tuple[str, ...]:
+    """Append cases to the bot's files of fixtures; returns the files, each whole or as it was."""
+    files: dict[str, list[Fixture]] = {}
+    for fixture in fixtures:
+        files.setdefault(file_of(fixture, folder=folder), []).append(fixture)
+    for path, new in files.items():
+        target = tree.project.root / path
+        before = strict.decode(tree.read(path)) if target.exists() else ""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        swap = target.with_name(f".{target.name}.tmp")
+        swap.write_text(importing.merge_jsonl(before, new), encoding="utf-8", newline="")
+        swap.replace(target)
+    return tuple(files)
+
+
+def _version(project: Project, skill: str, ref: str | None) -> str | None:
+    """The digest of the skill's text at a ref."""
+    if ref is None:
         return None
-    target = tree.project.root / path
-    before = strict.decode(tree.read(path)) if target.exists() else ""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    swap = target.with_name(f".{target.name}.tmp")
-    swap.write_text(importing.merge_jsonl(before, new), encoding="utf-8", newline="")
-    swap.replace(target)
-    return path
+    return workspace.open_anywhere(
+        project, skill=skill, ref=ref, override={}, require=()
+    ).text.digest
+
+
+def _record(
+    project: Project, settings: Config, skill: str, imported: Imported, *, version: str | None
+) -> None:
+    """What a log shows of the skill at work goes to the ledger, the same log once."""
+    seen = imported.seen
+    assert seen is not None  # noqa: S101 - the caller asked
+    ledger = bench.open_ledger(project, skill, redact=settings.redact)
+    moment = bench.now().isoformat(timespec="microseconds")
+    if all(one.log != seen.log for one in ledger.answers()):
+        ledger.add_answers(
+            Answers(
+                skill=skill,
+                version=version,
+                log=seen.log,
+                at=moment,
+                answers=seen.answers,
+                corrected=seen.corrected,
+                similarity=min(1.0, seen.likeness / seen.answers),
+            )
+        )
+    for case in imported.fixtures:
+        if case.id in imported.outputs:
+            ledger.add_correction(
+                _correction(
+                    case, imported.outputs[case.id], skill=skill, at=moment, version=version
+                )
+            )
+    ledger.flush(f"{skill}: what a log shows")
+
+
+def _correction(
+    case: Fixture, output: str, *, skill: str, at: str, version: str | None
+) -> Correction:
+    asked = input_digest(case)
+    return Correction(
+        id=Correction.name(skill=skill, asked=asked, expected=case.expected, link=None),
+        skill=skill,
+        version=version,
+        fixture=case.id,
+        split=case.split,
+        input=case.input,
+        context=case.context,
+        output=output,
+        expected=case.expected,
+        why=None,
+        author=case.author or "a log",
+        at=at,
+        link=case.link,
+        via="import",
+    )
 
 
 def document(brought: Brought) -> dict[str, Any]:
@@ -166,6 +253,10 @@ def document(brought: Brought) -> dict[str, Any]:
         "fixtures": [{"id": one.id, "split": one.split} for one in imported.fixtures],
         "duplicates": imported.duplicates,
         "already": imported.already,
+        "near": imported.near,
+        "full": imported.full,
+        "answers": imported.seen
+        and {"seen": imported.seen.answers, "corrected": imported.seen.corrected},
         "conflicts": list(imported.conflicts),
         "skipped": list(imported.skipped),
         "left_out": list(imported.left_out),
@@ -182,6 +273,13 @@ def describe(brought: Brought) -> list[str]:
     lines += [f"wrote {path}" for path in brought.files]
     if imported.already or imported.duplicates:
         lines.append(f"{imported.already} were there already, {imported.duplicates} repeated.")
+    if imported.near:
+        lines.append(f"{imported.near} are nearly the same as a case that is there.")
+    if imported.full:
+        lines.append(f"{imported.full} are more than feedback.caps in ratchet.yml allows.")
+    if imported.seen:
+        seen = imported.seen
+        lines.append(f"{seen.corrected:,} of {seen.answers:,} answers were corrected; recorded.")
     if brought.redacted:
         lines.append(f"{brought.redacted} secrets were redacted in what was read.")
     for title, said in (

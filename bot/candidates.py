@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bot.core.records import Fixture, digest
 
@@ -18,9 +18,9 @@ PRAGMA temp_store = FILE;
 PRAGMA cache_size = -16000; -- in KiB
 CREATE TABLE cases (
     asked TEXT PRIMARY KEY, label TEXT, line INTEGER, expected TEXT, name TEXT UNIQUE,
-    clash INTEGER, record TEXT
+    clash INTEGER, record TEXT, output TEXT, times INTEGER, spent INTEGER
 );
-CREATE INDEX labels ON cases (label, asked) WHERE clash IS NULL;
+CREATE INDEX labels ON cases (label, asked) WHERE clash IS NULL AND spent IS NULL;
 """
 
 
@@ -28,7 +28,7 @@ class Candidates:
     """Cases by the digest of their input, in SQLite's own temporary file.
 
     The file has no name and is gone when this is closed. A case that ``clash`` names is there
-    to be compared with, and is not chosen any more.
+    to be compared with, and is not chosen any more; nor is one that ``spend`` has named.
     """
 
     def __init__(self) -> None:
@@ -44,14 +44,27 @@ class Candidates:
     def __len__(self) -> int:
         return int(self._one("SELECT count(*) FROM cases WHERE clash IS NULL")[0])
 
-    def add(self, asked: str, case: Fixture, *, label: str, line: int) -> bool:
-        """Keep a case; False when another one has its id."""
+    def add(
+        self, asked: str, case: Fixture, *, label: str, line: int, output: str | None = None
+    ) -> bool:
+        """Keep a case, and what was answered; False when another one has its id."""
+        said = "INSERT INTO cases VALUES (?, ?, ?, ?, ?, NULL, ?, ?, ?, NULL)"
         values = (asked, label, line, digest(case.expected), case.id, case.model_dump_json())
         added = self._db.execute(
-            "INSERT INTO cases VALUES (?, ?, ?, ?, ?, NULL, ?) ON CONFLICT (name) DO NOTHING",
-            values,
+            f"{said} ON CONFLICT (name) DO NOTHING", (*values, output, case.count)
         )
         return added.rowcount == 1
+
+    def again(self, asked: str, output: str | None) -> None:
+        """Count a case once more; an answer that somebody changed is kept with it."""
+        self._db.execute(
+            "UPDATE cases SET times = times + 1, output = coalesce(output, ?) WHERE asked = ?",
+            (output, asked),
+        )
+
+    def spend(self, asked: str) -> None:
+        """Take a case out of what can be chosen."""
+        self._db.execute("UPDATE cases SET spent = 1 WHERE asked = ?", (asked,))
 
     def agrees(self, asked: str, case: Fixture) -> bool | None:
         """Whether the case with the same input expects the same; None when there is none."""
@@ -77,8 +90,8 @@ class Candidates:
     def heads(self, count: int, *, also: Collection[str]) -> dict[str, str]:
         """The lowest digest of each of some labels: the ``count`` lowest ones, and ``also``."""
         said = (
-            "SELECT label, min(asked) AS head FROM cases WHERE clash IS NULL GROUP BY label "
-            "ORDER BY head LIMIT ?"
+            "SELECT label, min(asked) AS head FROM cases WHERE clash IS NULL AND spent IS NULL "
+            "GROUP BY label ORDER BY head LIMIT ?"
         )
         with closing(self._db.execute(said, (count,))) as rows:
             found = dict(rows)
@@ -89,15 +102,23 @@ class Candidates:
 
     def after(self, label: str, asked: str) -> str | None:
         """The next digest of a label."""
-        said = "SELECT min(asked) FROM cases WHERE clash IS NULL AND label = ? AND asked > ?"
+        said = (
+            "SELECT min(asked) FROM cases WHERE clash IS NULL AND spent IS NULL AND label = ? "
+            "AND asked > ?"
+        )
         row = self._one(said, label, asked)
         return None if row[0] is None else str(row[0])
 
     def case(self, asked: str) -> Fixture:
         """The case that can be chosen under a digest."""
-        record = self._one("SELECT record FROM cases WHERE asked = ?", asked)[0]
-        return Fixture.model_validate_json(record)
+        record, times = self._one("SELECT record, times FROM cases WHERE asked = ?", asked)
+        return Fixture.model_validate_json(record).with_(count=times)
 
-    def _one(self, said: str, *values: str) -> tuple[str, ...]:
-        row: tuple[str, ...] = self._db.execute(said, values).fetchone()
+    def output(self, asked: str) -> str | None:
+        """What was answered to it."""
+        output: str | None = self._one("SELECT output FROM cases WHERE asked = ?", asked)[0]
+        return output
+
+    def _one(self, said: str, *values: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._db.execute(said, values).fetchone()
         return row

@@ -542,7 +542,9 @@ def revert(start: Path, *, experiment: str, skill: str | None, as_json: bool) ->
 @click.option("--label", "labels", multiple=True, help="Keep only these labels. Repeatable.")
 @click.option("--train", type=click.IntRange(0), help="Cases for train, exactly.")
 @click.option("--holdout", type=click.IntRange(0), help="Cases for holdout, exactly.")
-@click.option("--ratio", type=click.FloatRange(0, 1), default=0.5, help="Share of train (0.5).")
+@click.option("--output", "output_column", help="Column of what was answered.")
+@click.option("--answered-by", metavar="REF", help="Where the skill was that gave the answers.")
+@click.option("--ratio", type=click.FloatRange(0, 1), help="Share of train (feedback.ratio).")
 @click.option("--limit", type=click.IntRange(1), help="New cases at most, all labels alike.")
 @click.option("--skip-broken", is_flag=True, help="Leave broken rows out.")
 @click.option(

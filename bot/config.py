@@ -29,8 +29,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from bot.core.golden import Caps, Rules
 from bot.core.records import Record, UnitInterval, digest
 from bot.errors import RatchetError
+from bot.formats import Column, Kind  # noqa: TC001 - pydantic reads them
 
 CONFIG_PATH = "ratchet.yml"
 MAX_BYTES = 256 * 1024
@@ -308,6 +310,21 @@ class BudgetConfig(_Section):
     )
 
 
+class LogConfig(_Section):
+    """What `ratchet import` is told of this skill's logs, unless its options say otherwise."""
+
+    format: Kind | None = Field(
+        default=None, description="How the log is written; null to recognise it."
+    )
+    columns: dict[Column, str] = Field(
+        default={},
+        description="Column by what it holds; a dot leads into an object: `request.text`.",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), strict=False, description="Keep only rows that expect one of these."
+    )
+
+
 class SkillConfig(_Section):
     """One skill: the file that is edited, and how its answers are scored."""
 
@@ -338,6 +355,9 @@ class SkillConfig(_Section):
     )
     freeze: tuple[Word, ...] = Field(
         default=("name",), strict=False, description="Frontmatter keys that no edit may change."
+    )
+    log: LogConfig | None = Field(
+        default=None, description="How this skill's logs are written, for `ratchet import`."
     )
 
     @model_validator(mode="after")
@@ -452,6 +472,35 @@ class GithubConfig(_Section):
     )
 
 
+class FeedbackConfig(_Section):
+    """How corrections and logs become fixtures (docs/fixtures.md)."""
+
+    merge: Annotated[
+        MergeConfig, BeforeValidator(_merge, json_schema_input_type=_MergeText | MergeAfter)
+    ] = Field(
+        default=MergeConfig(mode="manual"),
+        description="When the pull request with new fixtures is merged: `manual`, `auto`, or "
+        "`after 2d`: when nobody objected for that long.",
+    )
+    ratio: UnitInterval = Field(
+        default=0.5, description="Share of train among new cases whose input is like no other."
+    )
+    near: float = Field(
+        default=90.0,
+        ge=50,
+        le=100,
+        description="Percent of likeness from which two inputs are nearly the same.",
+    )
+    caps: Caps = Field(
+        default=Caps(), description="The most cases a skill may have of each source."
+    )
+
+    @property
+    def rules(self) -> Rules:
+        """The same for ``core.golden``."""
+        return Rules(ratio=self.ratio, near=self.near, caps=self.caps)
+
+
 class LoopConfig(_Section):
     """How a run searches."""
 
@@ -510,6 +559,9 @@ class Config(_Section):
     loop: LoopConfig = Field(default=LoopConfig(), description="How a run searches.")
     github: GithubConfig = Field(
         default=GithubConfig(), description="How proposals are published on GitHub."
+    )
+    feedback: FeedbackConfig = Field(
+        default=FeedbackConfig(), description="How corrections and logs become fixtures."
     )
     redact: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
         default=(),
@@ -593,6 +645,8 @@ class Config(_Section):
         }
         for name in self.skills:
             resolved["skills"][name] |= self.call(name).model_dump(mode="json")
+            del resolved["skills"][name]["log"]
+        del resolved["feedback"]  # what comes in decides nothing until it is a fixture
         return digest("config", resolved)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -17,7 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from bot import strict
-from bot.core.records import Digest, Fixture, Message, Split, digest
+from bot.core.golden import input_digest
+from bot.core.records import Digest, Fixture, Split, digest
 from bot.strict import Problem, ReadError
 
 if TYPE_CHECKING:
@@ -131,15 +131,6 @@ def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
     if faults or fixture is None:
         raise CaseError(faults)
     return fixture
-
-
-def input_digest(fixture: Fixture) -> Digest:
-    """Names what is asked, whatever its case, white space or Unicode composition."""
-    given = fixture.input
-    turns = (Message(role="user", content=given),) if isinstance(given, str) else given
-    return digest(
-        "input", [[turn.role, _folded(turn.content)] for turn in turns], _folded(fixture.context)
-    )
 
 
 def fixtures_digest(fixtures: Iterable[Fixture]) -> Digest:
@@ -346,12 +337,6 @@ def _input_faults(fixture: Fixture | None) -> Iterator[str]:
         yield "'input' has an empty message or none"
     elif fixture.input[-1].role != "user":
         yield "the last message of 'input' must be the user's: it is the one to answer"
-
-
-def _folded(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return " ".join(unicodedata.normalize("NFD", text.casefold()).split())
 
 
 def _repeated_ids(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:

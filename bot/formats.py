@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Kind = Literal["csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals"]
+Column = Literal["input", "expected", "output", "context", "correction", "cluster", "tags", "id"]
 Row: TypeAlias = tuple[int, dict[str, Any]]  # line number (1 is the first), and the cells
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

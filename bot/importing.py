@@ -2,28 +2,32 @@
 
 Rows are streamed, and cases wait on disk; what is kept is decided by content alone, so the same
 file gives the same fixtures in any order, and a case never changes sides. The formats are in
-`bot.formats`. Documented in docs/fixtures.md.
+`bot.formats`, the rules for a new case in `bot.core.golden`. Documented in docs/fixtures.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import itertools
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from bot import formats, strict
 from bot.candidates import Candidates
+from bot.core.golden import UNNAMED, Rules, Shelf, agree, folded, input_digest, name_of
 from bot.core.records import Fixture, Source, Split, canonical_json, digest
 from bot.errors import RatchetError
-from bot.fixtures import SPLITS, CaseError, build, dump_jsonl, input_digest
+from bot.fixtures import SPLITS, CaseError, build, dump_jsonl
 from bot.formats import Notes
 from bot.strict import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from pydantic import JsonValue
 
     from bot.formats import Kind, Row
 
@@ -34,7 +38,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "expected": ("expected", "label", "output", "answer", "category", "intent"),
 }
 OPTIONAL: Final = ("context", "correction", "cluster", "tags")
-KEYS: Final = (*COLUMNS, *OPTIONAL, "id")
+KEYS: Final = get_args(formats.Column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,11 @@ class Imported:
     repeat an input with the same expectation, ``already`` the cases that are fixtures already.
     ``conflicts`` says (``path:line: ...``) which were left out because the same input has two
     expectations, ``skipped`` which because their row is broken, and ``left_out`` which because
-    a fixture cannot say what they say.
+    a fixture cannot say what they say. ``near`` counts the cases that are nearly the same as
+    one that is there, ``full`` those beyond what ``feedback.caps`` allows.
+
+    ``seen`` is what the column of answers shows, where there is one, and ``outputs`` the answers
+    that people changed, by the id of the new fixture.
     """
 
     fixtures: tuple[Fixture, ...]
@@ -54,6 +62,49 @@ class Imported:
     skipped: tuple[str, ...]
     already: int
     left_out: tuple[str, ...] = ()
+    near: int = 0
+    full: int = 0
+    seen: Seen | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Seen:
+    """The answers in a log: how many, and how many of them a person changed.
+
+    ``likeness`` is the sum, over all of them, of the edit similarity, in [0, 1], of what was
+    answered and what a person made of it.
+    """
+
+    answers: int = 0
+    corrected: int = 0
+    likeness: float = 0.0
+    _log: Any = field(default_factory=hashlib.sha256)
+
+    @property
+    def log(self) -> str:
+        """Names the answers and what became of them, in their order."""
+        return str(self._log.hexdigest())
+
+    def note(self, asked: str, output: str, expected: JsonValue) -> bool:
+        """Count an answer; says whether a person changed it. Without a word it was right."""
+        from bot.core.scoring import similarity  # noqa: PLC0415 - rapidfuzz
+
+        self._log.update(digest("answer", asked, output, expected).encode())
+        wanted = output if expected is None else _words(expected)
+        same = folded(output) == folded(wanted)
+        self.answers += 1
+        self.corrected += not same
+        self.likeness += 1.0 if same else similarity(output, wanted)
+        return not same
+
+
+class _Case(NamedTuple):
+    """A case of a row, and what was answered to it if a person changed that."""
+
+    line: int
+    fixture: Fixture
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +128,7 @@ def import_rows(
     columns: Mapping[str, str],
     path: str = "rows",
     source: Source = "production",
-    ratio: float = 0.5,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
     sizes: Mapping[Split, int] | None = None,
     labels: Collection[str] = (),
     limit: int | None = None,
@@ -93,8 +144,8 @@ def import_rows(
         kind: How the lines are written.
         columns: Column by fixture key; '' for none. The rest is guessed from COLUMNS.
         path: What to call the file in messages.
-        source: Where the cases come from.
-        ratio: Share of the cases, in [0, 1], that goes to train; the rest goes to holdout.
+        source: Where the cases come from; an answer that a person changed is a correction.
+        rules: How new cases join the fixtures there are.
         sizes: Instead, how many of the file's cases each split is to have in the end.
         labels: Keep only rows that expect one of these.
         limit: Keep at most this many new cases, each label as often as the others.
@@ -110,18 +161,20 @@ def import_rows(
     _refuse_unfit(kind, columns=columns, sizes=sizes)
     notes = Notes(path)
     rows = formats.rows(lines, kind=kind, columns=columns, notes=notes)
-    cases = _cases(rows, kind=kind, columns=columns, source=source, notes=notes, redact=redact)
+    seen = Seen()
+    cases = _cases(
+        rows, kind=kind, columns=columns, source=source, notes=notes, redact=redact, seen=seen
+    )
     wanted = _labelled(cases, labels=labels, path=path)
     with Candidates() as new:
         found = _compared(wanted, new, existing=existing, notes=notes)
         if notes.broken and not skip_broken:
             raise strict.report(notes.broken, hint="Leave broken rows out with --skip-broken.")
-        own = kind == "fixtures"
-        chosen = list(
-            _placed(found, ratio=None if own else ratio, sizes=sizes, limit=limit, path=path)
-        )
+        shelf = None if kind == "fixtures" else Shelf(tuple(existing), rules=rules)
+        taken = _Taken(new, shelf)
+        _place(found, taken, sizes=sizes, limit=limit, path=path)
     teach = kind in formats.TABLES if corrections is None else corrections
-    fixtures = (_taught(one) if teach else one for one in chosen)
+    fixtures = (_taught(one) if teach else one for one in taken.fixtures)
     return Imported(
         fixtures=tuple(sorted(fixtures, key=lambda one: (SPLITS.index(one.split), one.id))),
         duplicates=found.duplicates,
@@ -129,6 +182,10 @@ def import_rows(
         skipped=tuple(str(problem) for problem in sorted(notes.broken)),
         already=len(found.known),
         left_out=_listed(map(str, notes.left_out), more=notes.unlisted),
+        near=taken.near,
+        full=taken.full,
+        seen=seen if seen.answers else None,
+        outputs=taken.outputs,
     )
 
 
@@ -171,7 +228,7 @@ def _columns(asked: Mapping[str, str], *, names: Collection[str], path: str) -> 
     guessed = {key: _guess(key, names=names, path=path) for key in COLUMNS if key not in asked}
     chosen = {key: key for key in OPTIONAL} | guessed | dict(asked)
     for key, name in chosen.items():
-        if name and name not in names and key in COLUMNS:
+        if name and key in COLUMNS and _head(name, names) not in names:
             raise RatchetError(f"{path}: no column '{name}'{strict.suggestion(name, names)}")
     return {key: name for key, name in chosen.items() if name}
 
@@ -187,6 +244,19 @@ def _guess(key: str, *, names: Collection[str], path: str) -> str:
     )
 
 
+def _head(name: str, names: Collection[str]) -> str:
+    """The column that a name leads into: itself, or what stands before its first dot."""
+    return name if name in names else name.partition(".")[0]
+
+
+def _cell(cells: Mapping[str, Any], name: str) -> Any:
+    """The cell of a column; a dot leads into an object."""
+    value: Any = cells
+    for part in (name,) if name in cells else name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
 def _cases(
     rows: Iterable[Row],
     *,
@@ -195,14 +265,15 @@ def _cases(
     source: Source,
     notes: Notes,
     redact: Callable[[str], str],
-) -> Iterator[tuple[int, Fixture]]:
+    seen: Seen,
+) -> Iterator[_Case]:
     chosen: dict[str, str] = {}
     unseen = {name for name in columns.values() if name}
     for line, cells in rows:
         if kind in formats.TABLES:
             chosen = chosen or _columns(columns, names=cells, path=notes.path)
-            unseen -= cells.keys()
-            picked = {key: cells.get(name) for key, name in chosen.items()}
+            unseen -= {name for name in unseen if _head(name, cells) in cells}
+            picked = {key: _cell(cells, name) for key, name in chosen.items()}
         else:
             unseen = set()
             picked = {key: cell for key, cell in cells.items() if columns.get(key) != ""}
@@ -210,12 +281,38 @@ def _cases(
             picked.setdefault("expected", None)
         try:
             clean = _redacted(picked, redact)
-            yield line, _exported(clean) if kind == "fixtures" else _case(clean, source=source)
+            if kind == "fixtures":
+                yield _Case(line, _exported(clean))
+            elif (case := _answered(clean, line=line, source=source, seen=seen)) is not None:
+                yield case
         except CaseError as error:
             for _, text in error.faults:
                 notes.fault(line, text)
     if chosen and unseen:
         raise RatchetError(f"{notes.path}: no row has a column '{min(unseen)}'")
+
+
+def _answered(cells: dict[str, Any], *, line: int, source: Source, seen: Seen) -> _Case | None:
+    """The case of a row; None for an answer that nobody said anything about."""
+    output = cells.pop("output", None)
+    if output in (None, ""):
+        return _Case(line, _case(cells, source=source))
+    output = _words(output)
+    expected = cells.get("expected")
+    if expected in (None, ""):
+        asked = _case(
+            {key: cell for key, cell in cells.items() if key != "expected"}, source=source
+        )
+        seen.note(input_digest(asked), output, None)
+        return None
+    case = _case(cells, source=source)
+    if not seen.note(input_digest(case), output, expected):
+        return _Case(line, case)
+    return _Case(line, case.with_(source="correction"), output)
+
+
+def _words(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
@@ -244,15 +341,7 @@ def _case(cells: dict[str, Any], *, source: Source) -> Fixture:
         raise CaseError([("expected", "'expected' is missing")])
     if isinstance(tags := values.get("tags"), str):
         values["tags"] = [tag.strip() for tag in re.split("[,;]", tags) if tag.strip()]
-    case = build({"id": "case", **values, "source": source}, split="holdout")
-    named: Fixture = case if "id" in values else case.with_(id=_name(case))
-    return named
-
-
-def _name(case: Fixture) -> str:
-    expected = case.expected if isinstance(case.expected, str) else ""
-    slug = re.sub(r"[^a-z0-9_]+", "-", expected.casefold()).strip("-_")[:40].strip("-_")
-    return f"{slug or 'case'}-{input_digest(case)[:10]}"
+    return build({"id": UNNAMED, **values, "source": source}, split="holdout")
 
 
 def _label(case: Fixture) -> str:
@@ -263,16 +352,14 @@ def _group(case: Fixture) -> str:
     return digest("label", case.expected)
 
 
-def _labelled(
-    cases: Iterable[tuple[int, Fixture]], *, labels: Collection[str], path: str
-) -> Iterator[tuple[int, Fixture]]:
+def _labelled(cases: Iterable[_Case], *, labels: Collection[str], path: str) -> Iterator[_Case]:
     seen: set[str] = set()
-    for line, case in cases:
-        label = _label(case)
+    for case in cases:
+        label = _label(case.fixture)
         if labels and (label in labels or len(seen) < formats.LISTED):
             seen.add(label)
         if not labels or label in labels:
-            yield line, case
+            yield case
     for label in labels:
         if label not in seen:
             known = strict.suggestion(label, sorted(seen))
@@ -280,7 +367,7 @@ def _labelled(
 
 
 def _compared(
-    cases: Iterable[tuple[int, Fixture]],
+    cases: Iterable[_Case],
     new: Candidates,
     *,
     existing: Collection[Fixture],
@@ -292,26 +379,33 @@ def _compared(
     known: dict[str, Fixture] = {}
     clashes: dict[str, Problem] = {}
     duplicates = 0
-    for line, case in cases:
+    for line, case, output in cases:
         asked = input_digest(case)
         agrees = new.agrees(asked, case)
         if agrees is not None:
             duplicates += agrees
-            if not agrees:
+            if agrees:
+                new.again(asked, output)
+            else:
                 new.clash(asked, line=line)
         elif (other := fixtures.get(asked)) is not None:
-            if _agree(case, other):
+            if agree(case, other):
                 known[asked] = other
             else:
-                said = f"the same input as {_place(other)}, but something else is expected"
+                said = f"the same input as {_place_of(other)}, but something else is expected"
                 clashes.setdefault(asked, Problem(notes.path, line, said))
-        elif case.id in names or not new.add(asked, case, label=_group(case), line=line):
+        elif case.id in names or not _add(new, asked, case, line=line, output=output):
             notes.fault(line, f"the id '{case.id}' is already used")
     conflicts = _conflicts(new, clashes.values(), path=notes.path)
     return _Found(new=new, known=known, duplicates=duplicates, conflicts=conflicts)
 
 
-def _place(fixture: Fixture) -> str:
+def _add(new: Candidates, asked: str, case: Fixture, *, line: int, output: str | None) -> bool:
+    named = case if case.id != UNNAMED else case.with_(id=name_of(case))
+    return new.add(asked, named, label=_group(case), line=line, output=output)
+
+
+def _place_of(fixture: Fixture) -> str:
     return f"the fixture '{fixture.id}'"
 
 
@@ -323,76 +417,115 @@ def _conflicts(new: Candidates, clashes: Iterable[Problem], *, path: str) -> tup
     return _listed(map(str, heapq.merge(sorted(clashes), within)))
 
 
-def _agree(one: Fixture, other: Fixture) -> bool:
-    return canonical_json(one.expected) == canonical_json(other.expected)
+@dataclass(slots=True)
+class _Taken:
+    """Puts cases among the fixtures, and counts those that found no place."""
+
+    new: Candidates
+    shelf: Shelf | None  # None for an export: its cases stay what and where they are
+    _kept: list[Fixture] = field(default_factory=list)
+    outputs: dict[str, str] = field(default_factory=dict)
+    near: int = 0
+    full: int = 0
+
+    @property
+    def fixtures(self) -> tuple[Fixture, ...]:
+        """What was taken, with the counts as they are by now."""
+        return tuple(self._kept) if self.shelf is None else self.shelf.added
+
+    def take(
+        self, asked: str, *, side: Split | None, sides: Collection[Split] = SPLITS
+    ) -> Split | None:
+        """Take a case if it has a place on one of ``sides``; returns which."""
+        case = self.new.case(asked)
+        self.new.spend(asked)
+        if self.shelf is not None:
+            if (home := self.shelf.home(case)) is not None and home not in sides:
+                self.near += 1
+                return None
+            filed = self.shelf.put(case, side=side)
+            self.near += filed.outcome == "counted"
+            self.full += filed.outcome == "full"
+            if filed.outcome != "new":
+                return None
+            case = filed.case
+        self._kept.append(case)
+        if (output := self.new.output(asked)) is not None:
+            self.outputs[case.id] = output
+        return case.split
 
 
-def _placed(
+def _place(
     found: _Found,
+    taken: _Taken,
     *,
-    ratio: float | None,
     sizes: Mapping[Split, int] | None,
     limit: int | None,
     path: str,
-) -> Iterator[Fixture]:
-    """The new cases to take, each on its side; without a ratio on the one it has."""
-    if ratio is not None and not 0 <= ratio <= 1:
-        raise RatchetError(f"the share of train is {ratio}; it must be from 0 to 1")
+) -> None:
+    """Take the new cases that are wanted, each to its side."""
     if sizes is not None:
-        yield from _exactly(found, sizes=sizes, path=path)
-        return
-    kept: Iterable[str] = found.new.digests()
-    if limit is not None:
-        kept = [asked for _, asked in _dealt(found.new, goals={"train": limit}, had={})]
-    for asked in kept:
-        case = found.new.case(asked)
-        yield case if ratio is None else case.with_(split=_side(asked, ratio=ratio))
+        _exactly(found, taken, sizes=sizes, path=path)
+    elif limit is not None:
+        _deal(taken, goals={"train": limit}, had={}, anywhere=True)
+    else:
+        for asked in list(found.new.digests()):
+            taken.take(asked, side=None)
 
 
-def _side(asked: str, *, ratio: float) -> Split:
-    # A digest of its own: _dealt takes the lowest of the plain ones, which would be one side.
-    share = int(digest("side", asked)[:8], 16) / 2**32
-    return "train" if share < ratio else "holdout"
-
-
-def _exactly(found: _Found, *, sizes: Mapping[Split, int], path: str) -> Iterator[Fixture]:
+def _exactly(found: _Found, taken: _Taken, *, sizes: Mapping[Split, int], path: str) -> None:
     had = Counter((one.split, _group(one)) for one in found.known.values())
-    dealt = list(_dealt(found.new, goals=sizes, had=had))
+    totals = _deal(taken, goals=sizes, had=had)
     for split, size in sizes.items():
-        there = sum(side == split for side, _ in [*had.elements(), *dealt])
-        if there < size:
+        if totals[split] < size:
             raise RatchetError(
-                f"{path}: {size} cases asked for {split}, and there are {there}",
-                hint=f"{len(found.new) + len(found.known)} cases can be used; ask for fewer.",
+                f"{path}: {size} cases asked for {split}, and there are {totals[split]}",
+                hint=_hint(found, taken),
             )
-    for side, asked in dealt:
-        yield found.new.case(asked).with_(split=side)
 
 
-def _dealt(
-    new: Candidates, *, goals: Mapping[Split, int], had: Mapping[tuple[Split, str], int]
-) -> Iterator[tuple[Split, str]]:
-    """Deals cases out, lowest digest first, until each side has its goal.
+def _hint(found: _Found, taken: _Taken) -> str:
+    if taken.full:
+        return "No more are allowed: feedback.caps in ratchet.yml."
+    usable = len(found.new) + len(found.known) - taken.near
+    return f"{usable} cases can be used; ask for fewer."
+
+
+def _deal(
+    taken: _Taken,
+    *,
+    goals: Mapping[Split, int],
+    had: Mapping[tuple[Split, str], int],
+    anywhere: bool = False,
+) -> dict[Split, int]:
+    """Deals cases out, lowest digest first, until each side has its goal; returns what each has.
 
     Next comes the side that is furthest from its goal, and of the labels that it has least of
     the one with the lowest digest; so labels are shared evenly even where one is rare. Of labels
     that no side has, no more than there are cases to deal can have their turn: the lowest.
+    With ``anywhere`` there is one goal for all sides together.
     """
-    heads = new.heads(sum(goals.values()), also={label for _, label in had})
+    new, size = taken.new, sum(goals.values())
+    known = {label for _, label in had}
+    heads: dict[str, str] = {}
     counts = Counter(had)
     totals = {side: sum(n for (one, _), n in counts.items() if one == side) for side in goals}
-    while heads and (short := [side for side in goals if totals[side] < goals[side]]):
+    while short := [side for side in goals if totals[side] < goals[side]]:
+        heads = heads or new.heads(size, also=known)
+        if not heads:
+            break
         side = min(short, key=lambda one: totals[one] / goals[one])
         label = min(heads, key=lambda one: (counts[side, one], heads[one]))
-        asked = heads[label]
-        yield side, asked
-        counts[side, label] += 1
-        totals[side] += 1
-        following = new.after(label, asked)
-        if following is None:
-            del heads[label]
-        else:
+        asked = heads.pop(label)
+        sides = SPLITS if anywhere else short
+        went = taken.take(asked, side=None if anywhere else side, sides=sides)
+        if went is not None:
+            went = side if anywhere else went
+            counts[went, label] += 1
+            totals[went] += 1
+        if (following := new.after(label, asked)) is not None:
             heads[label] = following
+    return totals
 
 
 def _taught(case: Fixture) -> Fixture:

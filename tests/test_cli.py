@@ -150,7 +150,7 @@ KEYS = {  # of each one's document
     "revert": {"experiment", "commit", "branch", "at", "by"},
     "import": {
         *("skill", "format", "files", "fixtures", "duplicates", "already", "conflicts"),
-        *("skipped", "left_out", "redacted"),
+        *("skipped", "left_out", "redacted", "near", "full", "answers"),
     },
     "export": {"skill", "file", "fixtures"},
 }

@@ -537,6 +537,7 @@ DOCUMENTED: list[tuple[str, type[BaseModel]]] = [
     ("gate", module.GateConfig),
     ("loop", module.LoopConfig),
     ("github", module.GithubConfig),
+    ("feedback", module.FeedbackConfig),
     *((f"type: {kind}", model) for kind, model in PROVIDERS.items()),
 ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from world import World, script, typed
 
+from bot.core.golden import Rules
 from bot.core.records import Fixture
 from bot.errors import ExitCode
 from bot.exporting import dump
@@ -31,7 +32,7 @@ def project(tmp_path: Path) -> World:
 
 def test_what_is_exported_is_imported_as_it_was() -> None:
     lines = dump(CASES).split("\n")
-    back = import_rows(lines, kind="fixtures", columns={}, ratio=0.0).fixtures
+    back = import_rows(lines, kind="fixtures", columns={}, rules=Rules(ratio=0.0)).fixtures
     assert back == CASES
     assert {one.digest for one in back} == {one.digest for one in CASES}
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot import strict
+from bot.core.golden import input_digest
 from bot.core.records import Fixture, Message, Split
 from bot.errors import RatchetError
 from bot.fixtures import (
@@ -23,7 +24,6 @@ from bot.fixtures import (
     dump_jsonl,
     dump_yaml,
     fixtures_digest,
-    input_digest,
     parse,
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.core.golden import Rules
 from bot.core.records import Message
 from bot.errors import RatchetError
 from bot.formats import LISTED, MAX_BROKEN, Kind, recognise
@@ -18,7 +19,8 @@ def imported(
     text: str, *, kind: Kind, columns: dict[str, str] | None = None, **more: Any
 ) -> Imported:
     lines = text.splitlines(keepends=True)
-    return import_rows(lines, kind=kind, columns=columns or {}, path="log", **more)
+    rules = Rules(near=100, ratio=more.pop("ratio", 0.5))
+    return import_rows(lines, kind=kind, columns=columns or {}, path="log", rules=rules, **more)
 
 
 def only(result: Imported) -> Any:

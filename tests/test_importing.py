@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.core.golden import Caps, Rules, input_digest
 from bot.core.records import Fixture, Message
 from bot.errors import RatchetError
-from bot.fixtures import SourceFile, input_digest, parse
+from bot.fixtures import SourceFile, parse
 from bot.importing import Imported, import_rows, merge_jsonl
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ What does it cost?,fees
 
 
 def imported(text: str, *, kind: Any = "csv", **options: Any) -> Imported:
-    chosen: dict[str, Any] = {"columns": {}, "corrections": False, "path": "log.csv"} | options
+    """Import, with texts that are told apart however alike they are."""
+    rules = Rules(near=100, ratio=options.pop("ratio", 0.5))
+    chosen: dict[str, Any] = {"columns": {}, "corrections": False, "path": "log.csv"}
+    chosen |= {"rules": rules, **options}
     return import_rows(text.splitlines(keepends=True), kind=kind, **chosen)
 
 
@@ -282,11 +286,6 @@ def test_ratio_is_the_share_of_train(ratio: float, low: int, high: int) -> None:
     assert low <= sum(one.split == "train" for one in fixtures) <= high
 
 
-@pytest.mark.parametrize("ratio", [-0.1, 1.1, 40])
-def test_a_ratio_is_a_share(ratio: float) -> None:
-    assert "must be from 0 to 1" in refusal(MESSAGES, ratio=ratio)
-
-
 def test_exact_sizes_share_labels_evenly() -> None:
     text = many(90, labels=("a", "a", "a", "a", "b", "c"))
     result = imported(text, sizes={"train": 12, "holdout": 9})
@@ -398,3 +397,110 @@ def test_the_order_of_rows_does_not_matter(order: list[int], options: dict[str, 
     rows = [(f"message {n // 2 if n > 9 else n}", "abc"[n % 3]) for n in range(12)]
     mixed = imported(table([rows[n] for n in order]), **options)
     assert mixed.fixtures == imported(table(rows), **options).fixtures
+
+
+# The rules for what joins a golden dataset ----------------------------------------------------
+
+PARIS = "How do I get from the airport to the hotel in Paris tonight?"
+PRAGUE = "How do I get from the airport to the hotel in Prague tonight?"
+
+
+def test_what_is_nearly_the_same_is_counted_and_not_added() -> None:
+    text = table([(PARIS, "way"), (PRAGUE, "way"), ("What is a visa?", "visa")])
+    result = imported(text, rules=Rules())
+    assert (len(result.fixtures), result.near) == (2, 1)
+    (way,) = [one for one in result.fixtures if one.expected == "way"]
+    assert way.count == 2
+    (there,) = imported(table([(PARIS, "way")])).fixtures
+    again = imported(table([(PRAGUE, "way")]), existing=[there], rules=Rules())
+    assert (again.fixtures, again.near, again.already) == ((), 1, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"limit": 9}, {"sizes": {"train": 1, "holdout": 1}}])
+@pytest.mark.parametrize("side", ["train", "holdout"])
+def test_what_is_nearly_the_same_is_never_on_the_other_side(
+    side: str, options: dict[str, Any]
+) -> None:
+    there = Fixture(id="a", split=side, input=PARIS, expected="way")
+    text = table([(PRAGUE, "stay"), ("What is a visa?", "visa"), ("Any trains left?", "train")])
+    result = imported(text, existing=[there], rules=Rules(), **options)
+    assert {one.split for one in result.fixtures if one.input == PRAGUE} <= {side}
+
+
+def test_exact_sizes_are_kept_although_near_duplicates_fall_out() -> None:
+    rows = [(PARIS.replace("Paris", city), "way") for city in ("Paris", "Praha", "Parma", "Padua")]
+    text = table([*rows, ("What is a visa?", "visa"), ("Any trains left?", "train")])
+    result = imported(text, rules=Rules(), sizes={"train": 2, "holdout": 1})
+    assert Counter(one.split for one in result.fixtures) == {"train": 2, "holdout": 1}
+    said = refusal(text, rules=Rules(), sizes={"train": 2, "holdout": 2})
+    assert said == "log.csv: 2 cases asked for holdout, and there are 1"
+
+
+def test_equal_rows_are_counted() -> None:
+    result = imported(table([("Why?", "a"), ("why? ", "a"), ("How?", "b")]))
+    assert {one.input: one.count for one in result.fixtures} == {"Why?": 2, "How?": 1}
+    assert result.duplicates == 1
+
+
+def test_no_more_than_the_cap_comes_in() -> None:
+    rules = Rules(near=100, caps=Caps(production=7))
+    result = imported(many(20), rules=rules)
+    assert (len(result.fixtures), result.full) == (7, 13)
+    more = imported(many(30), rules=rules, existing=result.fixtures)
+    assert (more.fixtures, more.already, more.full) == ((), 7, 23)
+    with pytest.raises(RatchetError) as caught:
+        imported(many(20), rules=rules, sizes={"train": 5, "holdout": 5})
+    assert caught.value.hint == "No more are allowed: feedback.caps in ratchet.yml."
+
+
+# Answers, and what became of them -------------------------------------------------------------
+
+ANSWERS = """\
+text,answered,label
+Where is my card?,cards,cards
+Where is my PIN?,cards,pins
+What is the fee?,fees,
+Who are you?,,nobody
+Where is  my pin?,fees,pins
+"""
+
+
+def test_an_answer_that_somebody_changed_is_a_correction() -> None:
+    result = imported(ANSWERS, columns={"output": "answered"})
+    assert {(one.input, one.source, one.count) for one in result.fixtures} == {
+        ("Where is my card?", "production", 1),
+        ("Where is my PIN?", "correction", 2),
+        ("Who are you?", "production", 1),
+    }
+    (name,) = (one.id for one in result.fixtures if one.source == "correction")
+    assert result.outputs == {name: "cards"}
+    assert result.seen is not None
+    assert (result.seen.answers, result.seen.corrected) == (4, 2)
+    assert 2 < result.seen.likeness < 4
+
+
+def test_the_same_log_has_the_same_name_and_another_has_another() -> None:
+    columns = {"output": "answered"}
+    one, same = (imported(ANSWERS, columns=columns).seen for _ in range(2))
+    other = imported(ANSWERS.replace("fees,pins", "fee,pins"), columns=columns).seen
+    assert one is not None
+    assert same is not None
+    assert other is not None
+    assert one.log == same.log != other.log
+
+
+def test_without_a_column_of_answers_nothing_is_said_of_them() -> None:
+    assert imported(ANSWERS, columns={"expected": "label"}, skip_broken=True).seen is None
+
+
+def test_a_dot_leads_into_an_object() -> None:
+    line = json.dumps({"request": {"text": "Why?"}, "agent": {"label": "why", "x": None}})
+    columns = {"input": "request.text", "expected": "agent.label", "output": "agent.x.y"}
+    (fixture,) = imported(line, kind="jsonl", columns=columns).fixtures
+    assert (fixture.input, fixture.expected, fixture.source) == ("Why?", "why", "production")
+
+
+def test_a_column_with_a_dot_in_its_name_is_itself() -> None:
+    line = json.dumps({"a.b": "Why?", "a": {"b": "no"}, "label": "x"})
+    (fixture,) = imported(line, kind="jsonl", columns={"input": "a.b"}).fixtures
+    assert fixture.input == "Why?"

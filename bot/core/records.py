@@ -361,7 +361,7 @@ class Correction(Record):
 
     @classmethod
     def name(cls, *, skill: str, asked: Digest, expected: JsonValue, link: str | None) -> Digest:
-        """The id of a correction: of what is asked (``fixtures.input_digest``) and expected."""
+        """The id of a correction: of what is asked (``golden.input_digest``) and expected."""
         return digest("correction", skill, asked, expected, link)
 
 

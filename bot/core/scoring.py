@@ -393,15 +393,22 @@ def _json(spec: Json, output: str, fixture: Fixture) -> Score:
 
 
 def _edit_similarity(spec: EditSimilarity, output: str, fixture: Fixture) -> Score:
-    from rapidfuzz.distance import Levenshtein  # noqa: PLC0415 - heavy
-
     if len(output) > _LONGEST_EDIT:
         return _score(spec, 0, f"the answer is longer than {_LONGEST_EDIT:,} characters")
-    value = max(
-        Levenshtein.normalized_similarity(output.strip(), text.strip())
-        for text in _texts(fixture.expected)
-    )
+    value = max(similarity(output, text) for text in _texts(fixture.expected))
     return _score(spec, value, f"{value:.1%} like the expected text")
+
+
+def similarity(one: str, other: str) -> float:
+    """The edit similarity of two texts, in [0, 1]: rapidfuzz's normalised Levenshtein.
+
+    White space at the ends does not count. A text too long to compare is not like another one.
+    """
+    from rapidfuzz.distance import Levenshtein  # noqa: PLC0415 - heavy
+
+    if max(len(one), len(other)) > _LONGEST_EDIT:
+        return float(one == other)
+    return Levenshtein.normalized_similarity(one.strip(), other.strip())
 
 
 def metric_score(spec: Metric, text: str) -> Score:

@@ -1,0 +1,204 @@
+"""How a golden dataset grows: nothing moves, nothing is overwritten, nothing drowns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.core.golden import (
+    UNNAMED,
+    Caps,
+    Filing,
+    Rules,
+    Shelf,
+    file,
+    input_digest,
+    name_of,
+    side_of,
+)
+from bot.core.records import Fixture
+
+LOST = "I have lost my card on the train to Leeds this morning, what now?"
+LIKE = "I have lost my card on the train to Leeds this evening, what now?"
+OTHER = "How much does it cost to send money to another country?"
+
+
+def case(text: str = LOST, expected: Any = "lost", **changes: Any) -> Fixture:
+    given: dict[str, Any] = {"id": UNNAMED, "split": "holdout", "source": "correction"}
+    return Fixture(**(given | {"input": text, "expected": expected} | changes))
+
+
+def there(name: str = "mine", split: Any = "train", **changes: Any) -> Fixture:
+    """A fixture that is there already, written by a person unless said otherwise."""
+    given: dict[str, Any] = {"id": name, "split": split, "source": "authored"}
+    return case(**(given | changes))
+
+
+def put(new: Fixture, *existing: Fixture, **rules: Any) -> Filing:
+    return file([new], existing=existing, rules=Rules(**rules))
+
+
+def outcome(filing: Filing) -> str:
+    (filed,) = filing.filed
+    return filed.outcome
+
+
+# What becomes of a case -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("new", "existing", "wanted"),
+    [
+        (case(), (), "new"),
+        (case(OTHER), (there(),), "new"),
+        (case(), (there(),), "counted"),
+        (case(f"  {LOST.upper()}\n"), (there(),), "counted"),
+        (case(LIKE), (there(),), "counted"),
+        (case(expected="stolen"), (there(),), "conflict"),
+        (case(LIKE, "stolen"), (there(),), "new"),
+        (case(context="abroad"), (there(),), "counted"),
+        (case(), (there(split="holdout"),), "counted"),
+        (case(), (there(split="vault"),), "counted"),
+        (case(expected="stolen"), (there(split="holdout"),), "conflict"),
+        (case(expected={"b": 1, "a": 2}), (there(expected={"a": 2, "b": 1}),), "counted"),
+        (case(expected=1), (there(expected=True),), "conflict"),
+    ],
+)
+def test_outcome(new: Fixture, existing: tuple[Fixture, ...], wanted: str) -> None:
+    assert outcome(put(new, *existing)) == wanted
+
+
+def test_nearness_is_a_setting() -> None:
+    assert outcome(put(case(LIKE), there(), near=100)) == "new"
+    assert outcome(put(case(OTHER), there(), near=50)) == "new"
+
+
+def test_what_agrees_with_any_case_of_that_input_is_no_conflict() -> None:
+    two = (there("a", scorer={"type": "label"}), there("b", expected="stolen"))
+    assert outcome(put(case(expected="stolen"), *two)) == "counted"
+    assert outcome(put(case(expected="fee"), *two)) == "conflict"
+
+
+# What must not happen -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new", [case(), case(LIKE), case(expected="stolen"), case(LIKE, "stolen")])
+@pytest.mark.parametrize("split", ["train", "holdout", "vault"])
+def test_what_people_wrote_is_never_changed(new: Fixture, split: str) -> None:
+    filing = put(new, there(split=split))
+    assert filing.changed == ()
+    assert "mine" not in {one.id for one in filing.added}
+
+
+@pytest.mark.parametrize("split", ["train", "holdout", "vault"])
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+def test_a_near_duplicate_never_gets_to_the_other_side(split: str, ratio: float) -> None:
+    (new,) = put(case(LIKE, "stolen"), there(split=split), ratio=ratio).added
+    assert new.split == split
+    assert new.cluster == "mine"
+
+
+def test_nothing_said_names_a_held_out_case() -> None:
+    """Its id tells what it expects."""
+    for new in (case(), case(LIKE), case(expected="stolen"), case(LIKE, "stolen")):
+        (filed,) = put(new, there("secret-9", "holdout")).filed
+        assert "secret-9" not in filed.detail
+        (seen,) = put(new, there("open-9", "train")).filed
+        assert "open-9" in seen.detail
+
+
+def test_a_conflict_writes_nothing() -> None:
+    filing = put(case(expected="stolen"), there(source="correction"))
+    assert (filing.added, filing.changed) == ((), ())
+
+
+# Counting -------------------------------------------------------------------------------------
+
+
+def test_a_case_of_the_bots_own_is_counted() -> None:
+    own = there("own", source="production", count=3)
+    filing = file([case(), case(LIKE, count=2)], existing=[own], rules=Rules())
+    assert filing.changed == (own.with_(count=6),)
+    assert filing.added == ()
+
+
+def test_a_new_case_is_counted_too() -> None:
+    filing = file([case(), case(LIKE), case()], existing=[], rules=Rules())
+    (new,) = filing.added
+    assert new.count == 3
+    assert [one.outcome for one in filing.filed] == ["new", "counted", "counted"]
+
+
+# Names and sides ------------------------------------------------------------------------------
+
+
+def test_a_name_is_made_of_content() -> None:
+    (new,) = put(case(expected="Lost or stolen!")).added
+    assert new.id == f"lost-or-stolen-{input_digest(new)[:10]}"
+    assert put(case(expected="Lost or stolen!")).added == (new,)
+
+
+def test_a_name_that_is_taken_gets_more_digits() -> None:
+    squatter = there(name_of(case()), input=OTHER)
+    (new,) = put(case(), squatter).added
+    assert new.id == name_of(case(), digits=16)
+
+
+def test_a_name_of_its_own_stays() -> None:
+    assert put(case(id="q-1")).added[0].id == "q-1"
+
+
+@given(text=st.text(min_size=1, max_size=40), ratio=st.floats(0, 1))
+@settings(max_examples=50)
+def test_a_side_depends_on_the_input_alone(text: str, ratio: float) -> None:
+    sides = {
+        side_of(case(form, expected), ratio=ratio)
+        for form in (text, f" {text}\t")
+        for expected in ("a", "b")
+    }
+    assert len(sides) == 1
+    if side_of(case(text), ratio=ratio) == "train":
+        assert side_of(case(text), ratio=1.0) == "train"
+
+
+def test_about_as_many_go_to_each_side_as_asked_for() -> None:
+    texts = [f"message {n}" for n in range(400)]
+    train = [side_of(case(text), ratio=0.25) for text in texts].count("train")
+    assert 70 < train < 130
+
+
+# Caps -----------------------------------------------------------------------------------------
+
+
+def words(number: int) -> str:
+    """Texts that are not like each other."""
+    return " ".join(f"{word}{number**2}" for word in ("card", "fee", "pin", "rate"))
+
+
+def test_a_flood_of_one_source_does_not_drown_the_rest() -> None:
+    rules = Rules(near=100, caps=Caps(correction=3, production=2))
+    flood = [case(words(n), source="production") for n in range(10)]
+    said = [case(words(n), source="correction") for n in range(20, 24)]
+    filing = file([*flood, *said], existing=[], rules=rules)
+    sources = [one.source for one in filing.added]
+    assert (sources.count("production"), sources.count("correction")) == (2, 3)
+    assert [one.outcome for one in filing.filed].count("full") == 9
+    assert "feedback.caps.production" in filing.filed[2].detail
+
+
+def test_what_is_there_counts_towards_the_cap_and_what_people_write_does_not() -> None:
+    rules = Rules(caps=Caps(correction=1))
+    own = there("own", source="correction", input=OTHER)
+    assert outcome(file([case()], existing=[own], rules=rules)) == "full"
+    assert outcome(file([case(source="authored")], existing=[own], rules=rules)) == "new"
+    assert outcome(file([case(OTHER)], existing=[own], rules=rules)) == "counted"
+
+
+def test_where_a_case_has_to_be_can_be_asked_before() -> None:
+    shelf = Shelf([there(split="vault")], rules=Rules())
+    assert shelf.home(case()) == shelf.home(case(LIKE, "stolen")) == "vault"
+    assert shelf.home(case(OTHER)) is None
+    assert (shelf.added, shelf.changed) == ((), ())
