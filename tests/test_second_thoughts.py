@@ -10,6 +10,7 @@ from stage import later, staging
 from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
 from bot import actions, publishing, reverting
+from bot.core.gate import Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -274,3 +275,63 @@ def test_second_thoughts_take_it_back(
 
     pull = github.pull(PULL)
     assert pull.state == "closed" or not pull.auto_merge
+
+
+# What a proposal rests on ---------------------------------------------------------------------
+
+
+def test_other_evidence_than_it_was_proposed_with_merges_nothing(
+    make: Callable[..., Stage],
+) -> None:
+    """The ledger says something else of the experiment than the commit was made for."""
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    world = stage.job("hand")
+    ledger = world.ledger()
+    (experiment,) = ledger.experiments()
+    found = ledger.confirmation(experiment.id)
+    assert found is not None
+    assert found.evidence is not None
+    ledger.put_confirmation(found.with_(evidence=found.evidence.with_(missing=0, attempt=7)))
+    ledger.flush("by hand")
+    world.git("push", "--quiet", "origin", "ratchet/holdout")
+
+    done = job(stage, "merge").settle(released_by="octo")
+
+    assert (done.action, done.reason) == ("hold", "unknown")
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    assert stage.hub.issue(PULL).state == "open"
+
+
+def test_a_pull_request_that_was_left_open_half_way_is_closed(make: Callable[..., Stage]) -> None:
+    """The job died between the word in the ledger and the one on GitHub."""
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    dying = job(stage, "dies")
+    (experiment,) = dying.ledger.experiments()
+    dying.recorder.amend(experiment, action=Action.REJECT, reason="rejected", detail="No.")
+    dying.publish_ledger("no")
+
+    done = job(stage, "next").settle()
+
+    assert (done.action, done.reason) == ("reject", "rejected")
+    assert stage.hub.issue(PULL).state == "closed"
+    assert stage.hub.tip(BRANCH) is None
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+def test_a_rejection_says_that_a_push_left_it_open(make: Callable[..., Stage]) -> None:
+    stage = make(config=MANUAL)
+    stage.decide()
+    stage.publish()
+    rejecting = job(stage, "reject")
+    stage.hub.just_before("GET", f"/git/ref/heads/{BRANCH}", lambda: pushes(stage))
+
+    done = rejecting.reject(by="octo", words="Never.", url="https://x.test/1")
+
+    assert stage.hub.pending == 0
+    assert "stays open" in done.detail
+    assert stage.hub.issue(PULL).state == "open"
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
