@@ -173,13 +173,19 @@ def add(tree: skillrepo.WorkTree, fixtures: Iterable[Fixture], *, folder: str) -
     for fixture in fixtures:
         files.setdefault(file_of(fixture, folder=folder), []).append(fixture)
     for path, new in files.items():
-        target = tree.project.root / path
-        before = strict.decode(tree.read(path)) if target.exists() else ""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        swap = target.with_name(f".{target.name}.tmp")
-        swap.write_text(importing.merge_jsonl(before, new), encoding="utf-8", newline="")
-        swap.replace(target)
+        there = (tree.project.root / path).exists()
+        before = strict.decode(tree.read(path)) if there else ""
+        write(tree, path, importing.merge_jsonl(before, new))
     return tuple(files)
+
+
+def write(tree: skillrepo.WorkTree, path: str, text: str) -> None:
+    """Put a text into a file of the project, which is whole or as it was."""
+    target = tree.project.root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    swap = target.with_name(f".{target.name}.tmp")
+    swap.write_text(text, encoding="utf-8", newline="")
+    swap.replace(target)
 
 
 def _version(project: Project, skill: str, ref: str | None) -> str | None:

@@ -358,7 +358,7 @@ def test_a_killed_import_is_done_once(tmp_path: Path, mortuary: Mortuary, death:
     rows = "".join(f"what is {n}?,yes\n" for n in range(20))
     files = []
     for name in ("killed", "whole"):
-        world = World.make(tmp_path / name / "p")
+        world = World.make(tmp_path / name / "p", config={"feedback": {"near": 100}})
         csv = world.write("../rows.csv", f"input,expected\n{rows}")
         if name == "killed":
             assert mortuary.run(world, "import", str(csv), at=death).code == KILLED

@@ -319,7 +319,7 @@ class Moments:
         self._wrap(plain, "publish", lambda *_: "publish")
         self._wrap(plain, "merge", lambda *_: "merge")
         self._wrap(plain, "run", lambda _, command, *__: f"git {command}")
-        self._wrap(bringing, "_write", lambda *_: "write")
+        self._wrap(bringing, "write", lambda *_: "write")
         for owner, name, made in (
             (journal, "_append_whole", self._append),
             (Scripted, "complete", self._complete),
