@@ -392,13 +392,16 @@ def sentence(transfer: Transfer) -> str:
         return f"The new text is worse on {_all(total)}."
     if len(by["unclear"]) == total:
         return f"No difference can be shown on {_all(total)}."
-    parts = [f"better on {better} of {_models(total)}"]
+    if len(by[None]) == total:
+        return "There is no result yet."
+    parts = [f"better on {better or 'none'} of {_models(total)}"]
     if by["worse"]:
         parts.append(f"worse on {_listed(by['worse'])}")
     if by["unclear"]:
         parts.append(f"on {_listed(by['unclear'])} no difference can be shown")
     if by[None]:
-        parts.append(f"{_listed(by[None])} has no result yet")
+        has = "has" if len(by[None]) == 1 else "have"
+        parts.append(f"{_listed(by[None])} {has} no result yet")
     return f"The new text is {'; '.join(parts)}."
 
 
