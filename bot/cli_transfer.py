@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot.cli import cli, options, print_json, skill_argument, usd_option
+from bot.cli import FOLDER, cli, options, print_json, skill_argument, usd_option
+from bot.cli_github import reply_option, repository_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,30 +18,43 @@ if TYPE_CHECKING:
 
 @cli.command()
 @skill_argument
-@click.option(
-    "--models", required=True, metavar="A,B,C", help="Models, or providers as PROVIDER:MODEL."
-)
+@click.option("--models", metavar="A,B,C", help="Models, or providers as PROVIDER:MODEL.")
 @click.option("--from", "old", metavar="REF", help="The old text (before the last merge).")
 @click.option("--to", "new", metavar="REF", help="The new text (the base branch's).")
-@click.option(
-    "--split",
-    type=click.Choice(["holdout", "train"]),
-    default="holdout",
-    help="Which cases (holdout).",
-)
+@click.option("--split", type=click.Choice(["holdout", "train"]), help="Which cases (holdout).")
 @click.option(
     "--sweeps", type=click.IntRange(1, 100), help="Runs of each case with each text and model."
 )
 @click.option("--again", is_flag=True, help="Run anew what is answered on record.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Also write what --bundle needs.")
+@click.option(
+    "--bundle", type=FOLDER, metavar="DIR", help="Publish what a run with --out wrote; run nothing."
+)
 @usd_option
+@reply_option
+@repository_option
 @options
 @click.pass_obj
-def transfer(start: Path, /, *, as_json: bool, **given: Any) -> None:
+def transfer(start: Path, /, *, bundle: Path | None, as_json: bool, **given: Any) -> None:
     """Score an old and a new text of a skill on several models.
 
     REF is a branch, tag, commit or experiment. Nothing is decided or merged, and it is no attempt
     of the gate. The same call again shows what is on record.
     """
+    reply, repository = given.pop("reply"), given.pop("repository")
+    if bundle:
+        if any(value not in (None, False) for value in given.values()):
+            raise click.UsageError("--bundle goes with --reply and --repository alone.")
+        _relay(start, bundle, reply=reply, repository=repository, as_json=as_json)
+        return
+    if not given["models"]:
+        raise click.UsageError("Give --models (the runs), or --bundle (what to say of them).")
+    if reply or repository:
+        raise click.UsageError("--reply and --repository go with --bundle: runs write nothing.")
+    _run(start, as_json=as_json, **given | {"split": given["split"] or "holdout"})
+
+
+def _run(start: Path, *, as_json: bool, **given: Any) -> None:
     from bot import transferring  # noqa: PLC0415
     from bot.terminal import Reporter  # noqa: PLC0415
 
@@ -51,6 +65,23 @@ def transfer(start: Path, /, *, as_json: bool, **given: Any) -> None:
     else:
         show(done)
     fail(done)
+
+
+def _relay(
+    start: Path, bundle: Path, *, reply: str | None, repository: str | None, as_json: bool
+) -> None:
+    from bot import actions, answering, relaying, terminal  # noqa: PLC0415
+
+    asked = answering.parse(reply) if reply else None
+    relayed = relaying.relay(start, bundle=bundle)
+    actions.add_summary(relayed.page)
+    if asked:
+        relaying.answer(actions.connect(repository), asked, relayed)
+    if as_json:
+        one = relayed.transfer
+        print_json({"id": one and one.id, "skill": one and one.skill, "detail": relayed.detail})
+    else:
+        terminal.say(relayed.detail)
 
 
 def document(done: Transferred) -> dict[str, Any]:

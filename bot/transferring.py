@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bot import (
     __version__,
     bench,
+    bundles,
     checking,
     config,
     fixtures,
@@ -105,6 +106,7 @@ def transfer(
     usd: float | None,
     again: bool,
     reporter: Reporter,
+    out: Path | None = None,
 ) -> Transferred:
     """Score two texts of a skill on several models; merge nothing and count no look.
 
@@ -120,12 +122,15 @@ def transfer(
         usd: A cap in dollars besides those of the config.
         again: Ask anew what is answered on record.
         reporter: Told what goes on.
+        out: Where a bundle of it is written to, for ``relaying``.
 
     Raises:
         RatchetError: Something asked for is not there or not clear; nothing was spent then.
     """
     names = core.parse_models(models)
     project = skillrepo.open_project(start)
+    if out is not None:
+        bundles.require_new(out)
     space = workspace.open_at_base(project, skill=skill, override={})
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
@@ -134,7 +139,10 @@ def transfer(
         asked = Asked(before, after, split, spaces(space, names), sweeps, again)
         if split == "train":
             _refuse_leaks(space, asked)
-        return asyncio.run(_transfer(space, ledger, asked, usd=usd, reporter=reporter))
+        done = asyncio.run(_transfer(space, ledger, asked, usd=usd, reporter=reporter))
+        if out is not None:
+            bundles.write(out, space, kind="transfer", experiment=None, transfer=done.transfer)
+        return done
 
 
 # Which texts ------------------------------------------------------------------------------------
@@ -542,7 +550,8 @@ class _Going:
         if all(row.outcome for row in self.transfer.rows):
             self.transfer = self.transfer.with_(finished_at=_stamp())
         ledger.add_transfer(self.transfer)
-        ledger.flush(f"{self.transfer.skill}: transfer {self.transfer.id[:12]}: {row.model[:80]}")
+        done = sum(row.outcome is not None for row in self.transfer.rows)
+        ledger.flush(f"{self.transfer.skill}: transfer {self.transfer.id[:12]}: models {done}")
 
 
 def _request(one: Workspace, text: Text, case: Fixture) -> Request:

@@ -124,7 +124,7 @@ TOLD = {  # words of what each prints for people
     "revert": "is undone by commit",
     "import": "new held-out cases",
     "export": '"split": "train"',
-    "transfer": "The new text is",
+    "transfer": "won/lost/tied",
 }
 KEYS = {  # of each one's document
     "check": {"skills"},

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
+from stage import Stage, staging
+from test_bundles import Jobs, read, space_of
+from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, idea, script
 
+from bot import bundles
+from bot.core import pages
 from bot.core import transfer as core
 from bot.core.records import Fixture, Reply, RolloutKey, Score, Trace, digest
 from bot.core.transfer import Transfer, TransferRow
 from bot.errors import ExitCode, RatchetError
+from bot.ledger import Ref
+from bot.ledger.gitref import GitRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from world import Ran
@@ -733,3 +740,281 @@ def test_a_case_can_be_forgotten_after_a_transfer(world: World) -> None:
     assert "Is it t1?" not in world.told("ratchet/ledger")
     assert "agree to h1" not in world.told("ratchet/holdout")
     assert [one.rows for one in world.ledger().transfers()] == before
+
+
+# From one job to the next -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
+    with staging(tmp_path, monkeypatch) as build:
+        yield build
+
+
+def merged(stage: Callable[..., Stage], **config: Any) -> Stage:
+    """A repository on GitHub with an experiment that was merged."""
+    made = stage(model=playing(), config=config)
+    made.decide()
+    assert made.publish().code == ExitCode.DONE
+    made.sha = None
+    return made
+
+
+def handed_over(one: Stage, name: str = "1", *args: str) -> Path:
+    """What the job with the model's key leaves."""
+    folder = one.folder / f"transfer{name}"
+    ran = one.job(f"transferer{name}").ratchet(
+        "transfer", "--json", "--models", "gains,loses", "--out", str(folder), *args
+    )
+    assert ran.code in (ExitCode.DONE, ExitCode.ERROR, ExitCode.BUDGET), ran.err
+    return folder
+
+
+def told(one: Stage, folder: Path, comment: tuple[int, int], name: str = "1") -> Ran:
+    """The job with the write token."""
+    reply = "/".join(map(str, comment))
+    job = one.job(f"teller{name}")
+    return job.ratchet("transfer", "--json", "--bundle", str(folder), "--reply", reply)
+
+
+def commented(one: Stage) -> tuple[int, int]:
+    one.hub.add_user("dora", "write")
+    issue = one.hub.person_opens_issue("dora", "Which models?")
+    return issue, one.hub.person_comments("dora", issue, "/ratchet transfer gains,loses")
+
+
+def answer_to(one: Stage, comment: tuple[int, int]) -> str:
+    mark = pages.marker("reply", str(comment[1]))
+    (body,) = (c.body for c in one.hub.comments(comment[0]) if pages.is_marked(c.body, mark))
+    return body
+
+
+@pytest.mark.parametrize("split", ["holdout", "train"])
+def test_what_one_job_found_the_next_one_publishes_and_posts(
+    stage: Callable[..., Stage], split: str
+) -> None:
+    one = merged(stage)
+    comment = commented(one)
+
+    ran = told(one, handed_over(one, "1", "--split", split), comment)
+
+    assert ran.code == ExitCode.DONE, ran.err
+    said = answer_to(one, comment)
+    assert "| gains | 0% | 100% | +100.0 |" in said
+    assert "better on 1 of 2 models; worse on loses." in said
+    assert SEALED not in one.hub.world()
+    look = one.job("look")
+    (kept,) = look.ledger().transfers()
+    assert (kept.finished_at is not None, kept.split) == (True, split)
+    assert SEALED not in look.told("origin/ratchet/ledger")
+    assert [run.job for run in [look.ledger().last_run()] if run] == ["transfer"]
+    reactions = one.hub.state.comments[comment[1]].reactions
+    assert [each.content for each in reactions] == ["rocket"]
+    again = told(one, one.folder / "transfer1", comment, "again")
+    assert again.code == ExitCode.DONE, again.err
+    assert answer_to(one, comment) == said
+
+
+def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Callable[..., Stage]) -> None:
+    """The answer says what there is; the next one goes on from there."""
+    one = merged(stage, budget={"calls": 20})
+    one.hub.person_pushes("dora", "main", {"ratchet.yml": json.dumps(
+        {"provider": "scripted", "skills": {"triage": {"scorer": "label"}}, "budget": {"calls": 6}}
+    )})  # fmt: skip
+    comment = commented(one)
+    ran = told(one, handed_over(one), comment)
+    assert ran.code == ExitCode.DONE, ran.err
+    assert "better on 1 of 2 models; loses has no result yet." in answer_to(one, comment)
+
+    more = told(one, handed_over(one, "2"), comment, "2")
+
+    assert more.code == ExitCode.DONE, more.err
+    assert "worse on loses." in answer_to(one, comment)
+    (kept,) = one.job("look").ledger().transfers()
+    assert [row.calls for row in kept.rows] == [ONCE, ONCE]
+
+
+def test_a_job_that_found_nothing_says_so(stage: Callable[..., Stage]) -> None:
+    one = merged(stage)
+    comment = commented(one)
+    folder = one.folder / "nothing"
+    failed = one.job("a").ratchet("transfer", "--models", "local:x", "--out", str(folder))
+    assert failed.code == ExitCode.ERROR
+    assert told(one, folder, comment).code == ExitCode.DONE
+    assert "came to nothing" in answer_to(one, comment)
+
+
+def test_experiments_that_went_on_meanwhile_are_in_nobodys_way(
+    stage: Callable[..., Stage],
+) -> None:
+    """No number of either depends on the other: both are published, whichever comes first."""
+    one = stage(model=script([idea(1, "Rule alpha."), idea(2, "Rule beta.")], first=MODELS))
+    one.decide()
+    args = ("--from", "main", "--to", "edit")
+    one.hub.person_pushes("dora", "edit", {SKILL: EDITED})
+    first = handed_over(one, "1", "--from", "main", "--to", "origin/edit")
+    comment = commented(one)
+    assert told(one, first, comment).code == ExitCode.DONE
+    published = one.publish()
+    assert published.code == ExitCode.DONE, published.err
+    assert published.json["action"] == "merge"
+
+    second = handed_over(one, "2", "--from", "origin/main~1", "--to", "origin/edit", "--again")
+    other = one.job("experimenter")
+    other.run()
+    other.git("push", "--quiet", "origin", "ratchet/ledger", "ratchet/holdout")
+    ran = told(one, second, comment, "2")
+
+    assert ran.code == ExitCode.DONE, ran.err
+    look = one.job("look").ledger()
+    assert len(look.transfers()) == 2
+    assert len(look.experiments()) == 2
+    assert args
+
+
+def rewritten(folder: Path, world: World, change: Callable[[World], None]) -> None:
+    """A bundle as a job would make it that does as it likes: with its own digests in order."""
+    change(world)
+    refs = [ref.value for ref in Ref if world.git("for-each-ref", ref.value)]
+    (folder / "refs.bundle").unlink()
+    known = [f"--remotes=*/{ref.removeprefix('refs/heads/')}" for ref in refs]
+    world.git(
+        "bundle", "create", "--quiet", "--version=2", str(folder / "refs.bundle"),
+        *refs, "--not", *known,
+    )  # fmt: skip
+    manifest = json.loads((folder / "manifest.json").read_text())
+    data = (folder / "refs.bundle").read_bytes()
+    manifest["files"]["refs.bundle"] = hashlib.sha256(data).hexdigest()
+    manifest["refs"] = {ref: world.tip(ref) for ref in refs}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def committed(world: World, ref: str, path: str, text: str) -> None:
+    branch = GitRef(world.path / ".git", ref)
+    branch.commit({path: text}, message="triage: x", at=0, onto=branch.tip())
+
+
+def edited(world: World, **changes: Any) -> None:
+    """Another transfer record in the place of the one there is."""
+    (one,) = world.ledger().transfers()
+    data = json.loads(one.model_dump_json()) | changes
+    path = f"triage/transfers/{one.id[:12]}/transfer.json"
+    committed(world, Ref.HOLDOUT.value, path, json.dumps(data))
+
+
+def better_than_its_runs(world: World) -> None:
+    (one,) = world.ledger().transfers()
+    rows = [json.loads(row.model_dump_json()) for row in one.rows]
+    rows[1] |= {"outcome": "better"}
+    edited(world, rows=rows)
+
+
+def finished_too_early(world: World) -> None:
+    edited(world, finished_at=None)
+
+
+def of_other_cases(world: World) -> None:
+    edited(world, cases=digest("others"))
+
+
+def on_the_wrong_branch(world: World) -> None:
+    (one,) = world.ledger().transfers()
+    path = f"triage/transfers/{one.id[:12]}/transfer.json"
+    committed(world, Ref.LEDGER.value, path, one.model_dump_json())
+
+
+def held_out_run_on_the_ledger(world: World) -> None:
+    (one,) = world.ledger().transfers()
+    run = world.ledger().transfer_runs(one)[0]
+    path = f"triage/transfers/{one.id[:12]}/traces/x.json"
+    committed(world, Ref.LEDGER.value, path, run.model_dump_json())
+
+
+def run_of_an_experiment(world: World) -> None:
+    (one,) = world.ledger().transfers()
+    run = world.ledger().transfer_runs(one)[0]
+    forged = run.with_(key=run.key.with_(experiment=one.id)) if run.key else run
+    path = f"triage/transfers/{one.id[:12]}/traces/x.json"
+    committed(world, Ref.HOLDOUT.value, path, forged.model_dump_json())
+
+
+def look_at_the_holdout(world: World) -> None:
+    (look,) = world.ledger().confirmations()
+    path = "triage/experiments/bbbbbbbbbbbb/confirm.json"
+    forged = look.with_(experiment="b" * 64)
+    committed(world, Ref.HOLDOUT.value, path, forged.model_dump_json())
+
+
+def unknown_place(world: World) -> None:
+    committed(world, Ref.HOLDOUT.value, "triage/transfers/bbbbbbbbbbbb/more.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (better_than_its_runs, "is not what its runs on record come to"),
+        (finished_too_early, "is not what its runs on record come to"),
+        (of_other_cases, "is not what belongs there"),
+        (on_the_wrong_branch, "a transfer on the wrong branch"),
+        (held_out_run_on_the_ledger, "a held-out run beside the train runs"),
+        (run_of_an_experiment, "is not what belongs there"),
+        (look_at_the_holdout, "may not write"),
+        (unknown_place, "no place of a record"),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_must_not_happen_a_bundle_that_says_more_than_was_measured(
+    stage: Callable[..., Stage], change: Callable[[World], None], said: str
+) -> None:
+    """Nothing is published or posted then."""
+    one = merged(stage)
+    comment = commented(one)
+    folder = handed_over(one)
+    rewritten(folder, World(one.folder / "transferer1"), change)
+    before = one.hub.world()
+
+    ran = told(one, folder, comment)
+
+    assert ran.code == ExitCode.ERROR
+    assert said in ran.json["error"]["message"]
+    assert one.hub.world() == before
+
+
+def test_a_decided_experiments_bundle_may_have_transfers_beside_it(tmp_path: Path) -> None:
+    """Who has run one before 'ratchet propose' on the same machine brings both."""
+    jobs = Jobs(tmp_path, model=playing())
+    proposer, confirmer, reader = map(jobs.clone, ("one", "two", "three"))
+    proposer.git("branch", "edit")
+    for world, split in ((proposer, "train"), (confirmer, "holdout")):
+        given = ("--from", "main", "--to", "edit")
+        world.git("checkout", "--quiet", "-B", "edit")
+        world.write(SKILL, EDITED)
+        world.commit("edit")
+        world.git("checkout", "--quiet", "main")
+        ran = world.ratchet("transfer", "--models", "gains", "--split", split, *given)
+        assert ran.code == ExitCode.DONE, ran.err
+    jobs.propose(proposer)
+    # The confirm job's own ledger forked from the proposer's: only one of them had a transfer.
+    confirmer.git("branch", "-D", "ratchet/ledger", "ratchet/holdout")
+    confirmed = jobs.confirm(confirmer)
+    assert confirmed.json["action"] == "merge", confirmed.err
+    checked = read(reader, jobs.at("confirmation"))
+    bundles.apply(checked, space_of(reader))
+    assert [one.split for one in reader.ledger().transfers()] == ["train"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("--models", "a", "--reply", "1/2"),
+        ("--models", "a", "--bundle", "x"),
+        ("--bundle", "x", "--again"),
+        ("--models", "a", "--sweeps", "0"),
+        ("--models", "a", "--usd", "nan"),
+        ("--models", "a", "--split", "vault"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense_is_refused(world: World, args: tuple[str, ...]) -> None:
+    assert world.ratchet("transfer", *args).code == ExitCode.USAGE
