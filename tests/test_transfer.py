@@ -754,6 +754,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def merged(stage: Callable[..., Stage], **config: Any) -> Stage:
     """A repository on GitHub with an experiment that was merged."""
     made = stage(model=playing(), config=config)
+    made.hub.add_user("dora", "write")
     made.decide()
     assert made.publish().code == ExitCode.DONE
     made.sha = None
@@ -778,7 +779,6 @@ def told(one: Stage, folder: Path, comment: tuple[int, int], name: str = "1") ->
 
 
 def commented(one: Stage) -> tuple[int, int]:
-    one.hub.add_user("dora", "write")
     issue = one.hub.person_opens_issue("dora", "Which models?")
     return issue, one.hub.person_comments("dora", issue, "/ratchet transfer gains,loses")
 
@@ -817,10 +817,10 @@ def test_what_one_job_found_the_next_one_publishes_and_posts(
 
 def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Callable[..., Stage]) -> None:
     """The answer says what there is; the next one goes on from there."""
-    one = merged(stage, budget={"calls": 20})
-    one.hub.person_pushes("dora", "main", {"ratchet.yml": json.dumps(
-        {"provider": "scripted", "skills": {"triage": {"scorer": "label"}}, "budget": {"calls": 6}}
-    )})  # fmt: skip
+    one = merged(stage)
+    settings = {"provider": "scripted", "skills": {"triage": {"scorer": "label"}}}
+    capped = json.dumps(settings | {"budget": {"calls": 6}})
+    one.hub.person_pushes("dora", "main", {"ratchet.yml": capped})
     comment = commented(one)
     ran = told(one, handed_over(one), comment)
     assert ran.code == ExitCode.DONE, ran.err
@@ -849,8 +849,8 @@ def test_experiments_that_went_on_meanwhile_are_in_nobodys_way(
 ) -> None:
     """No number of either depends on the other: both are published, whichever comes first."""
     one = stage(model=script([idea(1, "Rule alpha."), idea(2, "Rule beta.")], first=MODELS))
+    one.hub.add_user("dora", "write")
     one.decide()
-    args = ("--from", "main", "--to", "edit")
     one.hub.person_pushes("dora", "edit", {SKILL: EDITED})
     first = handed_over(one, "1", "--from", "main", "--to", "origin/edit")
     comment = commented(one)
@@ -869,7 +869,6 @@ def test_experiments_that_went_on_meanwhile_are_in_nobodys_way(
     look = one.job("look").ledger()
     assert len(look.transfers()) == 2
     assert len(look.experiments()) == 2
-    assert args
 
 
 def rewritten(folder: Path, world: World, change: Callable[[World], None]) -> None:

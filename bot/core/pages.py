@@ -411,7 +411,7 @@ def outcome(skill: str, *, action: str | None, reason: str | None, detail: str) 
 
 def transfer(one: Transfer) -> str:
     """Two texts of a skill on several models: counts and means, as a table and a sentence."""
-    rows = [[inert(cell) for cell in row] for row in transfers.matrix(one)]
+    rows = [[inert(name), *numbers] for name, *numbers in transfers.matrix(one)]
     texts = f"from {_short(one.old_name)} to {_short(one.new_name)}"
     missing = any(row.missing for row in one.rows)
     return "\n\n".join(
