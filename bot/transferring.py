@@ -324,7 +324,7 @@ async def _deterministic(spaces: Sequence[Workspace]) -> list[bool]:
 # The record -------------------------------------------------------------------------------------
 
 
-def _drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> Transfer:
+def drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> Transfer:
     """What is asked for, as a record; not written yet."""
     cases = space.fixtures(asked.split)
     rows = tuple(
@@ -398,7 +398,7 @@ def _stamp() -> str:
 async def _transfer(
     space: Workspace, ledger: Ledger, asked: Asked, *, usd: float | None, reporter: Reporter
 ) -> Transferred:
-    made = _drawn_up(space, asked, await _deterministic(asked.spaces))
+    made = drawn_up(space, asked, await _deterministic(asked.spaces))
     found = _on_record(ledger, made, again=asked.again)
     if found is not None and found.finished_at:
         return Transferred(found, kept=True, calls=0, usd=0.0)
@@ -409,7 +409,7 @@ async def _transfer(
         ledger.flush(f"{space.name}: transfer {found.id[:12]}: begun")
     else:
         reporter.said(f"Going on with transfer {found.id[:12]}.")
-    going = _Going(space, ledger, asked, found, reporter)
+    going = Going(space, ledger, asked, found, reporter)
     error: RatchetError | None = None
     with spending.account(
         ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
@@ -431,7 +431,7 @@ async def _transfer(
     )
 
 
-class _Going:
+class Going:
     """A transfer under way; ``transfer`` is how far it is."""
 
     def __init__(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from stage import Stage, staging
 from test_bundles import Jobs, read, space_of
-from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, idea, script
+from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
 
-from bot import bundles
+from bot import bench, bundles, skillrepo, transferring, workspace
 from bot.core import pages
 from bot.core import transfer as core
 from bot.core.records import Fixture, Reply, RolloutKey, Score, Trace, digest
+from bot.core.reign import Confirmation
 from bot.core.transfer import Transfer, TransferRow
 from bot.errors import ExitCode, RatchetError
 from bot.ledger import Ref
@@ -356,6 +358,21 @@ def test_what_the_rows_mean_is_said_in_a_sentence(outcomes: Any, said: str) -> N
     assert core.sentence(_shown(*outcomes)) == said
 
 
+def test_two_models_of_one_name_are_told_apart_by_their_providers() -> None:
+    same = row("m", provider="anthropic", model_digest=digest("other"))
+    assert core.labels(asked(row("m"), same, row("n"))) == ("scripted:m", "anthropic:m", "n")
+
+
+def test_a_page_shows_what_a_comment_named_and_does_nothing_else() -> None:
+    """Names are data, also those in the record of another job."""
+    hostile = "<img|src=x>@octo"
+    one = asked(row(hostile, missing=1), old_name="#1", new_name="[x](https://evil)")
+    page = pages.transfer(one)
+    for harmful in (r"(?<!\\)<img", "@octo", "#1", r"(?<!\\)\]\(", r"(?<!\\)\|src", "https://"):
+        assert not re.search(harmful, page), harmful
+    assert "the log of the job says why" in page
+
+
 # Real runs --------------------------------------------------------------------------------------
 
 RULE = {"system_contains": "Rule alpha."}
@@ -540,8 +557,6 @@ def test_another_provider_is_named_by_its_type(tmp_path: Path) -> None:
         ("scripted", "gains"),
         ("command", "command"),
     ]
-    shown = world.ratchet("transfer", "--models", "gains,command", "--from", "before", "--sweeps=1")
-    assert "scripted:gains" in shown.out
 
 
 def test_one_judge_for_all_models(tmp_path: Path) -> None:
@@ -663,6 +678,40 @@ def test_runs_without_a_score_are_the_models_own_and_are_made_again(tmp_path: Pa
     assert outcomes(healthy) == THREE
 
 
+class Heard:
+    """What a run has said."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def said(self, text: str) -> None:
+        self.sentences.append(text)
+
+
+def foretold(world: World, *models: str) -> list[str]:
+    project = skillrepo.open_project(world.path)
+    space = workspace.open_at_base(project, skill=None, override={})
+    ledger = bench.open_ledger(project, "triage")
+    before, after = transferring.versions(space, ledger, old="before", new=None)
+    spaces = transferring.spaces(space, models)
+    asked = transferring.Asked(before, after, "holdout", spaces, None, again=False)
+    drawn = transferring.drawn_up(space, asked, [False] * len(models))
+    heard = Heard()
+    transferring.Going(space, ledger, asked, drawn, heard).foretell()  # type: ignore[arg-type]
+    return heard.sentences
+
+
+def test_what_it_will_cost_is_said_where_prices_are_known(world: World) -> None:
+    """By the answers there are on record, else by the longest that is allowed."""
+    (bound,) = foretold(world, "gains", "anthropic:claude-haiku-5-5")
+    assert re.fullmatch(r"This will cost at most about \$\d+\.\d+\.", bound)
+    assert world.ratchet("eval").code == ExitCode.DONE
+    (known,) = foretold(world, "gains", "anthropic:claude-haiku-5-5")
+    assert re.fullmatch(r"This will cost about \$\d+\.\d+\.", known)
+    assert float(known.split("$")[1][:-1]) < float(bound.split("$")[1][:-1])
+    assert foretold(world, "gains", "loses") == []
+
+
 # What nobody else sees of it
 
 
@@ -751,21 +800,20 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         yield build
 
 
-def merged(stage: Callable[..., Stage], **config: Any) -> Stage:
-    """A repository on GitHub with an experiment that was merged."""
-    made = stage(model=playing(), config=config)
+def prepared(stage: Callable[..., Stage]) -> Stage:
+    """A repository on GitHub with an edit of the skill on a branch."""
+    made = stage(model=playing())
     made.hub.add_user("dora", "write")
-    made.decide()
-    assert made.publish().code == ExitCode.DONE
-    made.sha = None
+    made.hub.person_pushes("dora", "edit", {SKILL: EDITED})
     return made
 
 
 def handed_over(one: Stage, name: str = "1", *args: str) -> Path:
     """What the job with the model's key leaves."""
     folder = one.folder / f"transfer{name}"
+    texts = ("--from", "main", "--to", "origin/edit")
     ran = one.job(f"transferer{name}").ratchet(
-        "transfer", "--json", "--models", "gains,loses", "--out", str(folder), *args
+        "transfer", "--json", "--models", "gains,loses", "--out", str(folder), *texts, *args
     )
     assert ran.code in (ExitCode.DONE, ExitCode.ERROR, ExitCode.BUDGET), ran.err
     return folder
@@ -793,7 +841,7 @@ def answer_to(one: Stage, comment: tuple[int, int]) -> str:
 def test_what_one_job_found_the_next_one_publishes_and_posts(
     stage: Callable[..., Stage], split: str
 ) -> None:
-    one = merged(stage)
+    one = prepared(stage)
     comment = commented(one)
 
     ran = told(one, handed_over(one, "1", "--split", split), comment)
@@ -817,7 +865,7 @@ def test_what_one_job_found_the_next_one_publishes_and_posts(
 
 def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Callable[..., Stage]) -> None:
     """The answer says what there is; the next one goes on from there."""
-    one = merged(stage)
+    one = prepared(stage)
     settings = {"provider": "scripted", "skills": {"triage": {"scorer": "label"}}}
     capped = json.dumps(settings | {"budget": {"calls": 6}})
     one.hub.person_pushes("dora", "main", {"ratchet.yml": capped})
@@ -835,7 +883,7 @@ def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Callable[...,
 
 
 def test_a_job_that_found_nothing_says_so(stage: Callable[..., Stage]) -> None:
-    one = merged(stage)
+    one = prepared(stage)
     comment = commented(one)
     folder = one.folder / "nothing"
     failed = one.job("a").ratchet("transfer", "--models", "local:x", "--out", str(folder))
@@ -848,27 +896,43 @@ def test_experiments_that_went_on_meanwhile_are_in_nobodys_way(
     stage: Callable[..., Stage],
 ) -> None:
     """No number of either depends on the other: both are published, whichever comes first."""
-    one = stage(model=script([idea(1, "Rule alpha."), idea(2, "Rule beta.")], first=MODELS))
-    one.hub.add_user("dora", "write")
+    one = prepared(stage)
+    first, second = (
+        handed_over(one, "1"),
+        handed_over(one, "2", "--sweeps", "1", "--split", "train"),
+    )
     one.decide()
-    one.hub.person_pushes("dora", "edit", {SKILL: EDITED})
-    first = handed_over(one, "1", "--from", "main", "--to", "origin/edit")
     comment = commented(one)
     assert told(one, first, comment).code == ExitCode.DONE
     published = one.publish()
     assert published.code == ExitCode.DONE, published.err
     assert published.json["action"] == "merge"
 
-    second = handed_over(one, "2", "--from", "origin/main~1", "--to", "origin/edit", "--again")
-    other = one.job("experimenter")
-    other.run()
-    other.git("push", "--quiet", "origin", "ratchet/ledger", "ratchet/holdout")
     ran = told(one, second, comment, "2")
 
     assert ran.code == ExitCode.DONE, ran.err
+    one.sha = None
     look = one.job("look").ledger()
     assert len(look.transfers()) == 2
-    assert len(look.experiments()) == 2
+    assert [one.attempt for one in look.confirmations()] == [1]
+
+
+def test_a_finished_transfer_is_final(stage: Callable[..., Stage]) -> None:
+    """A later job cannot change what an earlier one has published."""
+    one = prepared(stage)
+    comment = commented(one)
+    assert told(one, handed_over(one), comment).code == ExitCode.DONE
+    folder = handed_over(one, "2", "--again")
+
+    def change(world: World) -> None:
+        first = world.ledger().transfers()[0]
+        path = f"triage/transfers/{first.id[:12]}/transfer.json"
+        committed(world, Ref.HOLDOUT.value, path, first.with_(base="c" * 40).model_dump_json())
+
+    rewritten(folder, World(one.folder / "transferer2"), change)
+    ran = told(one, folder, comment, "2")
+    assert ran.code == ExitCode.ERROR
+    assert "a record from before" in ran.json["error"]["message"]
 
 
 def rewritten(folder: Path, world: World, change: Callable[[World], None]) -> None:
@@ -938,10 +1002,9 @@ def run_of_an_experiment(world: World) -> None:
 
 
 def look_at_the_holdout(world: World) -> None:
-    (look,) = world.ledger().confirmations()
     path = "triage/experiments/bbbbbbbbbbbb/confirm.json"
-    forged = look.with_(experiment="b" * 64)
-    committed(world, Ref.HOLDOUT.value, path, forged.model_dump_json())
+    look = Confirmation(experiment="b" * 64, parent=OLD, attempt=1, started_at="2026")
+    committed(world, Ref.HOLDOUT.value, path, look.model_dump_json())
 
 
 def unknown_place(world: World) -> None:
@@ -966,7 +1029,7 @@ def test_must_not_happen_a_bundle_that_says_more_than_was_measured(
     stage: Callable[..., Stage], change: Callable[[World], None], said: str
 ) -> None:
     """Nothing is published or posted then."""
-    one = merged(stage)
+    one = prepared(stage)
     comment = commented(one)
     folder = handed_over(one)
     rewritten(folder, World(one.folder / "transferer1"), change)

@@ -326,16 +326,12 @@ NUMBERS: Final = (1, 2, 3, 4, 5, 6, 7)  # columns of HEADER
 
 
 def labels(transfer: Transfer) -> tuple[str, ...]:
-    """The models' names; with the provider where they do not all have the same."""
-    providers = {row.provider for row in transfer.rows}
+    """The models' names; with the provider where two have the same name."""
+    names = [row.model for row in transfer.rows]
     return tuple(
-        row.model if len(providers) == 1 or row.provider == row.model else _full(row)
+        row.model if names.count(row.model) == 1 else f"{row.provider}:{row.model}"
         for row in transfer.rows
     )
-
-
-def _full(row: TransferRow) -> str:
-    return f"{row.provider}:{row.model}"
 
 
 def matrix(transfer: Transfer) -> list[tuple[str, ...]]:
