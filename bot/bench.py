@@ -114,6 +114,8 @@ async def opened(
     on_trace: Callable[[Trace, bool], None],
     job: RunJob = "run",
     usd: float | None = None,
+    account: Account | None = None,
+    judge: Workspace | None = None,
 ) -> AsyncIterator[Bench]:
     """Open everything a run needs; write down what it spent and release it, whatever happens.
 
@@ -122,9 +124,11 @@ async def opened(
         on_trace: Told of every run of a case.
         job: What to call it in the record of its cost.
         usd: A cap in dollars besides those of the config.
+        account: The one it is a part of, which whoever opened that will end, in place of its own.
+        judge: Whose model judges for the scorer ``rubric``; None for the one that is run.
     """
     settings = space.config
-    _check_price(space)
+    check_price(space)
     async with contextlib.AsyncExitStack() as stack:
         provider = providers.build(space.provider, project=space.project, tree=space.tree)
         stack.push_async_callback(provider.aclose)
@@ -135,17 +139,23 @@ async def opened(
             )
             stack.push_async_callback(meta_provider.aclose)
         ledger = open_ledger(space.project, space.name, redact=settings.redact, blind=space.blind)
-        account = stack.enter_context(
-            spending.account(
-                ledger, job=job, settings=settings.budget, clock=time.monotonic, usd=usd
+        if account is None:
+            account = stack.enter_context(
+                spending.account(
+                    ledger, job=job, settings=settings.budget, clock=time.monotonic, usd=usd
+                )
             )
-        )
         budget = account.budget
+        judging, judge_model = provider, space.how.model
+        if judge is not None:
+            judging = providers.build(judge.provider, project=space.project, tree=space.tree)
+            judge_model = judge.how.model
+            stack.push_async_callback(judging.aclose)
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=_program_root(space, stack),
-            judge=_Judge(provider, budget),
-            judge_model=space.how.model,
+            judge=_Judge(judging, budget),
+            judge_model=judge_model,
             seed=settings.loop.seed,
         )
         runner = Runner(
@@ -176,7 +186,7 @@ class _Judge:
         """The provider is closed by whoever opened it."""
 
 
-def _check_price(space: Workspace) -> None:
+def check_price(space: Workspace) -> None:
     """A cap in dollars on a model nobody knows the price of would be no cap at all."""
     settings = space.config
     asked = [(space.provider, space.how.model)]

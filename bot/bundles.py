@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from bot import bench, quarantine, skillformat, skillrepo, strict, workspace
+from bot import bench, fixtures, quarantine, skillformat, skillrepo, strict, workspace
 from bot.core import edits, gate
+from bot.core import transfer as transfers
 from bot.core.gate import Action, Verdict
 from bot.core.records import Digest, Evidence, Experiment, Record, Result, Setting, Trace
 from bot.core.reign import Confirmation
+from bot.core.transfer import Transfer
 from bot.errors import RatchetError
 from bot.ledger import Ref, admission, grafts
 from bot.ledger.gitref import AUTHOR, GitRef
@@ -42,10 +44,11 @@ MANIFEST: Final = "manifest.json"
 REFS: Final = "refs.bundle"
 VERDICT: Final = "verdict.json"
 
-Kind = Literal["proposal", "confirmation"]
+Kind = Literal["proposal", "confirmation", "transfer"]
 _REFS: Final[dict[Kind, tuple[Ref, ...]]] = {
     "proposal": (Ref.LEDGER,),
     "confirmation": (Ref.LEDGER, Ref.HOLDOUT),
+    "transfer": (Ref.LEDGER, Ref.HOLDOUT),
 }
 _MESSAGE: Final = r"[A-Za-z0-9 :._-]{1,200}\n?"
 
@@ -69,7 +72,8 @@ LIMITS: Final = Limits()
 class Manifest(Record):
     """What a bundle is, and what it was made from. ``experiment`` is None without a candidate.
 
-    ``refs`` says where each branch is to be, ``files`` the SHA-256 of every other file.
+    ``transfer`` is the id of the one that a transfer bundle is about. ``refs`` says where each
+    branch is to be, ``files`` the SHA-256 of every other file.
     """
 
     format: Literal[1] = FORMAT
@@ -79,6 +83,7 @@ class Manifest(Record):
     setting: Setting  # base, branch, and the digests of fixtures, config, rules and evaluator
     experiment: Digest | None
     candidate: Digest | None
+    transfer: Digest | None = None
     refs: dict[Ref, Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]]
     files: dict[str, Digest]
 
@@ -97,7 +102,8 @@ class Checked:
     """A bundle that may be used: everything of it, read once.
 
     ``moves`` are the branches that are not yet where it says: from where (None: not there), to
-    where. ``decision`` is that of a confirmation; None when nothing was decided.
+    where. ``decision`` is that of a confirmation; None when nothing was decided. ``transfer`` is
+    what a transfer bundle is about.
     """
 
     manifest: Manifest
@@ -106,6 +112,7 @@ class Checked:
     decision: Decision | None
     moves: Mapping[Ref, tuple[str | None, str]]
     pack: bytes | None = field(repr=False)
+    transfer: Transfer | None = None
 
     def evidence(
         self,
@@ -148,6 +155,7 @@ def write(
     experiment: Experiment | None,
     decision: Decision | None = None,
     by_person: bool = False,
+    transfer: Transfer | None = None,
 ) -> Manifest:
     """Write a bundle of what the ledger has that no remote of this clone has.
 
@@ -158,6 +166,7 @@ def write(
         experiment: The one to go on with; None when there is none.
         decision: What was decided about it.
         by_person: A person made the edit, not the proposer of the settings.
+        transfer: What a transfer bundle is about.
     """
     require_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +186,7 @@ def write(
         setting=space.setting(by_person=by_person),
         experiment=experiment.id if experiment else None,
         candidate=experiment.candidate if experiment else None,
+        transfer=transfer.id if transfer else None,
         refs=tips,
         files={file.name: _sha256(file.read_bytes()) for file in sorted(folder.iterdir())},
     )
@@ -258,15 +268,16 @@ def read(
             for ref, (old, new) in moves.items()
             if not (old and _is_used(apart, new, here=old, skill=manifest.skill))
         }
-        _check_moves(moves, tips, apart, space, limits)
+        _check_moves(moves, tips, apart, space, limits, kind=kind)
         inside = _Inside(manifest, apart)
         experiment, candidate = _proposed(inside, space, by_person=by_person)
         decision = None
         if VERDICT in files:
             decision = _parse(Decision, files[VERDICT], VERDICT)
             _check_decision(decision, inside, space)
+        transfer = _transferred(inside, space) if kind == "transfer" else None
     pack = packed.pack if packed and moves else None
-    return Checked(manifest, experiment, candidate, decision, moves, pack)
+    return Checked(manifest, experiment, candidate, decision, moves, pack, transfer)
 
 
 def apply(checked: Checked, space: Workspace) -> None:
@@ -367,6 +378,9 @@ def _check_origin(manifest: Manifest, space: Workspace, *, by_person: bool) -> N
         )
     if (manifest.experiment is None) != (manifest.candidate is None):
         raise RatchetError("The bundle's manifest names an experiment without its candidate.")
+    about = manifest.kind == "transfer"
+    if (manifest.transfer is not None) != about or (about and manifest.experiment):
+        raise RatchetError("The bundle's manifest names what a bundle of its kind is not about.")
     if extra := set(manifest.refs) - set(_REFS[manifest.kind]):
         raise RatchetError(f"A {manifest.kind} bundle may not have {min(extra)}.")
 
@@ -410,19 +424,24 @@ def _check_moves(
     apart: Quarantine,
     space: Workspace,
     limits: Limits,
+    *,
+    kind: Kind,
 ) -> None:
     if not moves:
         return
+    beside = kind == "transfer"  # what it brings depends on no experiment, and the other way round
     sealed = admission.Sealed.of((*space.holdout, *space.vault), train=space.train)
     forks = dict(tips) | {ref: old and apart.fork(old, new) for ref, (old, new) in moves.items()}
-    for ref, (old, _) in moves.items():
+    for ref, (old, _) in moves.items() if not beside else ():
         _check_fork(ref, apart, fork=forks[ref], here=old, skill=space.name)
     files = {ref: apart.files(fork) for ref, fork in forks.items()}
     before = admission.Before(files, lambda sha: next(apart.contents(apart.sizes([sha])))[1])
     for ref, (_, new) in moves.items():
         commits = apart.commits(new, onto=forks[ref], most=limits.commits)
         _check_line(ref, commits, onto=forks[ref])
-        check = partial(_check_file, ref, before=before, skill=space.name, sealed=sealed)
+        check = partial(
+            _check_file, ref, before=before, skill=space.name, sealed=sealed, beside=beside
+        )
         _check_files(ref, apart, commits, check=check, skill=space.name, limits=limits)
 
 
@@ -497,7 +516,10 @@ def _check_file(
     before: admission.Before,
     skill: str,
     sealed: admission.Sealed,
+    beside: bool,
 ) -> None:
+    if beside and where.match is not None and not grafts.is_beside(where.path, skill=skill):
+        raise RatchetError(f"A transfer bundle may not write {where.path} on {_short(ref)}.")
     admission.check_change(ref, where, data, before)
     admission.check_record(ref, where, data, skill=skill, sealed=sealed)
 
@@ -640,6 +662,40 @@ def _check_runs(decision: Decision, inside: _Inside, space: Workspace) -> None:
 def _sides(pair: Pair, decision: Decision, space: Workspace) -> Iterator[tuple[str, float, str]]:
     yield pair.incumbent_run, pair.incumbent, space.text.digest
     yield pair.candidate_run, pair.candidate, decision.candidate
+
+
+# A transfer
+
+
+def _transferred(inside: _Inside, space: Workspace) -> Transfer:
+    """The transfer, its rows being what its runs on record come to."""
+    manifest = inside.manifest
+    home = f"{inside.skill}/transfers/{(manifest.transfer or '')[:12]}"
+    found = [
+        (ref, admission.parse(Transfer, data, f"{home}/transfer.json"))
+        for ref in _REFS["transfer"]
+        if (data := inside.data(ref, f"{home}/transfer.json"))
+    ]
+    if len(found) != 1 or not isinstance(one := found[0][1], Transfer):
+        raise RatchetError("The bundle's ledger has no such transfer as its manifest names.")
+    cases = space.fixtures(one.split)
+    measured_on = (one.cases, one.fixtures, one.scorer, one.evaluator)
+    setting = space.setting()
+    here = (fixtures.fixtures_digest(cases), len(cases), setting.scorer_digest, setting.evaluator)
+    if one.id != manifest.transfer or one.id != one.named() or measured_on != here:
+        raise RatchetError("The bundle's transfer was measured on something else than is here.")
+    ref = found[0][0]
+    runs, judged = (
+        list(inside.all(ref, Trace, start=f"{home}/{folder}/", end=".json"))
+        for folder in ("traces", "judge")
+    )
+    rows = tuple(
+        transfers.measured(one, row, runs=runs, judged=judged, fixtures=cases) for row in one.rows
+    )
+    ended = all(row.outcome for row in rows)
+    if rows != one.rows or ended != (one.finished_at is not None):
+        raise RatchetError("The bundle's transfer is not what its runs on record come to.")
+    return one
 
 
 def decision_of(

@@ -934,5 +934,5 @@ def _shortened(value: str) -> str:
     return value[:12] if is_digest else render.one_line(value)
 
 
-# The commands of the jobs on GitHub register themselves.
-from bot import cli_github  # noqa: E402, F401 - it needs what is above
+# The commands of these modules register themselves.
+from bot import cli_github, cli_transfer  # noqa: E402, F401 - they need what is above

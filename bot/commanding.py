@@ -28,7 +28,7 @@ from bot import (
     workspace,
 )
 from bot.answering import Asked
-from bot.core import commands, events, leaks, pages
+from bot.core import commands, events, leaks, pages, transfer
 from bot.core.commands import NEEDS, Command, Unknown
 from bot.core.reviews import UNKNOWN, WRITERS
 from bot.errors import RatchetError
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 RUN: Final = "ratchet.yml"
 GATE: Final = "ratchet-gate.yml"
+TRANSFER: Final = "ratchet-transfer.yml"
 STALE: Final = "stale"
 LARGEST: Final = 30_000_000  # bytes of an event file; GitHub sends at most 25 MB
 _SHA: Final = re.compile(r"[0-9a-f]{40}")
@@ -285,6 +286,32 @@ class _Clerk:
             )
         return self._begun(GATE, pull=str(pull.number), sha=argument)
 
+    def transfer(self, argument: str) -> _Answer:
+        """Start a transfer: of the bot's pull request's edit, else of the last one merged."""
+        *named, models = argument.split() or [""]
+        if len(named) > 1 or not models:
+            raise _Refusal("Name the models: `/ratchet transfer [skill] <model,model,...>`.")
+        try:
+            wanted = ",".join(transfer.parse_models(models))
+        except RatchetError as problem:
+            raise _Refusal(f"Not done. {_plain(problem)}") from problem
+        if self._redact(wanted) != wanted:
+            raise _Refusal("Not done: that is not the name of a model.")
+        skill = self._skill(*named or [""])
+        return self._begun(TRANSFER, skill=skill, models=wanted, **self._edited(skill))
+
+    def _edited(self, skill: str) -> dict[str, str]:
+        """The experiment of the bot's pull request that the comment is on, if it is on one."""
+        pull = self._pull()
+        if pull is None or _skill_of(pull, self.github, [skill]) is None:
+            return {}
+        project = skillrepo.open_project(self.start)
+        name = plain.experiment_of(project, remote.fetch_pull(project, pull.number))
+        known = {one.id for one in bench.open_ledger(project, skill).experiments()}
+        if name not in known:
+            raise _Refusal("The ledger has no experiment for this.")
+        return {"to": str(name)}
+
     def explain(self, argument: str) -> _Answer:
         """The verdict and the numbers of an experiment."""
         job = self._job(self._skill(argument))
@@ -425,6 +452,7 @@ _ACTS: Final[dict[Name, Callable[[_Clerk, str], _Answer]]] = {
     "run": _Clerk.run,
     "eval": _Clerk.evaluate,
     "gate": _Clerk.gate,
+    "transfer": _Clerk.transfer,
     "explain": _Clerk.explain,
     "status": _Clerk.status,
     "hold": _Clerk.hold,

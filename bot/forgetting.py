@@ -33,6 +33,7 @@ from bot.core.records import (
     canonical_json,
 )
 from bot.core.reign import Confirmation
+from bot.core.transfer import Transfer
 from bot.errors import RatchetError
 from bot.ledger import Ref, RunLock
 from bot.ledger.gitref import AUTHOR, GitRef
@@ -61,6 +62,7 @@ _LEAVES: Final[Mapping[str, type[Record]]] = {
     "reverted.json": Landing,
     "confirm.json": Confirmation,
     "shipped.json": Shipped,
+    "transfer.json": Transfer,
 }
 _FOLDERS: Final[Mapping[str, type[Record]]] = {
     "traces": Trace,
@@ -92,6 +94,7 @@ _WORDED: Final[Mapping[type[Record], tuple[tuple[str, ...], ...]]] = {
     Landing: (),
     Run: (),
     Answers: (),
+    Transfer: (),
 }
 
 

@@ -325,14 +325,14 @@ def _take_in(project: Project, bundle: Path) -> Checked | None:
         return None
     manifest = bundles.read_manifest(bundle, kind="confirmation")
     skill = manifest.skill
-    space = _as_tested(project, skill, manifest.setting.base)
+    space = as_tested(project, skill, manifest.setting.base)
     checked = bundles.read(bundle, space, kind="confirmation", by_person=True)
     bundles.apply(checked, space)
     remote.push_ledger(project, skill=skill)
     return checked
 
 
-def _as_tested(project: Project, skill: str, base: str) -> Workspace:
+def as_tested(project: Project, skill: str, base: str) -> Workspace:
     """The skill as it was when the test began, if the base branch has gone on from there.
 
     Whether what has come since makes a difference to the numbers is for the gate to say.

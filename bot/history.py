@@ -326,6 +326,7 @@ class Looks:
     spent: float  # of alpha, this reign
     next_bar: float  # odds the next attempt must reach, where runs are repeated
     holdout: int
+    transfers: int  # over the holdout; no attempt of the gate, but people read what they say
     advice: tuple[str, ...]
 
 
@@ -348,6 +349,7 @@ def looks(ledger: Ledger, space: Workspace) -> Looks:
         spent=now.alpha_spent,
         next_bar=1 / stats.level(now.attempts + 1, alpha=policy.alpha, k=policy.k),
         holdout=len(space.holdout),
+        transfers=sum(one.split == "holdout" for one in ledger.transfers()),
         advice=tuple(advice),
     )
 
@@ -356,10 +358,13 @@ def describe_looks(seen: Looks) -> list[str]:
     """The looks in words."""
     times = "once" if seen.looks == 1 else f"{seen.looks} times"
     budget = f"{seen.spent:.3f} of {seen.alpha:g} spent"
+    transfers = "1 transfer" if seen.transfers == 1 else f"{seen.transfers} transfers"
+    besides = [f"Besides, people were shown {transfers} over them, which spends none of it."]
     return [
         f"{seen.skill}: its {seen.holdout} held-out cases were consulted {times}.",
         f"Attempts against the skill as it is now: {seen.attempts}.",
         f"Error budget: {budget}; the next attempt must reach {seen.next_bar:,.0f}:1 (a model",
         "that always answers the same is judged by one sweep instead).",
+        *(besides if seen.transfers else []),
         *(f"advice: {advice}" for advice in seen.advice),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -331,6 +331,20 @@ def overridden(settings: Config, override: Mapping[str, object]) -> Config:
     if proposer := override.get("proposer"):
         changed = changed.with_(meta=changed.meta.with_(proposer=proposer))
     return changed
+
+
+def with_model(space: Workspace, *, provider: AnyProvider, model: str) -> Workspace:
+    """The same skill and cases, asked of another model; with no meta-agent."""
+    skill = space.skill.with_(model=model)
+    settings = space.config.with_(
+        provider=provider,
+        model=model,
+        meta=config.MetaConfig(proposer="examples"),
+        skills=space.config.skills | {space.name: skill},
+    )
+    scorer = _scorer_digest(space.tree, space.scorer, space.scorers)
+    how = _how(space.tree, settings, space.name, settings.call(space.name), scorer)
+    return replace(space, config=settings, skill=skill, how=how)
 
 
 def instructions(workspace: Workspace) -> str:

@@ -313,6 +313,27 @@ def test_a_pull_request_that_edits_no_skill_may_be_merged(make: Callable[..., Ac
 
 
 @pytest.mark.act
+def test_a_transfer_is_asked_for_and_answered(make: Callable[..., Act]) -> None:
+    """From the comment to the table, on a pull request of Ratchet's."""
+    act = make(config=MANUAL)
+    act.run(*SCHEDULE)
+    number = next(one for one in (1, 2) if act.hub.issue(one).pull)
+    before = len(act.hub.comments(number))
+    asked = act.comment("dora", number, "/ratchet transfer this,that")
+    assert asked.jobs == {"Command": "success"}, asked.log
+
+    done = act.dispatched()
+
+    assert done.jobs == {"Transfer": "success", "Say what came of it": "success"}, done.log
+    comments = [one.body for one in act.hub.comments(number)]
+    assert len(comments) == before + 2
+    assert "The new text is better on all 2 models." in comments[-1]
+    assert act.hub.issue(number).state == "open"
+    assert act.hub.read("main", SKILL) == SKILL_TEXT
+    assert KEY not in done.log
+
+
+@pytest.mark.act
 def test_measuring_only(make: Callable[..., Act]) -> None:
     """``/ratchet eval``, up to its answer."""
     act = make()

@@ -102,6 +102,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "revert": lambda _: ("revert", "1"),
     "import": lambda world: ("import", csv(world)),
     "export": lambda _: ("export",),
+    "transfer": lambda _: ("transfer", "--models", "scripted", "--split", "train"),
 }
 TOLD = {  # words of what each prints for people
     "check": "Everything is in order.",
@@ -123,6 +124,7 @@ TOLD = {  # words of what each prints for people
     "revert": "is undone by commit",
     "import": "new held-out cases",
     "export": '"split": "train"',
+    "transfer": "won/lost/tied",
 }
 KEYS = {  # of each one's document
     "check": {"skills"},
@@ -145,7 +147,10 @@ KEYS = {  # of each one's document
         "calls",
         "usd",
     },
-    "looks": {"skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "advice"},
+    "looks": {
+        *("skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "transfers"),
+        "advice",
+    },
     "diff": {"experiment", "diff"},
     "revert": {"experiment", "commit", "branch", "at", "by"},
     "import": {
@@ -153,6 +158,10 @@ KEYS = {  # of each one's document
         *("skipped", "left_out", "redacted", "near", "full", "answers"),
     },
     "export": {"skill", "file", "fixtures"},
+    "transfer": {
+        *("id", "skill", "split", "base", "old", "new", "fixtures", "sweeps", "alpha", "round"),
+        *("finished", "kept", "sentence", "models", "calls", "usd"),
+    },
 }
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent
 EVENTS: Final = json.loads((ROOT / "data" / "github-events.json").read_text(encoding="utf-8"))
-FLOWS: Final = ("ratchet.yml", "ratchet-gate.yml")
+FLOWS: Final = ("ratchet.yml", "ratchet-gate.yml", "ratchet-transfer.yml")
 EDITED: Final = f"{SKILL_TEXT}Rule alpha.\n"
 BRANCH: Final = "ratchet/triage"
 PULL, ISSUE, THEIRS, FORKED = 1, 2, 3, 4
@@ -303,6 +303,38 @@ def test_gate_starts_the_test_of_a_persons_pull_request(
     assert stage.says("writer", f"/ratchet gate {head}", number).json["outcome"] == "started"
     inputs = {"pull": str(number), "sha": head, "reply": stage.asked}
     assert stage.started == [("ratchet-gate.yml", "main", inputs)]
+
+
+def test_transfer_starts_one_of_the_pull_requests_edit(scene: Callable[[str], Scene]) -> None:
+    """On a pull request of Ratchet's: the experiment says which text is meant."""
+    stage = scene("waiting")
+    ran = stage.says("writer", "/ratchet transfer claude-haiku-5-5,local")
+    assert ran.json["outcome"] == "started", ran.err
+    (experiment,) = stage.ledger().experiments()
+    inputs = {"skill": "triage", "models": "claude-haiku-5-5,local", "to": experiment.id}
+    assert stage.started == [("ratchet-transfer.yml", "main", inputs | {"reply": stage.asked})]
+    assert stage.reply.startswith(f"{ASKED} `ratchet-transfer.yml`.")
+    assert stage.reactions == ["eyes"]
+
+
+@pytest.mark.parametrize("number", [ISSUE, THEIRS])
+def test_transfer_elsewhere_is_of_what_was_merged_last(
+    scene: Callable[[str], Scene], number: int
+) -> None:
+    """Another person's pull request says nothing of which texts are compared."""
+    stage = scene("fresh")
+    assert stage.says("keeper", "/ratchet transfer triage a,b", number).json["outcome"] == "started"
+    inputs = {"skill": "triage", "models": "a,b", "reply": stage.asked}
+    assert stage.started == [("ratchet-transfer.yml", "main", inputs)]
+
+
+def test_must_not_happen_that_a_secret_is_sent_on_as_a_model(
+    scene: Callable[[str], Scene],
+) -> None:
+    stage = scene("fresh")
+    ran = stage.says("writer", f"/ratchet transfer a,{SECRET}", ISSUE)
+    assert (ran.json["outcome"], stage.started) == ("refused", [])
+    assert SECRET not in stage.reply + ran.out + ran.err
 
 
 @pytest.mark.parametrize("number", [PULL, ISSUE, THEIRS])
@@ -593,6 +625,7 @@ WRITE_COMMANDS: Final = (
     "run",
     "eval",
     "gate " + "a" * 40,
+    "transfer scripted",
     "hold",
     "resume",
     "reject it is bad",
@@ -670,6 +703,14 @@ def test_a_permission_that_github_does_not_tell_is_none(scene: Callable[[str], S
         ("/ratchet gate HEAD\N{ZERO WIDTH SPACE}", THEIRS, "Name the commit by all 40 digits"),
         ("/ratchet gate OTHER", THEIRS, "Not tested: the head of this pull request is `"),
         ("/ratchet gate MAIN", THEIRS, "Not tested: the head of this pull request is `"),
+        ("/ratchet transfer", PULL, "Name the models: `/ratchet transfer [skill] <model,model"),
+        ("/ratchet transfer triage a,b c", PULL, "Name the models"),
+        ("/ratchet transfer a,,b", PULL, "Not done. '' is not the name of a model."),
+        ("/ratchet transfer a,a", PULL, "Not done. The model a is named twice."),
+        ("/ratchet transfer $(id)", PULL, "Not done. '"),
+        ("/ratchet transfer --out=/etc", PULL, "Not done. '"),
+        ("/ratchet transfer nobody a,b", ISSUE, "There is no such skill. There is `triage`."),
+        ("/ratchet transfer other a,b", PULL, "This pull request is for skill `triage`."),
         ("/ratchet revert", PULL, "Name the experiment"),
         ("/ratchet revert HEAD~1", PULL, "Name the experiment"),
         ("/ratchet revert 1; rm -rf /", PULL, "Name the experiment"),
@@ -861,7 +902,7 @@ def test_no_argument_does_more_than_text(
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stage = scene("fresh")
     harmful = ("@octo", "@acme", "#1", "https://evil", "<!--", "<img", SECRET, "\x1b")
-    for command in ("", "run", "gate", "revert", "explain", "hold"):
+    for command in ("", "run", "gate", "transfer", "revert", "explain", "hold"):
         ran = stage.says("writer", f"/ratchet {command} {ATTACKS[attack]}", THEIRS)
         assert ran.code == 0, ran.err
         assert stage.started == []

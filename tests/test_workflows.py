@@ -40,6 +40,12 @@ JOBS = {
         "pull-requests": "write",
         "statuses": "write",
     },
+    ("ratchet-transfer.yml", "transfer"): {"contents": "read"},
+    ("ratchet-transfer.yml", "tell"): {
+        "contents": "write",
+        "issues": "write",
+        "pull-requests": "write",
+    },
     ("ratchet-command.yml", "command"): {
         "actions": "write",
         "contents": "write",
@@ -48,7 +54,12 @@ JOBS = {
         "statuses": "write",
     },
 }
-WITH_KEY = {("ratchet.yml", "propose"), ("ratchet.yml", "confirm"), ("ratchet-gate.yml", "test")}
+WITH_KEY = {
+    ("ratchet.yml", "propose"),
+    ("ratchet.yml", "confirm"),
+    ("ratchet-gate.yml", "test"),
+    ("ratchet-transfer.yml", "transfer"),
+}
 
 
 class _Yaml12(yaml.SafeLoader):
@@ -100,7 +111,7 @@ def test_every_job_has_the_permissions_that_are_written_here() -> None:
         for job, facts in parsed(text)["jobs"].items()
     }
     assert found == JOBS
-    assert [parsed(text)["permissions"] for text in (CI, *FILES.values())] == [{}] * 4
+    assert [parsed(text)["permissions"] for text in (CI, *FILES.values())] == [{}] * 5
     assert parsed(CI)["jobs"]["test"]["permissions"] == {"contents": "read"}
 
 
@@ -193,6 +204,7 @@ def test_the_triggers() -> None:
     assert {name: set(found) for name, found in triggers.items()} == {
         "ratchet.yml": {"schedule", "workflow_dispatch"},
         "ratchet-gate.yml": {"pull_request", "workflow_dispatch"},
+        "ratchet-transfer.yml": {"workflow_dispatch"},
         "ratchet-command.yml": {"issue_comment", "pull_request_review"},
         "ci.yml": {"push", "pull_request"},
     }
@@ -206,6 +218,12 @@ def test_the_triggers() -> None:
     assert set(triggers["ratchet-gate.yml"]["workflow_dispatch"]["inputs"]) == {
         "pull",
         "sha",
+        "reply",
+    }
+    assert set(triggers["ratchet-transfer.yml"]["workflow_dispatch"]["inputs"]) == {
+        "skill",
+        "models",
+        "to",
         "reply",
     }
     assert triggers["ratchet-command.yml"]["issue_comment"] == {"types": ["created"]}
@@ -227,6 +245,7 @@ def test_nothing_that_may_write_is_stopped_half_way() -> None:
     command = job(("ratchet-command.yml", "command"))["concurrency"]
     assert group["ratchet-command.yml"] is None  # or comments that are skipped would wait in line
     assert group["ratchet.yml"] | {"group": ""} == command | {"group": ""}
+    assert group["ratchet-transfer.yml"] | {"group": ""} == command | {"group": ""}
     assert (command["cancel-in-progress"], command["queue"]) == ("false", "max")
     assert group["ratchet-gate.yml"]["cancel-in-progress"] == "false"
 
@@ -236,14 +255,16 @@ def test_nothing_that_may_write_is_stopped_half_way() -> None:
     [
         (("ratchet.yml", "propose"), "ratchet-proposal-${{ matrix.skill }}"),
         (("ratchet.yml", "confirm"), "ratchet-confirmation-${{ matrix.skill }}"),
-        (("ratchet-gate.yml", "test"), "ratchet-gate"),  # may be missing: see the template
+        # These may be missing: see the templates.
+        (("ratchet-gate.yml", "test"), "ratchet-gate"),
+        (("ratchet-transfer.yml", "transfer"), "ratchet-transfer"),
     ],
 )
 def test_what_was_tried_is_handed_on_in_any_case(name: tuple[str, str], artifact: str) -> None:
     (upload,) = (one for one in job(name)["steps"] if "upload-artifact@" in one["uses"])
     assert upload["if"] == "${{ !cancelled() }}"
     given = upload["with"]
-    missing = "ignore" if name[1] == "test" else "error"
+    missing = "error" if name[0] == "ratchet.yml" else "ignore"
     assert (given["name"], given["if-no-files-found"]) == (artifact, missing)
     assert 7 <= int(given["retention-days"]) <= 90
 
@@ -254,6 +275,7 @@ def test_what_was_tried_is_handed_on_in_any_case(name: tuple[str, str], artifact
         (("ratchet.yml", "confirm"), ["plan", "propose"]),
         (("ratchet.yml", "publish"), ["plan", "propose", "confirm"]),
         (("ratchet-gate.yml", "say"), "test"),
+        (("ratchet-transfer.yml", "tell"), "transfer"),
     ],
 )
 def test_the_next_job_comes_also_after_a_failed_one(name: tuple[str, str], needs: Any) -> None:
@@ -267,7 +289,7 @@ def test_an_action_gets_inputs_that_it_has(name: tuple[str, str]) -> None:
     known = parsed((ROOT / "action.yml").read_text("utf-8"))["inputs"]
     (step,) = (one for one in job(name)["steps"] if one["uses"] == ACTION)
     assert set(step["with"]) <= set(known)
-    commands = {"plan": "due", "test": "gate", "say": "gate"}
+    commands = {"plan": "due", "test": "gate", "say": "gate", "tell": "transfer"}
     assert step["with"]["command"] == commands.get(name[1], name[1])
     writes = "write" in JOBS[name].values()
     app = "${{ steps.app.outputs.token || github.token }}"
@@ -289,6 +311,8 @@ def test_an_app_may_do_what_the_job_may() -> None:
 
 
 @pytest.mark.parametrize("name", [("ratchet-gate.yml", "test"), ("ratchet-gate.yml", "say"),
+                                  ("ratchet-transfer.yml", "transfer"),
+                                  ("ratchet-transfer.yml", "tell"),
                                   ("ratchet-command.yml", "command")], ids="/".join)  # fmt: skip
 def test_what_a_pull_request_brings_is_not_checked_out(name: tuple[str, str]) -> None:
     """GitHub's own choice for these events would be the pull request, merged."""
@@ -385,7 +409,7 @@ def test_the_action_s_scripts_are_bash() -> None:
 
 
 NAMES = ("command", "directory", "skill", "bundle", "bundles", "out", "attempts", "usd", "pull",
-         "sha", "reply")  # fmt: skip
+         "sha", "models", "to", "reply")  # fmt: skip
 
 
 def run_action(
@@ -438,6 +462,24 @@ def run_action(
         (
             {"command": "gate", "pull": "7", "sha": "abc", "out": "d"},
             [["fetch"], ["gate", "--out", "d", "--", "7", "abc"]],
+        ),
+        (
+            {"command": "transfer", "skill": "a", "models": "b,c", "to": "abc", "out": "d"},
+            [
+                ["fetch"],
+                ["transfer", "--out", "d", "--models", "b,c", "--to", "abc", "--", "a"],
+            ],
+        ),
+        (
+            {"command": "transfer", "bundle": "d", "reply": "1/2"},
+            [["fetch"], ["transfer", "--bundle", "d", "--reply", "1/2", "--"]],
+        ),
+        (
+            {"command": "transfer", "models": "--out=/etc $(touch x)", "to": "`touch x`"},
+            [
+                ["fetch"],
+                ["transfer", "--models", "--out=/etc $(touch x)", "--to", "`touch x`", "--"],
+            ],
         ),
         ({"command": "check"}, [["check", "--"]]),
         (

@@ -250,6 +250,12 @@ def _bets(pairs: Sequence[Paired]) -> Iterator[_Bets]:
         yield _Bets(count, cautious, bold, mass)
 
 
+def log_wealth(pairs: Sequence[Paired]) -> float:
+    """Log of E after all of ``pairs``, however many: evidence only where they are whole sweeps."""
+    *_, last = (NO_BETS, *_bets(pairs))
+    return last.log_e
+
+
 def _first_settled(
     pairs: Sequence[Paired],
     *,

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from bot.core import render
+from bot.core import transfer as transfers
 from bot.core.commands import NAMES, NEEDS, USES
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Experiment, Record, Slug, Tally, UnitInterval
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from bot.core.commands import Name, Unknown
     from bot.core.records import Evidence, Pair
+    from bot.core.transfer import Transfer
 
 # GitHub counts characters of a pull request's body and bytes (four times as many) of a comment's.
 # UTF-16 units are never fewer than characters and have three bytes at most, so this fits both.
@@ -405,6 +407,21 @@ def outcome(skill: str, *, action: str | None, reason: str | None, detail: str) 
     """One line on what became of a skill's proposal."""
     head = f"{action}, {reason}: " if action and reason else f"{action}: " if action else ""
     return f"`{skill}`: {head}{_short(detail, LONG_SENTENCE)}"
+
+
+def transfer(one: Transfer) -> str:
+    """Two texts of a skill on several models: counts and means, as a table and a sentence."""
+    rows = [[inert(name), *numbers] for name, *numbers in transfers.matrix(one)]
+    texts = f"from {_short(one.old_name)} to {_short(one.new_name)}"
+    missing = any(row.missing for row in one.rows)
+    return "\n\n".join(
+        [
+            f"Skill `{one.skill}`, {texts}: {inert(transfers.sentence(one))}",
+            _table(transfers.HEADER, rows, right=transfers.NUMBERS),
+            *(["Runs have no score: the log of the job says why."] if missing else []),
+            f"{inert(transfers.grounds(one))} Nothing is decided by it.",
+        ]
+    )
 
 
 def reply(comment: int | str, *parts: str) -> str:

@@ -413,7 +413,7 @@ class Shipped(Record):
         return self.proposed == self.shipped
 
 
-RunJob = Literal["run", "propose", "confirm", "gate", "eval", "noise", "audit"]
+RunJob = Literal["run", "propose", "confirm", "gate", "eval", "noise", "audit", "transfer"]
 Ended = Literal["done", "stopped", "budget", "error", "interrupted"]
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from bot.core.records import Experiment, Landing, Record, Result, Run, Trace, digest
 from bot.core.reign import Confirmation
+from bot.core.transfer import OWNER, Transfer
 from bot.errors import RatchetError
 from bot.ledger.store import README, READMES, Ref
 
@@ -29,6 +30,7 @@ _RUN: Final = r"(?P<run>traces|judge)/[^/]+\.json"
 _OWNER: Final = r"(?P<owner>[0-9a-f]{12})"
 _INCUMBENT: Final = rf"incumbents/{_OWNER}"
 _EXPERIMENT: Final = rf"(?P<home>experiments/{_OWNER})"
+_TRANSFER: Final = rf"(?P<transfer>transfers)/{_OWNER}"
 # What may lie below the skill's folder, and as what it is read; None is a plain text.
 _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]]] = {
     Ref.LEDGER: tuple(
@@ -43,6 +45,9 @@ _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]
             (rf"{_EXPERIMENT}/{_RUN}", Trace),
             (rf"{_EXPERIMENT}/(?P<asked>proposer)/[0-9]+\.json", Trace),
             (r"(?P<asked>proposer)/[0-9]+\.json", Trace),
+            (rf"{_TRANSFER}/(old|new)\.txt", None),
+            (rf"{_TRANSFER}/transfer\.json", Transfer),
+            (rf"{_TRANSFER}/{_RUN}", Trace),
             (r"runs/(?P<named>[0-9]{8}T[0-9]{12}-[a-z]+)\.json", Run),
         )
     ),
@@ -52,6 +57,9 @@ _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]
             (rf"{_INCUMBENT}/{_RUN}", Trace),
             (rf"{_EXPERIMENT}/confirm\.json", Confirmation),
             (rf"{_EXPERIMENT}/{_RUN}", Trace),
+            (rf"{_TRANSFER}/(old|new)\.txt", None),
+            (rf"{_TRANSFER}/transfer\.json", Transfer),
+            (rf"{_TRANSFER}/{_RUN}", Trace),
         )
     ),
 }
@@ -142,9 +150,9 @@ class Before:
         """Whether there is a record at ``path``."""
         return path in self._files[ref]
 
-    def record(self, path: str, kind: type[Record]) -> Record | None:
-        """A record of the ledger's own branch."""
-        sha = self._files[Ref.LEDGER].get(path)
+    def record(self, path: str, kind: type[Record], *, ref: Ref = Ref.LEDGER) -> Record | None:
+        """A record of a branch, by default of the ledger's own."""
+        sha = self._files[ref].get(path)
         return None if sha is None else parse(kind, self._read(sha), path)
 
     def state(self, home: str) -> State:
@@ -176,7 +184,7 @@ def check_change(ref: Ref, where: Place, data: bytes, before: Before) -> None:
         settles = new and where.leaf in ("landed.json", "reverted.json")
         if settles or (where.leaf == "result.json" and _amends(before, data, where)):
             return
-    elif new or state is State.OPEN:
+    elif new or state is State.OPEN or _goes_on(ref, before, data, where):
         return
     raise RatchetError(
         f"The bundle changes {where.path} on {_branch(ref)}, a record from before.",
@@ -190,6 +198,17 @@ def _amends(before: Before, data: bytes, where: Place) -> bool:
     if not isinstance(old, Result) or not isinstance(new, Result) or old.action != "hold":
         return False
     return old.with_(**{name: getattr(new, name) for name in _AMENDED}) == new
+
+
+def _goes_on(ref: Ref, before: Before, data: bytes, where: Place) -> bool:
+    """Whether a transfer that was not finished is further than it was: its rows, and its end."""
+    if where.kind is not Transfer:
+        return False
+    old, new = before.record(where.path, Transfer, ref=ref), parse(Transfer, data, where.path)
+    if not isinstance(old, Transfer) or not isinstance(new, Transfer) or old.finished_at:
+        return False
+    # With other models it would have another id, which is looked at too.
+    return old.with_(rows=new.rows, finished_at=new.finished_at) == new
 
 
 def check_record(ref: Ref, where: Place, data: bytes, *, skill: str, sealed: Sealed) -> None:
@@ -206,6 +225,8 @@ def check_record(ref: Ref, where: Place, data: bytes, *, skill: str, sealed: Sea
         record = parse(where.kind, data, where.path)
         if isinstance(record, Trace):
             _refuse_held_out(ref, record, where, sealed)
+        if isinstance(record, Transfer) and (ref is Ref.LEDGER) != (record.split == "train"):
+            raise RatchetError(f"The bundle has a transfer on the wrong branch: {where.path}")
         wrong = not _fits(record, where.match, skill=skill)
     if wrong:
         raise RatchetError(
@@ -237,8 +258,9 @@ def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
     A call of the proposer belongs to no experiment yet.
     """
     groups = match.groupdict()
-    if isinstance(record, Experiment):
-        return record.skill == skill and record.id.startswith(match["owner"])
+    if isinstance(record, Experiment | Transfer):
+        forged = isinstance(record, Transfer) and record.id != record.named()
+        return record.skill == skill and record.id.startswith(match["owner"]) and not forged
     if isinstance(record, Result | Landing | Confirmation):
         return record.experiment.startswith(match["owner"])
     if isinstance(record, Run):
@@ -248,7 +270,9 @@ def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
     if "asked" in groups:
         return record.job == "meta"
     owner = record.experiment if record.key is None else record.key.experiment
-    if "home" not in groups:
+    if "transfer" in groups:
+        owner = owner.removeprefix(OWNER) if owner.startswith(OWNER) else ""
+    elif "home" not in groups:
         owner = record.key.skill if record.key and not owner else ""
     return record.job == _JOBS[match["run"]] and owner.startswith(match["owner"])
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project
 
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
-# Written by people's commands and by every run, one file each; no number depends on them.
-BESIDE: Final = ("notes/", "runs/")
+# Written by people's commands and by every run, in files of their own; no number of an experiment
+# depends on them.
+BESIDE: Final = ("notes/", "runs/", "transfers/")
 
 
 def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -> str:
@@ -53,8 +54,8 @@ def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -
     if outside := sorted(path for path in ours if not path.startswith(own) and path != README):
         raise RatchetError(f"What is to be published of {skill} changes {outside[0]!a} as well.")
     clash = ours.keys() & theirs.keys() - {README}
-    if ref is Ref.HOLDOUT:
-        clash |= {path for path in theirs if path.startswith(own)}
+    if ref is Ref.HOLDOUT and overlapping(ours, skill=skill):
+        clash |= set(overlapping(theirs, skill=skill))
     if clash:
         raise clashing(min(clash))
     added = {path: entry for path, entry in ours.items() if path not in theirs}
@@ -72,8 +73,12 @@ def clashing(path: str) -> RatchetError:
 def overlapping(theirs: Iterable[str], *, skill: str) -> list[str]:
     """Those of the paths changed by others that what is brought for ``skill`` may depend on."""
     home = f"{skill}/"
-    beside = tuple(f"{home}{folder}" for folder in BESIDE)
-    return sorted(one for one in theirs if one.startswith(home) and not one.startswith(beside))
+    return sorted(one for one in theirs if one.startswith(home) and not is_beside(one, skill=skill))
+
+
+def is_beside(path: str, *, skill: str) -> bool:
+    """Whether a skill's record is one that no number of an experiment depends on."""
+    return path.startswith(tuple(f"{skill}/{folder}" for folder in BESIDE))
 
 
 def _changes(project: Project, old: str, new: str) -> dict[str, str]:

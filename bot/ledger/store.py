@@ -46,6 +46,7 @@ For each skill:
 - `experiments/<id>/`: one proposed edit (`experiment.json`, `candidate.txt`, `candidate.diff`),
   what became of it (`result.json`, `landed.json`, `reverted.json`), every model call made for it
   on the train fixtures (`traces/`) and by the proposer (`proposer/`).
+- `transfers/<id>/`: two texts on several models over the train fixtures (`transfer.json`).
 - `runs/`: what every run spent, and how it ended. `notes/`: what people said of proposals.
 
 A trace is one model call kept whole: request, response, score, cost. Nothing is shortened, except
@@ -58,7 +59,8 @@ Written by Ratchet, one commit at a time; please do not edit or merge this branc
 It shares no history with your code, and nothing here is ever checked out.
 
 Here is everything that touches a held-out fixture: the traces of confirm runs and the evidence
-that decided each experiment (`confirm.json`). Whatever writes new proposals never reads this
+that decided each experiment (`confirm.json`), and what an old and a new text came to on several
+models (`transfer.json`). Whatever writes new proposals never reads this
 branch. Do not paste from it into a skill, a train fixture, an issue or a pull request: a skill that
 has seen the exam proves nothing by passing it.
 """,

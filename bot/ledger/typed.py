@@ -27,6 +27,7 @@ from bot.core.records import (
     digest,
 )
 from bot.core.reign import Confirmation
+from bot.core.transfer import OWNER, Transfer
 from bot.errors import RatchetError
 from bot.ledger.store import Ref, check_path
 
@@ -68,6 +69,7 @@ class _Reads:
         self.skill = skill
         self._train = reader
         self._experiments = f"{skill}/experiments"
+        self._transfers = f"{skill}/transfers"
 
     def experiments(self) -> list[Experiment]:
         """Every experiment of the skill, by number."""
@@ -165,8 +167,11 @@ class _Reads:
         found = _traces(self._train, self._train.grep(question, f"{self.skill}/proposer"))
         return [trace for trace in found if trace.key and trace.key.fixture == question]
 
-    def _home(self, experiment: str) -> str:
-        return f"{self._experiments}/{experiment[:12]}"
+    def _home(self, owner: str) -> str:
+        """The folder of an experiment, or of a transfer."""
+        if owner.startswith(OWNER):
+            return f"{self._transfers}/{owner.removeprefix(OWNER)[:12]}"
+        return f"{self._experiments}/{owner[:12]}"
 
     def _incumbent(self, skill_digest: str) -> str:
         return f"{self.skill}/incumbents/{skill_digest[:12]}"
@@ -202,17 +207,21 @@ class TrainLedger(_Reads):
         return _runs(self._train, self._home(experiment), "train")
 
     def task_runs(self) -> Iterator[Trace]:
-        """Every task run on train that is on record, one at a time."""
+        """Every task run on train that is on record, one at a time; none of a transfer's."""
         paths = self._train.list(f"{self.skill}/")
-        found = _traces(self._train, [path for path in paths if _is_run(path)])
+        found = _traces(self._train, [path for path in paths if self._is_run(path)])
         return (trace for trace in found if trace.split == "train")
 
     def trace(self, trace_id: str) -> Trace | None:
         """The task run on train with this id."""
         named = f'"id": {json.dumps(trace_id, ensure_ascii=False)}'
-        paths = [path for path in self._train.grep(named, self.skill) if _is_run(path)]
+        paths = [path for path in self._train.grep(named, self.skill) if self._is_run(path)]
         found = (one for one in _traces(self._train, paths) if one.split == "train")
         return next((trace for trace in found if trace.id == trace_id), None)
+
+    def _is_run(self, path: str) -> bool:
+        is_run = path.split("/")[-2] == _FOLDERS["task"]
+        return is_run and not path.startswith(f"{self._transfers}/")
 
     def failures(self, skill_digest: str, model_digest: str) -> list[Trace]:
         """The incumbent's kept train runs that scored below 1, worst first."""
@@ -404,6 +413,44 @@ class Ledger(_Reads):
         texts = self._sealed.leaves(self._experiments, "confirm.json").items()
         return [_parse(Confirmation, text, f"{name}/confirm.json") for name, text in texts]
 
+    def add_transfer(
+        self, transfer: Transfer, *, old_text: str | None = None, new_text: str | None = None
+    ) -> None:
+        """Record a transfer, with its texts when it begins.
+
+        Nothing but what came of train cases goes to the ledger's own branch.
+        """
+        ref = Ref.LEDGER if transfer.split == "train" else Ref.HOLDOUT
+        home = self._home(transfer.owner)
+        for name, text in (("old.txt", old_text), ("new.txt", new_text)):
+            if text is not None:
+                self._store.put(ref, f"{home}/{name}", text)
+        self._store.put(ref, f"{home}/transfer.json", _json(transfer))
+
+    def transfers(self) -> list[Transfer]:
+        """Every transfer on either split, oldest first; those on the holdout unless blind."""
+        found = [
+            _parse(Transfer, text, f"{self._transfers}/{name}/transfer.json")
+            for reader in (self._train, self._sealed)
+            if reader is not None
+            for name, text in reader.leaves(self._transfers, "transfer.json").items()
+        ]
+        return sorted(found, key=lambda one: (one.started_at, one.id))
+
+    def transfer_texts(self, transfer: Transfer) -> tuple[str | None, str | None]:
+        """The old and the new text of a transfer, as they are kept."""
+        reader = self._train if transfer.split == "train" else self._sealed
+        home = self._home(transfer.owner)
+        names = [f"{home}/old.txt", f"{home}/new.txt"]
+        texts = {} if reader is None else reader.read_many(names)
+        return texts.get(names[0]), texts.get(names[1])
+
+    def transfer_runs(
+        self, transfer: Transfer, *, job: Literal["task", "judge"] = "task"
+    ) -> list[Trace]:
+        """The runs that were made for a transfer, or the judgements of them."""
+        return self.experiment_runs(transfer.owner, transfer.split, job=job)
+
     def _add(self, experiment: str, leaf: str, record: Record) -> None:
         self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
 
@@ -434,7 +481,9 @@ class Ledger(_Reads):
         failed = "" if trace.score or trace.job == "judge" else f".failed-{digest(trace.id)[:8]}"
         if owner and (trace.side or trace.job == "judge"):
             number = key.replicate if key else 0
-            return self._home(owner), f"{trace.side or 'any'}.{number}{failed}"
+            # Of a transfer's models each has the same run.
+            model = f".{key.digest[:8]}" if key and owner.startswith(OWNER) else ""
+            return self._home(owner), f"{trace.side or 'any'}.{number}{model}{failed}"
         if key is not None and not owner:
             return self._incumbent(key.skill), f"{key.replicate}.{key.digest[:8]}{failed}"
         raise ValueError(f"trace {trace.id} has neither a kept run's key nor an experiment's side")
@@ -461,10 +510,6 @@ def _folder(reader: Reader, folder: str, kind: type[R]) -> list[R]:
     paths = reader.list(folder)
     texts = reader.read_many(paths)
     return [_parse(kind, texts[path], path) for path in paths]
-
-
-def _is_run(path: str) -> bool:
-    return path.split("/")[-2] == _FOLDERS["task"]
 
 
 def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:

@@ -1,0 +1,566 @@
+"""``ratchet transfer``: an old and a new text of a skill on several models, freshly and in pairs.
+
+The runs are made by the code of the confirm run and kept in the same way, under the transfer's own
+name: no look at the holdout, no kept run and no view of a proposer has any of them. What a row says
+is worked out from the runs on record alone, so a call that was killed, one that went on and one
+that only reads them come to the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from bot import (
+    __version__,
+    bench,
+    bundles,
+    checking,
+    config,
+    fixtures,
+    providers,
+    skillformat,
+    skillrepo,
+    spending,
+    workspace,
+)
+from bot.agents import task
+from bot.core import leaks, plan, render
+from bot.core import transfer as core
+from bot.core.evidence import Cause, Progress, State
+from bot.core.records import canonical_json
+from bot.core.transfer import Transfer, TransferRow
+from bot.errors import RatchetError
+from bot.ledger import RunLock
+from bot.runner import duel
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from bot.config import AnyProvider
+    from bot.core.records import Experiment, Fixture, Request, Trace
+    from bot.ledger import Ledger
+    from bot.runner import Text
+    from bot.skillrepo import Project
+    from bot.spending import Account
+    from bot.terminal import Reporter
+    from bot.workspace import Workspace
+
+GOES_ON = Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0)  # nothing is stopped early
+BYTES_A_TOKEN = 4  # of English text, about
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A text of the skill, and what a person called it."""
+
+    name: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be compared, on what."""
+
+    old: Version
+    new: Version
+    split: Literal["train", "holdout"]
+    spaces: tuple[Workspace, ...]  # one for each model
+    sweeps: int | None
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """A transfer as it is on record now, and what this call of the command did for it.
+
+    ``failures`` has a sentence for each model with runs that have no score; it may quote a
+    provider's error, so it is for the terminal of whoever runs this.
+    """
+
+    transfer: Transfer
+    kept: bool  # it was finished before: nothing was run
+    calls: int
+    usd: float | None
+    failures: tuple[str, ...] = ()
+    error: RatchetError | None = None
+
+
+def transfer(
+    start: Path,
+    *,
+    skill: str | None,
+    models: str,
+    old: str | None,
+    new: str | None,
+    split: Literal["train", "holdout"],
+    sweeps: int | None,
+    usd: float | None,
+    again: bool,
+    reporter: Reporter,
+    out: Path | None = None,
+) -> Transferred:
+    """Score two texts of a skill on several models; merge nothing and count no look.
+
+    Args:
+        start: In the project.
+        skill: Which skill; None for the only one.
+        models: As ``--models`` takes them.
+        old: A branch, tag, commit or experiment; None for the text before the last merge, or, if
+            ``new`` is an experiment, for the text that one edits.
+        new: The same; None for the skill on the base branch.
+        split: Which cases.
+        sweeps: How often each case is run with each text; None for enough to show a change.
+        usd: A cap in dollars besides those of the config.
+        again: Ask anew what is answered on record.
+        reporter: Told what goes on.
+        out: Where a bundle of it is written to, for ``relaying``.
+
+    Raises:
+        RatchetError: Something asked for is not there or not clear; nothing was spent then.
+    """
+    names = core.parse_models(models)
+    project = skillrepo.open_project(start)
+    if out is not None:
+        bundles.require_new(out)
+    space = workspace.open_at_base(project, skill=skill, override={})
+    checking.require_sound(space)
+    with RunLock(project.common_dir, space.name):
+        ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+        before, after = versions(space, ledger, old=old, new=new)
+        asked = Asked(before, after, split, spaces(space, names), sweeps, again)
+        if split == "train":
+            _refuse_leaks(space, asked)
+        done = asyncio.run(_transfer(space, ledger, asked, usd=usd, reporter=reporter))
+        if out is not None:
+            bundles.write(out, space, kind="transfer", experiment=None, transfer=done.transfer)
+        return done
+
+
+# Which texts ------------------------------------------------------------------------------------
+
+
+def versions(
+    space: Workspace, ledger: Ledger, *, old: str | None, new: str | None
+) -> tuple[Version, Version]:
+    """The two texts.
+
+    Raises:
+        RatchetError: One of them is not there or not clear, or they are the same.
+    """
+    tried = None if new is None else _experiment(space.project, ledger, new)
+    if new is None:
+        after = Version(space.branch, space.text)
+    else:
+        after = _candidate(ledger, tried) if tried else _committed(space, new)
+    if old is not None:
+        other = _experiment(space.project, ledger, old)
+        before = _candidate(ledger, other) if other else _committed(space, old)
+    elif tried is not None:
+        before = _parent(ledger, tried)
+    else:
+        before = _parent(ledger, _last_merged(space, ledger))
+    if before.text == after.text:
+        raise RatchetError(
+            f"{before.name} and {after.name} have the same text of skill {space.name}.",
+            hint="Name two that differ: --from REF --to REF.",
+        )
+    return before, after
+
+
+def _last_merged(space: Workspace, ledger: Ledger) -> Experiment:
+    """The experiment that was merged last and is still in."""
+    taken_out = ledger.reversions().keys()
+    landed = [one for one in ledger.landings().values() if one.experiment not in taken_out]
+    if not landed:
+        raise RatchetError(
+            f"No experiment of skill {space.name} was merged, so there is no older text of it.",
+            hint="Name one: --from REF, a branch, tag, commit or experiment.",
+        )
+    return ledger.find(max(landed, key=lambda one: one.at).experiment)
+
+
+def _experiment(project: Project, ledger: Ledger, ref: str) -> Experiment | None:
+    """The experiment that a person means, if it is one; a number comes first, as elsewhere.
+
+    Raises:
+        RatchetError: It is as well the beginning of an experiment's id as the name of a commit.
+    """
+    wanted = ref.strip().removeprefix("#").lower()
+    every = ledger.experiments()
+    if numbered := [one for one in every if str(one.number) == wanted]:
+        return numbered[0]
+    if ref.strip().startswith("#"):
+        return ledger.find(ref)  # says that there is none
+    named = [one for one in every if wanted and one.id.startswith(wanted)]
+    if named and _is_commit(project, ref):
+        raise RatchetError(
+            f"{ref!a} names an experiment and a commit.",
+            hint="Give more of the id, or a full name such as refs/heads/main.",
+        )
+    return ledger.find(wanted) if named else None
+
+
+def _is_commit(project: Project, ref: str) -> bool:
+    try:
+        skillrepo.resolve(project, ref)
+    except RatchetError:
+        return False
+    return True
+
+
+def _candidate(ledger: Ledger, experiment: Experiment) -> Version:
+    """What an experiment made of the skill."""
+    name, text = f"experiment {experiment.number}", ledger.candidate_text(experiment.id)
+    return _kept(name, text, experiment.candidate)
+
+
+def _parent(ledger: Ledger, experiment: Experiment) -> Version:
+    """What an experiment was an edit of."""
+    name = f"before experiment {experiment.number}"
+    return _kept(name, ledger.skill_text(experiment.parent), experiment.parent)
+
+
+def _kept(name: str, text: str | None, digest: str | None) -> Version:
+    """A text from the ledger, if that has it as it was: secrets are redacted there."""
+    if text is None or (version := workspace.text_of(text)).digest != digest:
+        raise RatchetError(
+            f"The ledger does not have the text of {name} as it was.",
+            hint="Name a branch, a tag or a commit that has it.",
+        )
+    return Version(name, version)
+
+
+def _committed(space: Workspace, ref: str) -> Version:
+    path = space.skill.path
+    tree = skillrepo.CommitTree(space.project, ref)
+    return Version(
+        render.one_line(ref, 100),
+        workspace.text_of(skillformat.decode(tree.read(path), path=path)),
+    )
+
+
+def _refuse_leaks(space: Workspace, asked: Asked) -> None:
+    """Keep held-out text off the ledger's own branch: what is run is recorded with its runs."""
+    for version in (asked.old, asked.new):
+        if leaks.found(
+            version.text.text, incumbent=space.text.text, train=space.train, holdout=space.holdout
+        ):
+            raise RatchetError(
+                f"{version.name} repeats text of held-out cases, so its train runs would, too.",
+                hint="Transfer it over the holdout: --split holdout.",
+            )
+
+
+# Which models -----------------------------------------------------------------------------------
+
+
+def spaces(space: Workspace, names: Sequence[str]) -> tuple[Workspace, ...]:
+    """The skill with each of the models.
+
+    Raises:
+        RatchetError: One is not known, two are the same, or a cap in dollars could not hold.
+    """
+    made = []
+    for name in names:
+        provider, model = _named(space, name)
+        if provider.type == "local" and model != config.DEFAULT_MODELS["local"]:
+            raise RatchetError(
+                f"The provider local has no model '{model}'.",
+                hint=f"It has {config.DEFAULT_MODELS['local']}. Another provider's is named like "
+                "this: anthropic:claude-haiku-5-5",
+            )
+        one = workspace.with_model(space, provider=provider, model=model)
+        bench.check_price(one)
+        made.append(one)
+    digests = [one.how.digest for one in made]
+    for at, (name, digest) in enumerate(zip(names, digests, strict=True)):
+        if digest in digests[:at]:
+            first = names[digests.index(digest)]
+            raise RatchetError(f"{first} and {name} are the same model.", hint="Name it once.")
+    return tuple(made)
+
+
+def _named(space: Workspace, name: str) -> tuple[AnyProvider, str]:
+    """The provider and model of ``model``, ``provider:model`` or ``provider``.
+
+    A provider is one of the types; before another word a colon is part of the model's name.
+    """
+    kind, colon, model = name.partition(":")
+    if kind not in config.PROVIDERS:
+        return space.provider, name
+    if colon and not model:
+        raise RatchetError(f"'{name}' names a provider without a model.")
+    known = (space.provider, space.config.meta.provider)
+    provider = next((one for one in known if one is not None and one.type == kind), None)
+    if provider is None and kind == "command":
+        raise RatchetError(
+            "The provider 'command' needs a command line, and ratchet.yml has none.",
+            hint="Set provider: {type: command, command: ...} in ratchet.yml.",
+        )
+    default = space.how.model if provider is space.provider else config.DEFAULT_MODELS[kind]
+    return provider or config.PROVIDERS[kind](), model or default  # type: ignore[return-value]
+
+
+async def _deterministic(spaces: Sequence[Workspace]) -> list[bool]:
+    """What each model's provider says of itself; one that cannot be had is an error now."""
+    async with contextlib.AsyncExitStack() as stack:
+        said = []
+        for one in spaces:
+            provider = providers.build(one.provider, project=one.project, tree=one.tree)
+            stack.push_async_callback(provider.aclose)
+            said.append(provider.deterministic)
+        return said
+
+
+# The record -------------------------------------------------------------------------------------
+
+
+def drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> Transfer:
+    """What is asked for, as a record; not written yet."""
+    cases = space.fixtures(asked.split)
+    rows = tuple(
+        TransferRow(
+            provider=one.provider.type,
+            model=one.how.model,
+            model_digest=one.how.digest,
+            deterministic=repeats,
+        )
+        for one, repeats in zip(asked.spaces, deterministic, strict=True)
+    )
+    alpha = space.policy.alpha
+    few = core.enough_sweeps(fixtures=len(cases), models=len(rows), alpha=alpha)
+    made = Transfer(
+        id="0" * 64,
+        skill=space.name,
+        split=asked.split,
+        old=asked.old.text.digest,
+        new=asked.new.text.digest,
+        old_name=asked.old.name,
+        new_name=asked.new.name,
+        base=space.base,
+        cases=fixtures.fixtures_digest(cases),
+        scorer=space.setting().scorer_digest,
+        judge=space.how.digest if _is_judged(space, asked.split) else "",
+        evaluator=__version__,
+        fixtures=len(cases),
+        sweeps=1 if all(deterministic) else asked.sweeps or few,
+        alpha=alpha,
+        round=1,
+        rows=rows,
+        started_at=_stamp(),
+    )
+    return made.with_(id=made.named())
+
+
+def _is_judged(space: Workspace, split: Literal["train", "holdout"]) -> bool:
+    """Whether a model judges; then it is the one of ratchet.yml, whichever model answers."""
+    return any(bench.fixture_spec(space, one).type == "rubric" for one in space.fixtures(split))
+
+
+def _on_record(ledger: Ledger, made: Transfer, *, again: bool) -> Transfer | None:
+    """The same question as it was asked last; None when it is to be asked anew."""
+    kept = {one.id: one for one in ledger.transfers()}
+    last = max(_rounds(made, kept.keys()), default=0)
+    if not last:
+        return None
+    found = kept[_numbered(made, last).id]
+    return None if again and found.finished_at else found
+
+
+def _rounds(made: Transfer, known: Collection[str]) -> Iterator[int]:
+    number = 1
+    while _numbered(made, number).id in known:
+        yield number
+        number += 1
+
+
+def _numbered(made: Transfer, number: int) -> Transfer:
+    numbered = made.with_(round=number)
+    return numbered.with_(id=numbered.named())
+
+
+def _stamp() -> str:
+    return bench.now().isoformat(timespec="microseconds")
+
+
+# The runs ---------------------------------------------------------------------------------------
+
+
+async def _transfer(
+    space: Workspace, ledger: Ledger, asked: Asked, *, usd: float | None, reporter: Reporter
+) -> Transferred:
+    made = drawn_up(space, asked, await _deterministic(asked.spaces))
+    found = _on_record(ledger, made, again=asked.again)
+    if found is not None and found.finished_at:
+        return Transferred(found, kept=True, calls=0, usd=0.0)
+    if found is None:
+        known = {one.id for one in ledger.transfers()}
+        found = _numbered(made, 1 + max(_rounds(made, known), default=0))
+        ledger.add_transfer(found, old_text=asked.old.text.text, new_text=asked.new.text.text)
+        ledger.flush(f"{space.name}: transfer {found.id[:12]}: begun")
+    else:
+        reporter.said(f"Going on with transfer {found.id[:12]}.")
+    going = Going(space, ledger, asked, found, reporter)
+    error: RatchetError | None = None
+    with spending.account(
+        ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
+    ) as account:
+        reporter.budget = account.budget
+        try:
+            going.foretell()
+            await going.run(account)
+        except RatchetError as problem:
+            error = problem
+            account.end(spending.ending(problem))
+    return Transferred(
+        going.transfer,
+        kept=False,
+        calls=account.budget.calls,
+        usd=account.budget.spent,
+        failures=tuple(going.failures),
+        error=error,
+    )
+
+
+class Going:
+    """A transfer under way; ``transfer`` is how far it is."""
+
+    def __init__(
+        self,
+        space: Workspace,
+        ledger: Ledger,
+        asked: Asked,
+        begun: Transfer,
+        reporter: Reporter,
+    ) -> None:
+        self._space, self._ledger, self._asked, self._reporter = space, ledger, asked, reporter
+        self._cases = space.fixtures(asked.split)
+        self._runs = ledger.transfer_runs(begun)
+        self.transfer = begun
+        self.failures: list[str] = []
+
+    def foretell(self) -> None:
+        """Say what the runs that are still to be made will cost, if prices are known."""
+        costs = [self._cost(one) for one in self._asked.spaces]
+        known = [cost for cost in costs if cost is not None]
+        if len(known) < len(costs):
+            return
+        total = math.fsum(cost for cost, _ in known)
+        about = "at most about" if any(bound for _, bound in known) else "about"
+        besides = ", besides the judge's calls" if self.transfer.judge else ""
+        if total:
+            self._reporter.said(f"This will cost {about} {render.dollars(total)}{besides}.")
+
+    def _cost(self, one: Workspace) -> tuple[float, bool] | None:
+        """What a model's runs cost that are left, and whether that is more of a bound."""
+        row = self._row(one)
+        done = core.own_runs(self.transfer, row, self._runs)
+        left = core.runs_wanted(self.transfer, row) - sum(run.score is not None for run in done)
+        provider = one.provider
+        if provider.type in ("local", "scripted") or not left:
+            return 0.0, False
+        if provider.type != "anthropic" or provider.base_url:
+            return None
+        from bot import pricing  # noqa: PLC0415 - only where dollars are spent
+        from bot.core.records import Usage  # noqa: PLC0415
+
+        kept = self._ledger.kept_runs(self._space.text.digest, self._space.how.digest).values()
+        answers = [run.reply.usage.output_tokens for run in kept]
+        output = math.ceil(fmean(answers)) if answers else one.how.max_tokens
+        usage = Usage(input_tokens=math.ceil(self._sent(one)), output_tokens=output)
+        each = pricing.price(one.how.model, usage)
+        return None if each is None else (each * left, not answers)
+
+    def _sent(self, one: Workspace) -> float:
+        """Mean input tokens of a call, by its length."""
+        lengths = [
+            len(canonical_json([request.system, request.messages]).encode())
+            for version in (self._asked.old, self._asked.new)
+            for case in self._cases
+            for request in [_request(one, version.text, case)]
+        ]
+        return fmean(lengths) / BYTES_A_TOKEN
+
+    def _row(self, one: Workspace) -> TransferRow:
+        rows = self.transfer.rows
+        return next(row for row in rows if row.model_digest == one.how.digest)
+
+    async def run(self, account: Account) -> None:
+        """Run each model in turn; the outcome of each is on record before the next one begins."""
+        for one in self._asked.spaces:
+            if self._row(one).outcome is None:
+                await self._model(one, account)
+
+    async def _model(self, one: Workspace, account: Account) -> None:
+        judge = self._space if self.transfer.judge else None
+        async with bench.opened(
+            one, on_trace=self._reporter.ran, account=account, judge=judge
+        ) as opened:
+            opened.runner.remember(core.own_runs(self.transfer, self._row(one), self._runs))
+            try:
+                failed = await self._paired(opened)
+            finally:
+                self._keep(one, opened.ledger)
+        if failed:
+            why = failed[0].reply.error or failed[0].scorer_error or "no answer"
+            count = self._row(one).missing
+            runs = "1 run has" if count == 1 else f"{count} runs have"
+            self.failures.append(f"{one.how.model}: {runs} no score. First: {why}")
+
+    async def _paired(self, opened: bench.Bench) -> tuple[Trace, ...]:
+        """Make the runs of one model that are not on record; those without a score come back."""
+        row, split = self._row(opened.space), self._asked.split
+        cases = {case.id: case for case in self._cases}
+        wanted = core.runs_wanted(self.transfer, row)
+        self._reporter.phase(
+            f"{row.model} on {split}", runs=wanted, incumbent=self._asked.old.text.digest
+        )
+        seed = f"{self._space.config.loop.seed}/{self.transfer.id}/{row.model_digest}"
+        ran = await duel(
+            opened.runner,
+            islice(plan.sweeps(list(cases), seed=seed), wanted // 2),
+            fixtures=cases,
+            incumbent=self._asked.old.text,
+            candidate=self._asked.new.text,
+            experiment=self.transfer.owner,
+            fresh=True,
+            judge=lambda _: GOES_ON,
+        )
+        return ran.missing
+
+    def _keep(self, one: Workspace, ledger: Ledger) -> None:
+        """Write down how far a model is, from what is on record."""
+        row = core.measured(
+            self.transfer,
+            self._row(one),
+            runs=ledger.transfer_runs(self.transfer),
+            judged=ledger.transfer_runs(self.transfer, job="judge"),
+            fixtures=self._cases,
+        )
+        self.transfer = self.transfer.with_row(row)
+        if all(row.outcome for row in self.transfer.rows):
+            self.transfer = self.transfer.with_(finished_at=_stamp())
+        ledger.add_transfer(self.transfer)
+        done = sum(row.outcome is not None for row in self.transfer.rows)
+        ledger.flush(f"{self.transfer.skill}: transfer {self.transfer.id[:12]}: models {done}")
+
+
+def _request(one: Workspace, text: Text, case: Fixture) -> Request:
+    how = one.how
+    return task.build_request(
+        text.text,
+        case,
+        path=how.path,
+        model=how.model,
+        max_tokens=how.max_tokens,
+        options=how.options,  # type: ignore[arg-type]  # JSON values, validated by the config
+    )
