@@ -109,7 +109,6 @@ def _show_cases(cases: Sequence[history.CaseChange]) -> None:
         terminal.table(
             [
                 (
-                    "-" if case.gain < 0 else "+",
                     render.points(100 * case.gain),
                     render.arrow([render.percent(case.before), render.percent(case.after)]),
                     str(case.pairs),
@@ -118,9 +117,9 @@ def _show_cases(cases: Sequence[history.CaseChange]) -> None:
                 )
                 for case in shown[:MOST_CASES]
             ],
-            header=("", "points", "train", "runs", "trace", "case"),
-            right=(1, 3),
-            rest=5,
+            header=("points", "train", "runs", "trace", "case"),
+            right=(0, 2),
+            rest=4,
         )
     if len(shown) > MOST_CASES:
         names = ", ".join(case.fixture for case in shown[MOST_CASES:])

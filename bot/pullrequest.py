@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from bot import dashboard, remote, skillformat, workspace
+from bot import dashboard, history, remote, skillformat, workspace
 from bot.core import edits, gate, pages, render
 from bot.core.gate import Action, Reason
 from bot.core.records import Evidence, Note
@@ -541,6 +541,7 @@ class Job:
             train=tally(evidence.screen, evidence.train_fixtures) if evidence.screen else NO_TALLY,
             holdout=held if held.pairs else None,
             cases=pages.train_cases(evidence, traces=self.ledger.train_paths(experiment.id)),
+            past=history.points(self.ledger, last=experiment.number),
             diff=edits.unified_diff(before, after, path=space.skill.path),
             calls=result.calls if result else 0,
             usd=result.usd if result else None,

@@ -262,9 +262,9 @@ def test_show(world: World) -> None:
     begin = shown.index("train cases: 1 improved, 2 worse, 1 unchanged\n")
     header, worst, worse, better, same = shown[begin:].splitlines()[1:6]
     assert header.split() == ["points", "train", "runs", "trace", "case"]
-    assert worst.split() == ["-", "-100.0", "100%", "→", "0%", "1", "3-c-worst-0", "worst"]
+    assert worst.split() == ["-100.0", "100%", "→", "0%", "1", "3-c-worst-0", "worst"]
     assert worse.split()[-1].startswith("worse-with-a-name")
-    assert better.split()[:2] == ["+", "+100.0"]
+    assert better.split()[:2] == ["+100.0", "0%"]
     assert same == "unchanged: same"
     assert "+Rule 3.\n" in shown
     assert shown.endswith(

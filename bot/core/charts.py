@@ -24,6 +24,12 @@ FEWEST: Final = 2  # points below which there is no line
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 DIGITS: Final = "0123456789"
 ROWS: Final = 10  # of the chart as text, ``render.chart``
+# The default's first colour is all but white. These differ in lightness, too, and are seen on both
+# of GitHub's backgrounds; what is which is said by bars and a line. A digit behind '#' would be a
+# reference to an issue, which ``pages.fence`` breaks.
+COLOURS: Final = (
+    '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#a3bfea, #c2410c"}}}}%%'
+)
 # Beside letters and digits; everything else means something to Mermaid somewhere.
 _PLAIN: Final = frozenset(" .,:()+-_/=")
 
@@ -87,18 +93,19 @@ def text(words: str) -> str:
     return f'"{"".join(plain)}"'
 
 
-def train(points: Sequence[Point], *, skill: str) -> str:
+def train(points: Sequence[Point]) -> str:
     """Train score by experiment and the best that was kept, as Mermaid text."""
     drawn = lines(points)
     if len(drawn) < FEWEST:
         return ""
     size = -(-len(points) // len(drawn))
-    each = f", each point the best of {size}" if size > 1 else ""
+    each = f", best of each {size}" if size > 1 else ""
     return _chart(
-        f"{skill}: train score by experiment{each}; the line that only rises is the best kept",
+        f"Train score{each} (bars), and the best kept (line)",
         x=("experiment", points[0].number, points[-1].number),
         y=("percent", 0, 100),
-        series=([100 * one.score for one in drawn], [100 * one.best for one in drawn]),
+        bars=[100 * one.score for one in drawn],
+        line=[100 * one.best for one in drawn],
     )
 
 
@@ -119,10 +126,11 @@ def evidence(path: Sequence[float], *, log_bar: float) -> str:
     tens = [_tens(top - step * round((top - value) / step)) for value in shown]
     bar = _tens(top - step * round((top - log_bar) / step))
     return _chart(
-        "Evidence by sweep against the bar (the level line)",
+        "Evidence by sweep (bars), and what it must reach (line)",
         x=("sweep", len(path) - len(shown) + 1, len(path)),
         y=("E, powers of ten", math.floor(_tens(bottom)), math.ceil(_tens(top))),
-        series=(tens, [bar] * len(tens)),
+        bars=tens,
+        line=[bar] * len(tens),
     )
 
 
@@ -140,9 +148,12 @@ def _chart(
     *,
     x: tuple[str, int, int],
     y: tuple[str, int, int],
-    series: Sequence[Sequence[float]],
+    bars: Sequence[float],
+    line: Sequence[float],
 ) -> str:
-    axes = ((f"{side}-axis", *facts) for side, facts in (("x", x), ("y", y)))
-    drawn = [f"    {axis} {text(name)} {low} --> {high}" for axis, name, low, high in axes]
-    values = [f"    line [{', '.join(map(_number, one))}]" for one in series]
-    return "\n".join(["xychart-beta", f"    title {text(title)}", *drawn, *values])
+    drawn = [f"title {text(title)}"]
+    for axis, (name, low, high) in (("x", x), ("y", y)):
+        drawn.append(f"{axis}-axis {text(name)} {low} --> {high}")
+    for kind, values in (("bar", bars), ("line", line)):
+        drawn.append(f"{kind} [{', '.join(map(_number, values))}]")
+    return "\n    ".join([f"{COLOURS}\nxychart-beta", *drawn])
