@@ -928,4 +928,4 @@ def _shortened(value: str) -> str:
 
 
 # The commands of the jobs on GitHub register themselves.
-from bot import cli_github  # noqa: E402, F401 - it needs what is above
+from bot import cli_badge, cli_github  # noqa: E402, F401 - they need what is above

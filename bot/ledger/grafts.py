@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bot.core.badge import LEAF
 from bot.errors import RatchetError
 from bot.ledger.gitref import AUTHOR
 from bot.ledger.store import README, Ref
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project
 
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
-# Written by people's commands and by every run, one file each; no number depends on them.
-BESIDE: Final = ("notes/", "runs/")
+# Written by people's commands, and by every run and publication; no number depends on them.
+BESIDE: Final = ("notes/", "runs/", LEAF)
 
 
 def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -> str:
@@ -52,7 +53,8 @@ def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -
     own = f"{skill}/"
     if outside := sorted(path for path in ours if not path.startswith(own) and path != README):
         raise RatchetError(f"What is to be published of {skill} changes {outside[0]!a} as well.")
-    clash = ours.keys() & theirs.keys() - {README}
+    # A badge is made of the other records, and made again when they change.
+    clash = ours.keys() & theirs.keys() - {README, f"{skill}/{LEAF}"}
     if ref is Ref.HOLDOUT:
         clash |= {path for path in theirs if path.startswith(own)}
     if clash:
