@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bot.core.records import Trace
     from bot.ledger import Ledger
 
-SPARKS: Final = 24  # columns of a line of values
+SPARKS: Final = 20  # columns of a line of values; two of them and their scale fit into one line
 TRACE: Final = 16  # characters of a trace's id that tell it apart from other cases' runs
 MOST_CASES: Final = 40  # lines of the table of an experiment's cases
 

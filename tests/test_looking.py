@@ -75,20 +75,22 @@ def add(ledger: Ledger, number: int, action: str | None) -> Experiment:
     ledger.add_experiment(made, parent_text=before, candidate_text=after)
     if action is not None:
         tally = Tally(incumbent=number / 10, candidate=(number + 1) / 10, pairs=4, wins=2, losses=1)
-        ledger.add_result(
-            Result(
-                experiment=made.id,
-                action=action,
-                reason="screen_failed",
-                detail=HOSTILE,
-                train=tally,
-                calls=3,
-                usd=0.0,
-                seconds=1.0,
-                finished_at="2026-01-02T00:00:00+00:00",
-            )
-        )
+        ledger.add_result(result(made, action, tally))
     return made
+
+
+def result(made: Experiment, action: Any, tally: Tally) -> Result:
+    return Result(
+        experiment=made.id,
+        action=action,
+        reason="screen_failed",
+        detail=HOSTILE,
+        train=tally,
+        calls=3,
+        usd=0.0,
+        seconds=1.0,
+        finished_at="2026-01-02T00:00:00+00:00",
+    )
 
 
 def run(
@@ -200,6 +202,21 @@ def test_the_log_is_a_graph(world: World) -> None:
 def test_the_newest_few_have_the_trunk_going_on(world: World) -> None:
     rows = world.ratchet("log", "-n", "4").out.splitlines()[4:8]
     assert [row.split()[0] for row in rows] == ["┌─…", "├─◐", "●", "├─○"]
+
+
+def test_many_experiments_have_one_line_of_scores(tmp_path: Path) -> None:
+    """Of the widest numbers, too."""
+    world = World.make(tmp_path / "p")
+    ledger = world.ledger()
+    for number in range(1, 46):
+        made = add(ledger, number, None)
+        tally = Tally(incumbent=1.0, candidate=1.0, pairs=1)
+        ledger.add_result(result(made, "reject", tally))
+    ledger.flush("all")
+    _, sparks, blank, *_ = world.ratchet("log", "-n", "1").out.splitlines()
+    assert sparks.endswith("(▁ is 100%, █ is 100%)")
+    assert blank == ""
+    assert cell_len(sparks) <= 80
 
 
 @pytest.mark.parametrize(
