@@ -26,6 +26,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)  # to be made
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)  # may be made
 PROVIDERS = ("anthropic", "local", "scripted", "command")
 PROPOSERS = ("meta", "examples")
+OUTCOMES = ("merged", "rejected", "held", "open", "reverted")
 FORMATS = ("csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals")
 
 
@@ -359,17 +360,27 @@ def evaluate(
 @cli.command()
 @skill_argument
 @click.option("-n", "--max-count", type=click.IntRange(1), default=30, help="Newest N (30).")
+@click.option(
+    "--outcome",
+    "outcomes",
+    type=click.Choice(OUTCOMES),
+    multiple=True,
+    help="Only those that ended so. Repeatable.",
+)
 @options
 @click.pass_obj
-def log(start: Path, *, skill: str | None, max_count: int, as_json: bool) -> None:
-    """List past experiments, newest first."""
-    from bot import history  # noqa: PLC0415
+def log(
+    start: Path, *, skill: str | None, max_count: int, outcomes: tuple[str, ...], as_json: bool
+) -> None:
+    """List past experiments, newest first, as a graph of what was kept."""
+    from bot import history, looking  # noqa: PLC0415
 
-    rows = history.rows(_ledger(start, skill), most=max_count)
+    ledger = _ledger(start, skill)
+    rows = history.rows(ledger, most=max_count, only=outcomes)
     if as_json:
         print_json([history.document(row) for row in rows])
         return
-    _show_log(rows)
+    looking.show_log(ledger, rows, filtered=bool(outcomes))
 
 
 @cli.command()
@@ -404,15 +415,14 @@ def show(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> N
 
     EXPERIMENT is a number of 'ratchet log' or the beginning of an id.
     """
-    from bot import history, terminal  # noqa: PLC0415
+    from bot import history, looking  # noqa: PLC0415
 
     ledger = _ledger(start, skill)
     row = history.row(ledger, ledger.find(experiment))
     if as_json:
         print_json(history.document(row) | history.details(ledger, row))
         return
-    terminal.say(history.describe(ledger, row))
-    terminal.raw("\n" + history.patch(ledger, row.experiment))
+    looking.show_experiment(ledger, row)
 
 
 @cli.command()
@@ -478,17 +488,25 @@ def audit(start: Path, *, skill: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("trace_id", metavar="ID")
 @skill_option
+@click.option("--raw", is_flag=True, help="Request and response as they were sent.")
+@click.option("--no-pager", is_flag=True, help="Do not page on a terminal.")
 @options
 @click.pass_obj
-def trace(start: Path, *, trace_id: str, skill: str | None, as_json: bool) -> None:
-    """Show one model call whole: request, response, usage, score, correction."""
-    from bot import history, terminal  # noqa: PLC0415
+def trace(
+    start: Path, *, trace_id: str, skill: str | None, raw: bool, no_pager: bool, as_json: bool
+) -> None:
+    """Show one model call whole: what was said, usage, score, correction.
+
+    On a terminal it goes through the pager that PAGER names.
+    """
+    from bot import looking, terminal  # noqa: PLC0415
 
     found = _ledger(start, skill).find_trace(trace_id)
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
-    terminal.raw(history.describe_trace(found))
+    text = looking.trace_text(found, raw=raw)
+    terminal.raw(text) if no_pager else terminal.paged(text)
 
 
 @cli.command()
@@ -846,31 +864,6 @@ def _show_evaluation(done: Any) -> None:
     )
 
 
-def _show_log(rows: Any) -> None:
-    from bot import terminal  # noqa: PLC0415
-    from bot.core import render  # noqa: PLC0415
-
-    if not rows:
-        terminal.say("No experiment yet: ratchet run")
-        return
-    terminal.table(
-        [
-            (
-                str(row.experiment.number),
-                row.state.removeprefix("reject: "),
-                row.experiment.level or "-",
-                render.growth(row.experiment.chars),
-                render.change(row.result.train if row.result else None),
-                render.one_line(row.experiment.proposal.hypothesis),
-            )
-            for row in rows
-        ],
-        header=("#", "outcome", "level", "size", "train", "hypothesis"),
-        right=(0, 3),
-        rest=5,
-    )
-
-
 def _show_comparison(groups: Any, *, by: str) -> None:
     from bot import terminal  # noqa: PLC0415
     from bot.core import render  # noqa: PLC0415
@@ -935,4 +928,4 @@ def _shortened(value: str) -> str:
 
 
 # The commands of these modules register themselves.
-from bot import cli_github, cli_transfer  # noqa: E402, F401 - they need what is above
+from bot import cli_badge, cli_github, cli_transfer  # noqa: E402, F401 - they need what is above

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bot import bench, history, remote, skillrepo, workspace
@@ -126,7 +125,7 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
         seen = reign.reign(ledger.confirmations(), parent=space.text.digest, policy=space.policy)
         return pages.SkillRow(
             skill=name,
-            score=score(space, ledger),
+            score=history.kept_score(ledger, space),
             pull=number,
             last_run=(run.ended_at or run.started_at) if run else None,
             outcome=_outcome(history.rows(ledger, most=1)),
@@ -149,14 +148,6 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
 
 def _outcome(newest: Iterable[history.Row]) -> str:
     return "".join(f"experiment {row.experiment.number}: {row.state}" for row in newest)
-
-
-def score(space: Workspace, ledger: Ledger) -> float | None:
-    """The mean of the skill as it is on train; None where not every case has a kept run."""
-    kept = ledger.kept_runs(space.text.digest, space.how.digest)
-    runs = [kept.get((case.digest, 0)) for case in space.train]
-    scores = [run.score.value for run in runs if run and run.score]
-    return fmean(scores) if len(scores) == len(runs) else None
 
 
 def _budget(base: _Base, *, month: str) -> pages.Budget:

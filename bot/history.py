@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections import defaultdict
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bot.bench import now
-from bot.core import compare, edits, reign, render
+from bot.core import charts, compare, edits, graph, reading, reign, render
 from bot.core import evidence as stats
 from bot.core.records import Landing
 from bot.errors import RatchetError
@@ -15,6 +16,8 @@ from bot.forge import Refused, plain
 from bot.recording import NOT_CONFIRMED, tally
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from bot.core.gate import Verdict
     from bot.core.records import Evidence, Experiment, Reply, Result, Tally, Trace
     from bot.core.reign import Confirmation
@@ -49,10 +52,41 @@ class Row:
         reason = verdict.reason.value if verdict and told == NOT_CONFIRMED else told
         return f"{self.result.action}: {reason}"
 
+    @property
+    def kind(self) -> graph.Kind:
+        """Which mark it has."""
+        action = self.result.action if self.result else None
+        return graph.kind(action, reverted=self.reversion is not None)
 
-def rows(ledger: Ledger, *, most: int) -> list[Row]:
-    """The newest experiments, newest first."""
-    return [row(ledger, experiment) for experiment in ledger.experiments()[: -most - 1 : -1]]
+
+def rows(ledger: Ledger, *, most: int, only: Collection[str] = ()) -> list[Row]:
+    """The newest experiments, newest first; with ``only`` those that have one of these marks."""
+    found = ledger.experiments()
+    if only:
+        results, reverted = ledger.results(), ledger.reversions()
+        kinds = {
+            one.id: graph.kind(
+                results[one.id].action if one.id in results else None, reverted=one.id in reverted
+            )
+            for one in found
+        }
+        found = [one for one in found if kinds[one.id] in only]
+    return [row(ledger, experiment) for experiment in found[: -most - 1 : -1]]
+
+
+def points(ledger: Ledger, *, last: int | None = None) -> tuple[charts.Point, ...]:
+    """Every experiment with a score on train, oldest first, up to number ``last``."""
+    results, reverted = ledger.results(), ledger.reversions()
+    found = (
+        charts.point(
+            one,
+            result := results.get(one.id),
+            kept=result is not None and result.action == "merge" and one.id not in reverted,
+        )
+        for one in ledger.experiments()
+        if last is None or one.number <= last
+    )
+    return tuple(one for one in found if one is not None)
 
 
 def row(ledger: Ledger, experiment: Experiment) -> Row:
@@ -64,6 +98,32 @@ def row(ledger: Ledger, experiment: Experiment) -> Row:
         landing=ledger.landing(experiment.id),
         reversion=ledger.reversion(experiment.id),
     )
+
+
+def kept_score(ledger: Ledger, space: Workspace) -> float | None:
+    """The mean of the skill as it is on train; None where not every case has a kept run."""
+    kept = ledger.kept_runs(space.text.digest, space.how.digest)
+    runs = [kept.get((case.digest, 0)) for case in space.train]
+    scores = [run.score.value for run in runs if run and run.score]
+    return fmean(scores) if scores and len(scores) == len(runs) else None
+
+
+def train_score(ledger: Ledger, space: Workspace, *, text: str) -> float | None:
+    """The mean of a version of the skill on train: of its kept runs, or in its newest experiment.
+
+    None where it was never measured.
+    """
+    kept = kept_score(ledger, space) if text == space.text.digest else None
+    if kept is not None:
+        return kept
+    results = ledger.results()
+    for one in reversed(ledger.experiments()):
+        train = results[one.id].train if one.id in results else None
+        if train and one.candidate == text and train.candidate is not None:
+            return train.candidate
+        if train and one.parent == text and train.incumbent is not None:
+            return train.incumbent
+    return None
 
 
 def document(row: Row) -> dict[str, Any]:
@@ -123,54 +183,113 @@ def patch(ledger: Ledger, experiment: Experiment) -> str:
     return edits.unified_diff(before, after, path=f"{experiment.skill}.md")
 
 
-def describe(ledger: Ledger, row: Row) -> str:
-    """One experiment in words, a line each; its patch is apart."""
+def facts(row: Row) -> list[tuple[str, str]]:
+    """One experiment in words, by name; its cases and its patch are apart."""
     experiment, result = row.experiment, row.result
     setting = experiment.setting
     models = setting.model + (f", proposed by {setting.meta_model}" if setting.meta_model else "")
-    lines = [
-        f"experiment {experiment.number}  {experiment.id}",
-        f"outcome    {row.state}",
-        f"started    {experiment.started_at}",
-        f"proposer   {setting.proposer}",
-        f"models     {models}",
-        f"base       {setting.branch} at {setting.base[:12]}",
+    told = [
+        ("experiment", str(experiment.number)),
+        ("id", experiment.id),
+        ("outcome", row.state),
+        ("started", experiment.started_at),
+        ("proposer", setting.proposer),
+        ("models", models),
+        ("base", f"{setting.branch} at {setting.base[:12]}"),
         *_breadth(experiment),
-        f"hypothesis {experiment.proposal.hypothesis or '-'}",
+        ("hypothesis", experiment.proposal.hypothesis or "-"),
     ]
     if result:
-        lines += [
-            f"train      {_counted(result.train)}",
-            f"cost       {_cost(result)}",
+        told += [
+            ("train", _counted(result.train)),
+            ("cost", _cost(result)),
             *_tokens(result),
-            f"reason     {result.detail}",
+            ("reason", result.detail),
         ]
     if row.confirmation and row.confirmation.verdict:
-        lines.append(f"verdict    {row.confirmation.verdict.detail}")
+        told.append(("verdict", row.confirmation.verdict.detail))
     if row.landing:
-        lines.append(f"merged     {row.landing.commit} by {row.landing.by}")
+        told.append(("merged", f"{row.landing.commit} by {row.landing.by}"))
     if row.reversion:
-        lines.append(f"reverted   {row.reversion.commit}")
-    runs = ledger.experiment_runs(experiment.id, "train")
-    if runs:
-        lines.append(f"traces     {len(runs)} on train, such as {runs[0].id}")
-    return "\n".join(lines)
+        told.append(("reverted", row.reversion.commit))
+    return told
 
 
-def _breadth(experiment: Experiment) -> list[str]:
-    lines = [f"level      {experiment.level}"] if experiment.level else []
+def _breadth(experiment: Experiment) -> list[tuple[str, str]]:
+    told = [("level", experiment.level)] if experiment.level else []
     if experiment.proposal.start is not None:
-        lines.append(f"start      {render.one_line(experiment.proposal.start, 64)}")
+        told.append(("start", render.one_line(experiment.proposal.start, 64)))
     if experiment.chars:
         lengths = render.arrow([f"{count:,}" for count in experiment.chars])
-        lines.append(f"size       {lengths} characters ({render.growth(experiment.chars)})")
-    return lines
+        told.append(("size", f"{lengths} characters ({render.growth(experiment.chars)})"))
+    return told
 
 
-def _tokens(result: Result) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class CaseChange:
+    """A train case before and after, over the runs that are pairs."""
+
+    fixture: str
+    before: float
+    after: float
+    pairs: int
+    trace: str  # id of the worst run with the candidate
+
+    @property
+    def gain(self) -> float:
+        """After minus before, in [-1, 1]."""
+        return self.after - self.before
+
+
+def cases(ledger: Ledger, experiment: Experiment) -> list[CaseChange]:
+    """An experiment's runs on train by case, the worst change first.
+
+    A run with the candidate counts where the same repeat of the case was run with the text before;
+    that one was made for the experiment, or is a kept one.
+    """
+    own = ledger.experiment_runs(experiment.id, "train")
+    pairs: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    before = _before(ledger, experiment, own)
+    for run in own:
+        if run.side != "candidate" or run.score is None or run.key is None:
+            continue
+        old = before.get((run.key.fixture, run.key.replicate))
+        if old is not None:
+            pairs[run.fixture].append((old, run.score.value, run.id))
+    found = (
+        CaseChange(
+            fixture=name,
+            before=fmean(old for old, _, _ in runs),
+            after=fmean(new for _, new, _ in runs),
+            pairs=len(runs),
+            trace=min(runs, key=lambda run: run[1])[2],
+        )
+        for name, runs in pairs.items()
+    )
+    return sorted(found, key=lambda case: (case.gain, case.after, case.fixture))
+
+
+def _before(
+    ledger: Ledger, experiment: Experiment, own: Sequence[Trace]
+) -> dict[tuple[str, int], float]:
+    """Scores of the text before the edit, by case and repeat."""
+    model = experiment.setting.model_digest
+    # Runs from when that text was a candidate itself stand in only where there is no other:
+    # such are used again by a model that always answers the same, and by no other.
+    kept = ledger.kept_runs(experiment.parent, model, deterministic=True)
+    kept |= ledger.kept_runs(experiment.parent, model)
+    scores = {at: run.score.value for at, run in kept.items() if run.score}
+    for run in own:
+        if run.side == "incumbent" and run.key and run.score:
+            scores[run.key.fixture, run.key.replicate] = run.score.value
+    return scores
+
+
+def _tokens(result: Result) -> list[tuple[str, str]]:
     if result.tokens is None:
         return []
-    return [f"tokens     {render.arrow([f'{mean:,.0f}' for mean in result.tokens])} a run on train"]
+    means = render.arrow([f"{mean:,.0f}" for mean in result.tokens])
+    return [("tokens", f"{means} a run on train")]
 
 
 def _counted(tally: Tally) -> str:
@@ -188,36 +307,39 @@ def _usage(reply: Reply) -> str:
     return f"{tokens}; {render.dollars(reply.usd)}"
 
 
-def describe_trace(trace: Trace) -> str:
-    """One model call, whole."""
+def trace_facts(trace: Trace) -> list[tuple[str, str]]:
+    """What is known of one model call beside its texts, by name."""
     reply = trace.reply
-    head = [
-        f"trace    {trace.id}",
-        f"job      {trace.job} of {trace.skill}",
-        f"case     {trace.fixture or '-'} ({trace.split}, {trace.side or '-'})",
-        f"model    {trace.model} ({trace.provider})",
-        f"started  {trace.started_at}, took {reply.latency:.2f} s",
-        f"usage    {_usage(reply)}",
-        f"stop     {reply.stop_reason or '-'}",
+    told = [
+        ("trace", trace.id),
+        ("job", f"{trace.job} of {trace.skill}"),
+        ("case", f"{trace.fixture or '-'} ({trace.split}, {trace.side or '-'})"),
+        ("model", f"{trace.model} ({trace.provider})"),
+        ("started", f"{trace.started_at}, took {reply.latency:.2f} s"),
+        ("usage", _usage(reply)),
+        ("stop", reply.stop_reason or "-"),
     ]
-    if trace.score:
-        head.append(f"score    {trace.score.value:g} by {trace.score.scorer}: {trace.score.reason}")
     if reply.error or trace.scorer_error:
-        head.append(f"error    {reply.error or trace.scorer_error}")
+        told.append(("error", str(reply.error or trace.scorer_error)))
+    return told
+
+
+def raw_parts(trace: Trace) -> list[reading.Block]:
+    """The bodies of one model call as they went over the wire, and what it was scored by."""
     parts: list[tuple[str, Any]] = [
         ("input", trace.fixture_input),
-        ("output", reply.text),
+        ("output", trace.reply.text),
         ("expected", trace.expected),
         ("correction", trace.correction),
-        ("request", reply.request),
-        ("response", reply.response),
+        ("request", trace.reply.request),
+        ("response", trace.reply.response),
     ]
-    body = [f"\n--- {name}\n{_text(value)}" for name, value in parts if value not in (None, "")]
-    return "\n".join([*head, *body])
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    blocks = [
+        reading.Block(name, reading.spelt(value))
+        for name, value in parts
+        if value not in (None, "")
+    ]
+    return [*blocks, *reading.judged(trace)]
 
 
 def revert(ledger: Ledger, experiment: Experiment, *, space: Workspace, branch: str) -> Landing:

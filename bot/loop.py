@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
-from bot import workspace
+from bot import badges, workspace
 from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
@@ -146,6 +146,8 @@ class Loop:
             error = problem
         finally:
             self._bench.account.end(how)
+            if not self._space.blind and self._confirm is None:  # those hand on what they found
+                badges.refresh(self._ledger, self._space)
             self._ledger.flush(f"{self._space.name}: end of a run")
         return Report(
             skill=self._space.name,

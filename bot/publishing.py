@@ -65,7 +65,8 @@ def publish(
         RatchetError: The bundle is not sound, or GitHub refuses.
     """
     if bundle is None:
-        return open_job(start, github=github, skill=skill, now=now).settle()
+        job = open_job(start, github=github, skill=skill, now=now)
+        return job.badge(job.settle())
     named = bundles.read_manifest(bundle, kind="confirmation").skill
     if skill not in (None, named):
         raise RatchetError(f"The bundle is for skill {named}, not for {skill}.")
@@ -78,8 +79,10 @@ def publish(
     if job.space.config.github.publish == "all":
         showing.show_rejected(job, known)
     if checked.experiment is None or checked.decision is None:
-        return job.nothing("No experiment of this run was decided; the ledger is published.")
-    return job.act(checked.experiment, checked.decision.evidence)
+        done = job.nothing("No experiment of this run was decided; the ledger is published.")
+    else:
+        done = job.act(checked.experiment, checked.decision.evidence)
+    return job.badge(done)
 
 
 def publish_all(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from bot import dashboard, remote, skillformat, workspace
+from bot import badges, dashboard, history, remote, skillformat, workspace
 from bot.core import edits, gate, pages, render
 from bot.core.gate import Action, Reason
 from bot.core.records import Evidence, Note
@@ -92,11 +92,20 @@ class Job:
         """The skill's open pull request, if the bot opened it."""
         return self.github.find_pull(self.marker, self.branch)
 
+    def badge(self, done: Published) -> Published:
+        """Bring the skill's badge up to date with what was done; returns that."""
+        text = None
+        if done.action == Action.MERGE and done.experiment:
+            text = self.ledger.find(done.experiment).candidate
+        if badges.refresh(self.ledger, self.space, text=text):
+            self.publish_ledger(f"{self.skill}: badge")
+        return done
+
     # What may be done
 
     def nothing(self, detail: str) -> Published:
         """Nothing was decided; says how the skill scores as it is, where that is known."""
-        score = dashboard.score(self.space, self.ledger)
+        score = history.kept_score(self.ledger, self.space)
         known = f" It scores {render.percent(score)} on train." if score is not None else ""
         return Published(self.skill, None, None, None, f"{detail}{known}")
 
@@ -541,6 +550,7 @@ class Job:
             train=tally(evidence.screen, evidence.train_fixtures) if evidence.screen else NO_TALLY,
             holdout=held if held.pairs else None,
             cases=pages.train_cases(evidence, traces=self.ledger.train_paths(experiment.id)),
+            past=history.points(self.ledger, last=experiment.number),
             diff=edits.unified_diff(before, after, path=space.skill.path),
             calls=result.calls if result else 0,
             usd=result.usd if result else None,

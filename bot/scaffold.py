@@ -40,6 +40,10 @@ SETTINGS = (
         "If nobody is to merge an untested edit: the status 'ratchet/holdout' as a required one "
         "(Settings > Rules)."
     ),
+    (
+        "If everybody may read the report of the experiments: Pages (Settings > Pages > Source: "
+        "GitHub Actions), and the variable RATCHET_PAGES with the value 'true'."
+    ),
 )
 
 

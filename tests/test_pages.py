@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from test_gate import HOLDOUT, TRAIN, make_pairs
 
 from bot.core import pages, render
+from bot.core.charts import Point
 from bot.core.commands import NAMES, Unknown
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.pages import ZWSP, Budget, Case, PullFacts, Section, SkillRow
@@ -41,6 +42,11 @@ WAITS = Verdict(
     path=(0.9, 1.8, 2.4, 3.9, 4.6, 5.0, 5.43),
 )
 SEALED = Tally(incumbent=0.5, candidate=0.69, pairs=140, wins=41, losses=14, sweeps=7)
+PAST = (
+    Point(number=10, before=0.33, score=0.41, kept=True),
+    Point(number=11, before=0.41, score=0.36, kept=False),
+    Point(number=12, before=0.41, score=0.58, kept=False),
+)
 DIFF = """--- a/triage.md
 +++ b/triage.md
 @@ -1,2 +1,3 @@
@@ -90,6 +96,7 @@ def make_facts(text: str = PLAIN, **changes: Any) -> PullFacts:
         "train": Tally(incumbent=0.41, candidate=0.58, pairs=60, wins=14, losses=4, sweeps=3),
         "holdout": SEALED,
         "cases": (make_case(0), make_case(1)),
+        "past": PAST,
         "diff": text,
         "calls": 412,
         "usd": 1.37,
@@ -229,10 +236,11 @@ HIDDEN = re.compile(
 )
 OUR_HTML = re.compile(
     r"<!-- ratchet:(pull|sticky|dashboard|closing|reply)( [\w.-]+)? -->"
-    r"|<details><summary>(the whole edit|\d+ more)</summary>|</details>"
+    r"|<details><summary>(the whole edit|\d+ more|Train score by experiment|Evidence by sweep)"
+    r"</summary>|</details>"
 )
 OUR_HEADINGS = re.compile(
-    r"Hypothesis|Edit|Edit: \+\d+ -\d+ lines|Train cases|Evidence by sweep|Record|What you can do"
+    r"Hypothesis|Edit|Edit: \+\d+ -\d+ lines|Train cases|Record|What you can do"
 )
 
 
@@ -357,7 +365,37 @@ attempt 2) would appear less than 1 time in 200.
 [trace]({REPOSITORY}/blob/{LEDGER}/triage/experiments/f/traces/case_1.candidate.0.json) |
 | case\\_2 | 50% | 25% | -25.0 | 3 | - |
 
-### Evidence by sweep
+<details><summary>Train score by experiment</summary>
+
+```mermaid
+%%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#a3bfea, #c2410c"}}}}}}}}%%
+xychart-beta
+    title "Train score (bars), and the best kept (line)"
+    x-axis "experiment" 10 --> 12
+    y-axis "percent" 0 --> 100
+    bar [41, 36, 58]
+    line [41, 41, 41]
+```
+
+| experiment | on train | best kept |
+| --: | --: | --: |
+| 10 | 41% | 41% |
+| 11 | 36% | 41% |
+| 12 | 58% | 41% |
+
+</details>
+
+<details><summary>Evidence by sweep</summary>
+
+```mermaid
+%%{{init: {{"themeVariables": {{"xyChart": {{"plotColorPalette": "#a3bfea, #c2410c"}}}}}}}}%%
+xychart-beta
+    title "Evidence by sweep (bars), and what it must reach (line)"
+    x-axis "sweep" 1 --> 7
+    y-axis "E, powers of ten" 0 --> 3
+    bar [0.26, 0.79, 1.05, 1.57, 2.1, 2.1, 2.36]
+    line [1.83, 1.83, 1.83, 1.83, 1.83, 1.83, 1.83]
+```
 
 ```text
 228:1 |      *
@@ -373,6 +411,8 @@ attempt 2) would appear less than 1 time in 200.
       +-------
        sweeps 1 to 7; --- is the bar
 ```
+
+</details>
 
 ### Record
 
@@ -536,6 +576,26 @@ def test_an_unknown_command_gets_the_nearest() -> None:
 )
 def test_there_is_no_chart_of_what_is_no_evidence_by_sweep(changes: dict[str, Any]) -> None:
     assert "Evidence by sweep" not in pages.pull_request(make_facts(**changes))[1]
+
+
+@pytest.mark.parametrize("past", [(), PAST[:1]], ids=["none", "one"])
+def test_there_is_no_chart_of_less_than_two_experiments(past: tuple[Point, ...]) -> None:
+    for page in (pages.sticky, pages.summary):
+        assert "Train score by experiment" not in page(make_facts(past=past))
+
+
+@pytest.mark.parametrize("page", [pages.sticky, lambda facts: pages.pull_request(facts)[1]])
+def test_the_charts_are_the_first_to_go(page: Callable[[PullFacts], str]) -> None:
+    """What was decided, the edit and the cases are worth more than pictures of them."""
+    many = tuple(make_case(number, trace="") for number in range(1500))
+    found = [page(make_facts(diff=DIFF, cases=many[:count])) for count in range(1420, 1500)]
+    assert all(pages.units(one) <= pages.BODY for one in found)
+    first = next(one for one in found if "Left out for length" in one)
+    assert "*Left out for length: the chart of train scores.*" in first
+    assert first.count("Left out") == 1
+    both = [one for one in found if one.count("*Left out for length: the chart") == 2]
+    assert both
+    assert all(one.count("Left out") == 2 for one in both)  # and so nothing else
 
 
 def test_an_experiment_with_nothing_to_show_has_a_page() -> None:
@@ -765,8 +825,8 @@ def test_an_edit_that_repeats_held_out_text_is_not_shown() -> None:
 def test_the_facts_have_no_room_for_a_held_out_case() -> None:
     """A new field is looked at here before it is on a page."""
     assert set(PullFacts.model_fields) == {
-        *("experiment", "verdict", "sentence", "train", "holdout", "cases", "diff", "calls", "usd"),
-        *("repository", "ledger", "head", "trailers"),
+        *("experiment", "verdict", "sentence", "train", "holdout", "cases", "past"),
+        *("diff", "calls", "usd", "repository", "ledger", "head", "trailers"),
     }
     assert set(Tally.model_fields) == {
         *("incumbent", "candidate", "pairs", "wins", "losses", "sweeps"),
@@ -865,9 +925,10 @@ def test_a_cut_text_fits_and_says_what_is_missing(
 @pytest.mark.parametrize("over", [False, True], ids=["just fits", "one more"])
 def test_a_body_is_counted_as_github_counts(letter: str, over: bool) -> None:  # noqa: FBT001 - a table's cell
     """Characters for a pull request, bytes (four times as many) for a comment."""
-    empty = pages.units(pages.pull_request(make_facts(diff="+"))[1])
+    bare: dict[str, Any] = {"past": (), "verdict": WAITS.with_(path=())}  # pictures would go first
+    empty = pages.units(pages.pull_request(make_facts(diff="+", **bare))[1])
     room = (pages.BODY - empty) // pages.units(letter)
-    body = pages.pull_request(make_facts(diff="+" + letter * (room + over)))[1]
+    body = pages.pull_request(make_facts(diff="+" + letter * (room + over), **bare))[1]
     assert len(body) <= pages.units(body) <= pages.BODY
     assert pages.octets(body) <= 4 * pages.BODY
     assert ("Left out for length: the edit." in body) == over
@@ -877,7 +938,9 @@ def test_a_fence_is_never_cut_in_the_middle() -> None:
     for length in range(64_000, 66_000, 37):
         body = pages.pull_request(make_facts(diff="+x\n" * (length // 3)))[1]
         found = check(body)
-        assert found.kinds["fence"] + body.count("Left out for length: the edit.") == 2
+        fences = {"the edit": 1, "the chart of the evidence": 2, "the chart of train scores": 1}
+        missing = (n * body.count(f"Left out for length: {name}.") for name, n in fences.items())
+        assert found.kinds["fence"] + sum(missing) == sum(fences.values())
         assert body.count("<details>") == body.count("</details>")
 
 

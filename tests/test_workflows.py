@@ -53,7 +53,11 @@ JOBS = {
         "pull-requests": "write",
         "statuses": "write",
     },
+    ("ratchet-pages.yml", "report"): {"contents": "read"},
+    ("ratchet-pages.yml", "deploy"): {"id-token": "write", "pages": "write"},
 }
+DEPLOY = ("ratchet-pages.yml", "deploy")
+OURS = tuple(name for name in JOBS if name != DEPLOY)  # jobs that run Ratchet
 WITH_KEY = {
     ("ratchet.yml", "propose"),
     ("ratchet.yml", "confirm"),
@@ -111,14 +115,16 @@ def test_every_job_has_the_permissions_that_are_written_here() -> None:
         for job, facts in parsed(text)["jobs"].items()
     }
     assert found == JOBS
-    assert [parsed(text)["permissions"] for text in (CI, *FILES.values())] == [{}] * 5
+    assert [parsed(text)["permissions"] for text in (CI, *FILES.values())] == [{}] * (
+        1 + len(FILES)
+    )
     assert parsed(CI)["jobs"]["test"]["permissions"] == {"contents": "read"}
 
 
 @pytest.mark.parametrize("name", JOBS, ids="/".join)
 def test_no_job_has_both_a_model_key_and_the_right_to_write(name: tuple[str, str]) -> None:
     found = re.findall(r"secrets\.(\w+)", str(job(name)))
-    writes = "write" in JOBS[name].values()
+    writes = "write" in JOBS[name].values() and name != DEPLOY
     assert (
         found == ["ANTHROPIC_API_KEY"] * (name in WITH_KEY) + ["RATCHET_APP_PRIVATE_KEY"] * writes
     )
@@ -206,6 +212,7 @@ def test_the_triggers() -> None:
         "ratchet-gate.yml": {"pull_request", "workflow_dispatch"},
         "ratchet-transfer.yml": {"workflow_dispatch"},
         "ratchet-command.yml": {"issue_comment", "pull_request_review"},
+        "ratchet-pages.yml": {"schedule", "workflow_dispatch"},
         "ci.yml": {"push", "pull_request"},
     }
     (schedule,) = triggers["ratchet.yml"]["schedule"]
@@ -230,13 +237,41 @@ def test_the_triggers() -> None:
     assert triggers["ratchet-command.yml"]["pull_request_review"] == {"types": ["submitted"]}
 
 
-@pytest.mark.parametrize("name", JOBS, ids="/".join)
+@pytest.mark.parametrize("name", OURS, ids="/".join)
 def test_every_job_ends_and_keeps_no_credentials(name: tuple[str, str]) -> None:
     facts = job(name)
     assert 0 < int(facts["timeout-minutes"]) <= 180
     (checkout,) = (one for one in facts["steps"] if "actions/checkout@" in one["uses"])
     assert checkout["with"]["persist-credentials"] == "false"
-    assert checkout["with"]["fetch-depth"] == 0
+    # The whole history is every branch, and the report must not have ratchet/holdout.
+    assert checkout["with"]["fetch-depth"] == (1 if name[0] == "ratchet-pages.yml" else 0)
+
+
+def test_the_site_is_made_only_where_somebody_asked_for_it() -> None:
+    """By a variable, as a site is public; then by jobs of which one reads and one deploys."""
+    report, deploy = job(("ratchet-pages.yml", "report")), job(DEPLOY)
+    assert report["if"] == "vars.RATCHET_PAGES == 'true'"
+    assert (deploy["needs"], "if" in deploy) == ("report", False)  # skipped with it
+    assert 0 < int(deploy["timeout-minutes"]) <= 180
+    assert "secrets." not in FILES["ratchet-pages.yml"]
+    assert "github.token" not in FILES["ratchet-pages.yml"]
+    checkout, ours, upload = report["steps"]
+    assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
+    assert ours["with"]["out"] == upload["with"]["path"]
+    assert ours["with"]["extras"] == "report"
+    assert [step["uses"].partition("@")[0] for step in deploy["steps"]] == ["actions/deploy-pages"]
+    assert deploy["environment"]["name"] == "github-pages"
+
+
+def test_the_site_is_made_after_the_run_it_shows() -> None:
+    """Not by 'workflow_run', whose jobs have rights that the run it follows may lack."""
+    crons = [
+        parsed(FILES[name])["on"]["schedule"][0]["cron"].split()
+        for name in ("ratchet.yml", "ratchet-pages.yml")
+    ]
+    (minute, hour), (later_minute, later_hour) = (map(int, cron[:2]) for cron in crons)
+    assert 60 * hour + minute + 180 < 60 * later_hour + later_minute  # what one job may take
+    assert later_minute != 0
 
 
 def test_nothing_that_may_write_is_stopped_half_way() -> None:
@@ -248,6 +283,7 @@ def test_nothing_that_may_write_is_stopped_half_way() -> None:
     assert group["ratchet-transfer.yml"] | {"group": ""} == command | {"group": ""}
     assert (command["cancel-in-progress"], command["queue"]) == ("false", "max")
     assert group["ratchet-gate.yml"]["cancel-in-progress"] == "false"
+    assert group["ratchet-pages.yml"]["cancel-in-progress"] == "false"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +319,7 @@ def test_the_next_job_comes_also_after_a_failed_one(name: tuple[str, str], needs
     assert "!cancelled()" in job(name)["if"]
 
 
-@pytest.mark.parametrize("name", JOBS, ids="/".join)
+@pytest.mark.parametrize("name", OURS, ids="/".join)
 def test_an_action_gets_inputs_that_it_has(name: tuple[str, str]) -> None:
     """And what a job says about itself is what it is given."""
     known = parsed((ROOT / "action.yml").read_text("utf-8"))["inputs"]
@@ -482,6 +518,10 @@ def run_action(
             ],
         ),
         ({"command": "check"}, [["check", "--"]]),
+        (
+            {"command": "report", "out": "a b"},
+            [["fetch", "--train"], ["report", "--out", "a b", "--"]],
+        ),
         (
             {"command": "due", "skill": "--provider=local $(touch x) `touch x`; touch x\n*"},
             [["fetch"], ["due", "--", "--provider=local $(touch x) `touch x`; touch x\n*"]],

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from bot.core import render
+from bot.core import charts, render
 from bot.core import transfer as transfers
 from bot.core.commands import NAMES, NEEDS, USES
 from bot.core.gate import Action, Reason, Verdict
@@ -245,6 +245,7 @@ class PullFacts(Record):
     train: Tally
     holdout: Tally | None
     cases: tuple[Case, ...] = ()  # of train
+    past: tuple[charts.Point, ...] = ()  # the skill's experiments up to this one
     diff: str
     calls: int = Field(ge=0)
     usd: float | None = Field(ge=0)
@@ -348,7 +349,7 @@ def _comment(facts: PullFacts, mark: str, steps: str) -> str:
         Section(text=_verdict(facts)),
         Section(text=_scores(facts)),
         *_cases(facts),
-        Section(text=_chart(facts), name="the chart", rank=1),
+        *_charts(facts),
         Section(text=_record(facts)),
         Section(text=steps),
     ]
@@ -519,7 +520,7 @@ def _findings(facts: PullFacts) -> list[Section]:
         Section(text=_hypothesis(facts), name="the hypothesis", rank=1, instead=_home(facts)),
         Section(text=_diff(facts), name="the edit", rank=3, instead=_home(facts)),
         *_cases(facts),
-        Section(text=_chart(facts), name="the chart", rank=2),
+        *_charts(facts),
         Section(text=_record(facts)),
     ]
 
@@ -592,14 +593,36 @@ def _case_table(facts: PullFacts, cases: Iterable[Case]) -> str:
     return _table(header, rows, right=range(1, 5))
 
 
+def _charts(facts: PullFacts) -> list[Section]:
+    """The pictures, the first to go where there is no room."""
+    return [
+        Section(text=_history(facts), name="the chart of train scores", rank=6),
+        Section(text=_chart(facts), name="the chart of the evidence", rank=5),
+    ]
+
+
+def _history(facts: PullFacts) -> str:
+    drawn = charts.train(facts.past)
+    if not drawn:
+        return ""
+    rows = [
+        [str(one.number), render.percent(one.score), render.percent(one.best)]
+        for one in charts.lines(facts.past)
+    ]
+    table = _table(["experiment", "on train", "best kept"], rows, right=range(3))
+    return _folded("Train score by experiment", f"{fence(drawn, 'mermaid')}\n\n{table}")
+
+
 def _chart(facts: PullFacts) -> str:
     verdict = facts.verdict
     if verdict.log_bar is None or verdict.false_merge_rate is not None:
         return ""
     if len(verdict.path) < FEWEST_SWEEPS:
         return ""
-    drawn = render.chart(verdict.path, log_bar=verdict.log_bar)
-    return f"### Evidence by sweep\n\n{fence(drawn, 'text')}"
+    drawn = charts.evidence(verdict.path, log_bar=verdict.log_bar)
+    told = render.chart(verdict.path, log_bar=verdict.log_bar)
+    both = f"{fence(drawn, 'mermaid')}\n\n{fence(told, 'text')}"
+    return _folded("Evidence by sweep", both)
 
 
 def _record(facts: PullFacts) -> str:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bot.core.badge import LEAF
 from bot.errors import RatchetError
 from bot.ledger.gitref import AUTHOR
 from bot.ledger.store import README, Ref
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project
 
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
-# Written by people's commands and by every run, in files of their own; no number of an experiment
-# depends on them.
-BESIDE: Final = ("notes/", "runs/", "transfers/")
+# Written by people's commands, and by every run and publication, in files of their own; no number
+# of an experiment depends on them.
+BESIDE: Final = ("notes/", "runs/", "transfers/", LEAF)
 
 
 def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -> str:
@@ -53,7 +54,8 @@ def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -
     own = f"{skill}/"
     if outside := sorted(path for path in ours if not path.startswith(own) and path != README):
         raise RatchetError(f"What is to be published of {skill} changes {outside[0]!a} as well.")
-    clash = ours.keys() & theirs.keys() - {README}
+    # A badge is made of the other records, and made again when they change.
+    clash = ours.keys() & theirs.keys() - {README, f"{skill}/{LEAF}"}
     if ref is Ref.HOLDOUT and overlapping(ours, skill=skill):
         clash |= set(overlapping(theirs, skill=skill))
     if clash:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5  # our own writers queue for a lock; only a fetch or a person can get in between
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,189}[A-Za-z0-9_-])?")
 # Files end so and folders do not, so no file can ever take a folder's place.
-_SUFFIXES = (".json", ".txt", ".diff", ".md")
+_SUFFIXES = (".json", ".txt", ".diff", ".md", ".svg")
 
 
 class Ref(StrEnum):
@@ -48,6 +48,7 @@ For each skill:
   on the train fixtures (`traces/`) and by the proposer (`proposer/`).
 - `transfers/<id>/`: two texts on several models over the train fixtures (`transfer.json`).
 - `runs/`: what every run spent, and how it ended. `notes/`: what people said of proposals.
+- `badge.svg`: the score on train and the last merge, for a README.
 
 A trace is one model call kept whole: request, response, score, cost. Nothing is shortened, except
 that secrets found in Ratchet's environment are replaced by `[redacted:NAME]`.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from bot.core import badge
 from bot.core.records import (
     Answers,
     Correction,
@@ -220,8 +221,7 @@ class TrainLedger(_Reads):
         return next((trace for trace in found if trace.id == trace_id), None)
 
     def _is_run(self, path: str) -> bool:
-        is_run = path.split("/")[-2] == _FOLDERS["task"]
-        return is_run and not path.startswith(f"{self._transfers}/")
+        return _job_of(path) == "task" and not path.startswith(f"{self._transfers}/")
 
     def failures(self, skill_digest: str, model_digest: str) -> list[Trace]:
         """The incumbent's kept train runs that scored below 1, worst first."""
@@ -328,6 +328,14 @@ class Ledger(_Reads):
     def add_run(self, run: Run) -> None:
         """Record what a run spends; at its end once more, in the same place."""
         self._store.put(Ref.LEDGER, f"{self.skill}/runs/{run.name}.json", _json(run))
+
+    def badge(self) -> str | None:
+        """The skill's badge, an SVG."""
+        return self._train.get(f"{self.skill}/{badge.LEAF}")
+
+    def put_badge(self, svg: str) -> None:
+        """Replace the skill's badge."""
+        self._store.put(Ref.LEDGER, f"{self.skill}/{badge.LEAF}", svg)
 
     def last_run(self) -> Run | None:
         """The skill's newest run."""
@@ -460,9 +468,7 @@ class Ledger(_Reads):
         if reader is None:
             return iter(())
         paths = reader.grep(needle, self.skill) if needle else reader.list(f"{self.skill}/")
-        found = _traces(
-            reader, [path for path in paths if path.split("/")[-2] in _FOLDERS.values()]
-        )
+        found = _traces(reader, [path for path in paths if _job_of(path)])
         return (trace for trace in found if trace.split == split)
 
     def _trace_path(self, trace: Trace, reader: Reader) -> str:
@@ -510,6 +516,13 @@ def _folder(reader: Reader, folder: str, kind: type[R]) -> list[R]:
     paths = reader.list(folder)
     texts = reader.read_many(paths)
     return [_parse(kind, texts[path], path) for path in paths]
+
+
+def _job_of(path: str) -> str | None:
+    """Whose trace is at a path, if one is: a skill may be called as one of our folders is."""
+    *_, folder, leaf = path.split("/")
+    jobs = {name: job for job, name in _FOLDERS.items()}
+    return jobs.get(folder) if leaf.endswith(".json") else None
 
 
 def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:

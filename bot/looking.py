@@ -1,0 +1,156 @@
+"""Past experiments on a terminal: the log as a graph, one experiment, one model call."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+from bot import history, terminal
+from bot.core import charts, graph, reading, render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bot.core.records import Trace
+    from bot.ledger import Ledger
+
+SPARKS: Final = 20  # columns of a line of values; two of them and their scale fit into one line
+TRACE: Final = 16  # characters of a trace's id that tell it apart from other cases' runs
+MOST_CASES: Final = 40  # lines of the table of an experiment's cases
+
+
+def show_log(ledger: Ledger, rows: Sequence[history.Row], *, filtered: bool) -> None:
+    """The experiments newest first, below what they came to together.
+
+    Args:
+        ledger: The skill's.
+        rows: What is shown of it, newest first.
+        filtered: Experiments between the rows are left out, so no line joins them.
+    """
+    every = ledger.experiments()
+    if not rows:
+        terminal.say("No experiment ended so." if every else "No experiment yet: ratchet run")
+        return
+    for line in _head(ledger):
+        terminal.say(line)
+    kinds, style = [row.kind for row in rows], terminal.style()
+    whole = rows[-1].experiment == every[0]
+    drawn = graph.draw(kinds, style=style, whole=whole)
+    if filtered:
+        drawn = [style.marks[kind] for kind in kinds]
+    terminal.table(
+        [
+            (
+                mark,
+                str(row.experiment.number),
+                row.state.removeprefix("reject: "),
+                row.experiment.level or "-",
+                render.growth(row.experiment.chars),
+                render.change(row.result.train if row.result else None),
+                render.one_line(row.experiment.proposal.hypothesis, 2 * render.WIDTH),
+            )
+            for mark, row in zip(drawn, rows, strict=True)
+        ],
+        header=("", "#", "outcome", "level", "size", "train", "hypothesis"),
+        right=(1, 4),
+        rest=6,
+    )
+    terminal.say(f"\n{graph.legend(kinds, style=style)}")
+
+
+def _head(ledger: Ledger) -> list[str]:
+    """How many there were, and the scores on train as two lines of marks."""
+    every, results, reverted = ledger.experiments(), ledger.results(), ledger.reversions()
+    kept = sum(one.action == "merge" and name not in reverted for name, one in results.items())
+    many = "1 experiment" if len(every) == 1 else f"{len(every)} experiments"
+    points = history.points(ledger)
+    drawn = charts.lines(points, SPARKS)
+    if not drawn:
+        return [f"{ledger.skill}: {many}, {kept} merged", ""]
+    best = render.arrow([render.percent(points[0].before), render.percent(drawn[-1].best)])
+    said = f"{ledger.skill}: {many}, {kept} merged; train, best kept: {best}"
+    if len(drawn) < charts.FEWEST:
+        return [said, ""]
+    values = [value for one in drawn for value in (one.score, one.best)]
+    low, high, marks = min(values), max(values), terminal.sparks()
+    tried, held = (
+        charts.spark(some, low=low, high=high, marks=marks)
+        for some in ([one.score for one in drawn], [one.best for one in drawn])
+    )
+    scale = f"({marks[0]} is {render.percent(low)}, {marks[-1]} is {render.percent(high)})"
+    return [said, f"tried {tried}  kept {held}  {scale}", ""]
+
+
+def show_experiment(ledger: Ledger, row: history.Row) -> None:
+    """One experiment: what is known of it, its cases, its edit, and where to look next."""
+    mark = terminal.style().marks[row.kind]
+    told = [
+        (name, f"{mark} {said}" if name == "outcome" else said) for name, said in history.facts(row)
+    ]
+    terminal.fields(told)
+    cases = history.cases(ledger, row.experiment)
+    if cases:
+        _show_cases(cases)
+    patch = history.patch(ledger, row.experiment)
+    if patch:
+        terminal.raw(f"\n{patch}")
+    terminal.say(f"\n{_next(row, cases)}")
+
+
+def _show_cases(cases: Sequence[history.CaseChange]) -> None:
+    """The train cases, the worst first; those that did not change are only named."""
+    worse = [case for case in cases if case.gain < 0]
+    same = [case for case in cases if case.gain == 0]
+    better = [case for case in cases if case.gain > 0]
+    counts = f"{len(better)} improved, {len(worse)} worse, {len(same)} unchanged"
+    terminal.say(f"\ntrain cases: {counts}")
+    shown = [*worse, *better]
+    if shown:
+        terminal.table(
+            [
+                (
+                    render.points(100 * case.gain),
+                    render.arrow([render.percent(case.before), render.percent(case.after)]),
+                    str(case.pairs),
+                    case.trace[:TRACE],
+                    case.fixture,
+                )
+                for case in shown[:MOST_CASES]
+            ],
+            header=("points", "train", "runs", "trace", "case"),
+            right=(0, 2),
+            rest=4,
+        )
+    if len(shown) > MOST_CASES:
+        names = ", ".join(case.fixture for case in shown[MOST_CASES:])
+        terminal.say(f"and {len(shown) - MOST_CASES} more: {names}")
+    if same:
+        terminal.say(f"unchanged: {', '.join(case.fixture for case in same)}")
+
+
+def _next(row: history.Row, cases: Sequence[history.CaseChange]) -> str:
+    number = row.experiment.number
+    lines = [f"why it ended so: ratchet explain {number}"] if row.result else []
+    if cases:
+        lines.append(f"a model call, whole: ratchet trace {cases[0].trace}")
+    return "\n".join(lines)
+
+
+def trace_text(trace: Trace, *, raw: bool) -> str:
+    """One model call, a heading above each thing that was said.
+
+    What was said is indented, so that no text can pass for a heading; raw bodies are as they are.
+    """
+    names = history.trace_facts(trace)
+    head = [f"{name:<8} {render.one_line(said, 10 * render.WIDTH)}" for name, said in names]
+    blocks = history.raw_parts(trace) if raw else reading.blocks(trace)
+    indent = "" if raw else "  "
+    body = [
+        f"\n{_heading(block.name)}\n{textwrap.indent(block.text.rstrip(), indent)}"
+        for block in blocks
+    ]
+    return "\n".join([*head, *body])
+
+
+def _heading(name: str) -> str:
+    return f"--- {render.one_line(name, 40)} ".ljust(render.WIDTH, "-")
