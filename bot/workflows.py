@@ -25,7 +25,6 @@ NAMES = (
     "ratchet-command.yml",
     "ratchet-pages.yml",
 )
-NAMES = ("ratchet.yml", "ratchet-gate.yml", "ratchet-transfer.yml", "ratchet-command.yml")
 FORMS = ".github/ISSUE_TEMPLATE"
 FORM = "ratchet-correction.yml"
 PATHS = (*(f"{FOLDER}/{name}" for name in NAMES), f"{FORMS}/{FORM}")  # of all that is written

@@ -214,9 +214,8 @@ def test_the_triggers() -> None:
         "ratchet.yml": {"schedule", "workflow_dispatch"},
         "ratchet-gate.yml": {"pull_request", "workflow_dispatch"},
         "ratchet-transfer.yml": {"workflow_dispatch"},
-        "ratchet-command.yml": {"issue_comment", "pull_request_review"},
-        "ratchet-pages.yml": {"schedule", "workflow_dispatch"},
         "ratchet-command.yml": {"issue_comment", "issues", "pull_request_review"},
+        "ratchet-pages.yml": {"schedule", "workflow_dispatch"},
         "ci.yml": {"push", "pull_request"},
     }
     (schedule,) = triggers["ratchet.yml"]["schedule"]

@@ -51,8 +51,6 @@ For each skill:
 - `badge.svg`: the score on train and the last merge, for a README.
 - `corrections/`: what people said should have been answered. `settled/`: which of that became
   fixtures, or was declined.
-- `corrections/`: what people said should have been answered. `settled/`: which of that became
-  fixtures, or was declined.
 
 A trace is one model call kept whole: request, response, score, cost. Nothing is shortened, except
 that secrets found in Ratchet's environment are replaced by `[redacted:NAME]`.
