@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """A comment that asked for something: its issue or pull request, and its own id."""
+    """A comment that asked for something: its issue or pull request, and its own id.
+
+    Without a comment it is the issue itself, as it was opened.
+    """
 
     issue: int
-    comment: int
+    comment: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What its answer is known by."""
+        return f"issue-{self.issue}" if self.comment is None else str(self.comment)
 
     def __str__(self) -> str:
         """As ``--reply`` takes it."""
@@ -35,7 +43,7 @@ def parse(text: str) -> Asked:
 
 def answered(github: GitHub, asked: Asked) -> bool:
     """Whether the bot has answered that comment."""
-    marker = pages.marker("reply", str(asked.comment))
+    marker = pages.marker("reply", asked.name)
     me = github.me()
     comments = github.comments(asked.issue)
     return any(one.author == me and pages.is_marked(one.body, marker) for one in comments)
@@ -56,7 +64,7 @@ def answer(
         redact: Takes secrets out.
     """
     if parts:
-        body = redact(pages.reply(asked.comment, *parts))
-        github.sticky_comment(asked.issue, pages.marker("reply", str(asked.comment)), body)
-    if well:
+        body = redact(pages.reply(asked.name, *parts))
+        github.sticky_comment(asked.issue, pages.marker("reply", asked.name), body)
+    if well and asked.comment is not None:
         github.react(asked.comment, "rocket")

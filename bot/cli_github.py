@@ -92,7 +92,7 @@ def publish(
         done = publishing.publish_all(start, github=github, folder=bundles)
     else:
         one = publishing.publish(start, github=github, bundle=bundle, skill=skill)
-        done = publishing.Round((one,), (), "")
+        done = publishing.with_fixtures(start, github=github, done=one)
     _show_round(done, alone=not bundles, as_json=as_json)
     if asked:
         publishing.answer(github, asked, done)
@@ -185,7 +185,7 @@ def due(
 @options
 @click.pass_obj
 def obey(start: Path, *, event: str | None, repository: str | None, as_json: bool) -> None:
-    """Do what a comment or review on GitHub asks for, and answer it.
+    """Do what a comment, review or new issue on GitHub asks for, and answer it.
 
     Reads the event that started the workflow; its kind is GITHUB_EVENT_NAME. What is no command
     of a person who may give it is left alone. No model is called.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from bot import (
     answering,
     bench,
+    correcting,
     dashboard,
     history,
     publishing,
@@ -135,6 +136,9 @@ def handle(start: Path, *, github: GitHub, name: str, event: dict[str, Any]) -> 
         return Handled(None, "ignored", heard.why)
     if isinstance(heard, events.Review):
         return _review(start, github, heard)
+    if isinstance(heard, events.Opened):
+        done = correcting.hear_form(start, github, heard)
+        return Handled("correct", "done" if done else "ignored", done or "it is no new correction")
     command = commands.parse(heard.body)
     if command is None:
         return Handled(None, "ignored", "it is not a command")
@@ -167,9 +171,9 @@ class _Clerk:
             self._say(*answer.parts)
         except _Refusal as refusal:
             self._say(refusal.message)
-            return Handled(told, "refused", refusal.message)
-        except RatchetError:
-            self._say(_ELSEWHERE)
+            return Handled(told, "refused", " ".join(refusal.message.split()))
+        except RatchetError as error:
+            self._say(error.said if isinstance(error, correcting.UnfinishedError) else _ELSEWHERE)
             raise
         if answer.well:
             self.github.react(self.said.id, "rocket")
@@ -436,6 +440,13 @@ class _Clerk:
             raise _Refusal(f"There is one in each of {_listed(found)}: give more of its id.")
         return found[0]
 
+    def correct(self, argument: str) -> _Answer:
+        """Take a correction."""
+        try:
+            return _Answer((correcting.from_comment(self.start, self.github, self.said, argument),))
+        except correcting.RefusedError as refusal:
+            raise _Refusal(refusal.message) from refusal
+
     def help(self, _: str) -> _Answer:
         """The commands."""
         return _Answer((pages.usage(),))
@@ -461,6 +472,7 @@ _ACTS: Final[dict[Name, Callable[[_Clerk, str], _Answer]]] = {
     "retry": _Clerk.retry,
     "merge": _Clerk.merge,
     "revert": _Clerk.revert,
+    "correct": _Clerk.correct,
     "help": _Clerk.help,
 }
 

@@ -62,8 +62,8 @@ DEFAULT_MODELS = {
     "command": "command",
 }
 
-# `ratchet/<skill>` is the branch of a proposal, and these two are the refs of the ledger.
-RESERVED_NAMES = ("ledger", "holdout")
+# `ratchet/<skill>` is the branch of a proposal; these are the ledger's, and that of new fixtures.
+RESERVED_NAMES = ("ledger", "holdout", "fixtures")
 
 _NAME = r"^[a-z0-9]+([-_][a-z0-9]+)*$"
 _BRANCH = r"^[A-Za-z0-9_][^\s~^:?*\[\\]*$"

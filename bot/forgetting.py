@@ -28,6 +28,7 @@ from bot.core.records import (
     Record,
     Result,
     Run,
+    Settled,
     Shipped,
     Trace,
     canonical_json,
@@ -72,6 +73,7 @@ _FOLDERS: Final[Mapping[str, type[Record]]] = {
     "runs": Run,
     "corrections": Correction,
     "answers": Answers,
+    "settled": Settled,
 }
 # Records of one case, which go with it; other records stay, without its words.
 _OF_CASES: Final = (Trace, Correction)
@@ -95,6 +97,7 @@ _WORDED: Final[Mapping[type[Record], tuple[tuple[str, ...], ...]]] = {
     Run: (),
     Answers: (),
     Transfer: (),
+    Settled: (),
 }
 
 

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot import answering, bench, bundles, dashboard, remote, showing, skillrepo, workspace
+from bot import (
+    admitting,
+    answering,
+    bench,
+    bundles,
+    dashboard,
+    remote,
+    showing,
+    skillrepo,
+    workspace,
+)
 from bot.core import pages
 from bot.errors import RatchetError
 from bot.pullrequest import Job, Published
@@ -113,11 +123,26 @@ def publish_all(
         except RatchetError as error:
             failed.append((skill, error))
     try:
+        done += filter(None, [admitting.look(project, github, now=now)])
+    except RatchetError as error:
+        failed.append(("the new fixtures", error))
+    try:
         shown = dashboard.update(project, github, now=now)
     except RatchetError as error:
         shown = ""
         failed.append(("the dashboard", error))
     return Round(tuple(done), tuple(failed), shown)
+
+
+def with_fixtures(
+    start: Path, *, github: GitHub, done: Published, now: Callable[[], datetime] = _now
+) -> Round:
+    """A round of one skill, after a look at the pull request with new fixtures, too."""
+    try:
+        admitting.look(skillrepo.open_project(start), github, now=now)
+    except RatchetError as error:
+        return Round((done,), (("the new fixtures", error),), "")
+    return Round((done,), (), "")
 
 
 def answer(github: GitHub, asked: Asked, done: Round) -> None:

@@ -1,4 +1,4 @@
-"""The workflow files of ``ratchet init --github``: the packaged templates, filled in for a project.
+"""The files of ``ratchet init --github``: the packaged templates, filled in for a project.
 
 They are the only copy: this repository's own workflows are what they give for the action ``./``.
 """
@@ -25,6 +25,9 @@ NAMES = (
     "ratchet-command.yml",
     "ratchet-pages.yml",
 )
+FORMS = ".github/ISSUE_TEMPLATE"
+FORM = "ratchet-correction.yml"
+PATHS = (*(f"{FOLDER}/{name}" for name in NAMES), f"{FORMS}/{FORM}")  # of all that is written
 HERE = "./"  # the action of the repository that the workflow itself is in
 
 # GitHub's '$/' would take the action from the commit of the event: in a pull request, from that.
@@ -57,7 +60,7 @@ def choose_action(given: str | None, toplevel: Path) -> str:
 
 
 def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
-    """The workflow files, by path from the root of the repository.
+    """The workflow files and the issue form, by path from the root of the repository.
 
     Args:
         config: What is kept from the proposer, and which provider is installed.
@@ -78,13 +81,15 @@ def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
         # A line whose value is the action's default is left out.
         "@DIRECTORY@": [_quoted(prefix.rstrip("/"))] if prefix else [],
         "@EXTRAS@": ["local"] if "local" in providers else [],
+        "@SKILLS@": sorted(config.skills),
     }
     folder = resources.files("bot").joinpath("templates/github")
     made = {}
-    for name in NAMES:
+    for path in PATHS:
+        name = path.rpartition("/")[2]
         lines = folder.joinpath(name).read_text(encoding="utf-8").splitlines()
         filled = "".join(f"{new}\n" for line in lines for new in _filled(line, values))
-        made[f"{FOLDER}/{name}"] = filled.encode()
+        made[path] = filled.encode()
     return made
 
 

@@ -16,6 +16,8 @@ from world import CASES, SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import workflows
 from bot.config import load
+from bot.core.corrections import LABELS
+from bot.forge import FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -388,3 +390,24 @@ def test_a_proposal_is_rejected(make: Callable[..., Act], how: str) -> None:
     assert "It is too curt." in World(act.folder / "look").told("origin/ratchet/ledger")
     assert done.jobs == {"Command": "success"}, done.log
     assert act.hub.read("main", SKILL) == SKILL_TEXT
+
+
+@pytest.mark.act
+def test_a_correction_by_comment_and_by_form(make: Callable[..., Act]) -> None:
+    """Both wait in one pull request; an issue that is no form costs no runner."""
+    act = make(config={"feedback": {"ratio": 1.0}})
+    assert act.issue("dora", "It is wrong.").jobs == {}
+    said = act.comment("dora", 1, "/ratchet correct\nInput: My card is gone\nExpected: yes")
+    assert said.jobs == {"Command": "success"}, said.log
+    values = ("How do I pay in euros?", "no", "yes", "It is.")
+    fields = zip(list(LABELS)[1:], values, strict=True)
+    form = [
+        "### Skill\n\ntriage",
+        *(f"### {name}\n\n```text\n{text}\n```" for name, text in fields),
+    ]
+    opened = act.issue("dora", "\n\n".join(form))
+    assert opened.jobs == {"Command": "success"}, opened.log
+    lines = act.hub.read(FIXTURES, "fixtures/triage/train/corrections.jsonl") or ""
+    asked = [json.loads(line)["input"] for line in lines.splitlines()]
+    assert asked == ["My card is gone", "How do I pay in euros?"]
+    assert act.hub.issue(2).title == "Fixtures: 2 new cases"

@@ -18,7 +18,8 @@ from bot.errors import ExitCode
 ROOT = Path(__file__).parents[1]
 ACTION = f"octo/ratchet@{'0123456789' * 4}"
 NEWER = f"octo/ratchet@{'9876543210' * 4}"
-FILES = tuple(f".github/workflows/{name}" for name in workflows.NAMES)
+FILES = workflows.PATHS
+FORM = FILES[-1]  # the only one that names no action
 
 
 @pytest.fixture
@@ -81,8 +82,9 @@ def test_a_file_that_differs_is_kept_and_said(world: World) -> None:
 
 def test_a_newer_action_is_seen_in_every_file(world: World) -> None:
     written(world, "--action", ACTION)
-    assert written(world, "--action", NEWER) == {"different": sorted(FILES)}
-    assert written(world, "--action", NEWER, "--force")["replaced"] == sorted(FILES)
+    others = sorted(set(FILES) - {FORM})
+    assert written(world, "--action", NEWER) == {"different": others, "same": [FORM]}
+    assert written(world, "--action", NEWER, "--force")["replaced"] == others
     assert ACTION not in "".join((world.path / path).read_text() for path in FILES)
 
 
@@ -149,7 +151,7 @@ def test_the_embedded_model_is_installed_where_it_is_used(
     world.configure(**settings)
     written(world, "--action", ACTION)
     counts = [(world.path / path).read_text().count("extras: local\n") for path in FILES]
-    assert counts == ([2, 1, 1, 0, 0] if extra else [0, 0, 0, 0, 0])
+    assert counts == ([2, 1, 1, 0, 0, 0] if extra else [0] * 6)
     assert "extras:" not in (world.path / FILES[3]).read_text()
 
 
@@ -269,4 +271,14 @@ def test_the_templates_are_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.iterdir()
     names = zipfile.ZipFile(wheel).namelist()
-    assert {f"bot/templates/github/{name}" for name in workflows.NAMES} <= set(names)
+    packaged = {path.rpartition("/")[2] for path in workflows.PATHS}
+    assert {f"bot/templates/github/{name}" for name in packaged} <= set(names)
+
+
+def test_the_form_has_the_skills_to_choose_from(world: World) -> None:
+    """One that comes later makes it different, which the next call says."""
+    written(world, "--action", ACTION)
+    assert '- "triage"' in (world.path / FORM).read_text()
+    skills = {"triage": {"scorer": "label"}, "other": {"scorer": "label"}}
+    world.configure(skills=skills)
+    assert written(world, "--action", ACTION)["different"] == [FORM]

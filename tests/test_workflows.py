@@ -14,15 +14,17 @@ import yaml
 
 from bot import workflows
 from bot.config import load
+from bot.core.corrections import LABELS
 from bot.errors import RatchetError
 
 ROOT = Path(__file__).parents[1]
 ACTION = f"octo/ratchet@{'0123456789' * 4}"
 CONFIG = "skills:\n  triage:\n    scorer: label\n"
-FILES = {
+RENDERED = {
     Path(path).name: content.decode()
     for path, content in workflows.render(load(CONFIG), action=ACTION, prefix="").items()
 }
+FILES = {name: text for name, text in RENDERED.items() if name != workflows.FORM}
 CI = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
 JOBS = {
     ("ratchet.yml", "plan"): {"contents": "read", "issues": "read", "pull-requests": "read"},
@@ -102,7 +104,8 @@ def test_this_repository_runs_what_init_writes() -> None:
     rendered = workflows.render(config, action=workflows.choose_action(None, ROOT), prefix="")
     there = {
         path.relative_to(ROOT).as_posix(): path.read_bytes()
-        for path in (ROOT / ".github/workflows").iterdir()
+        for folder in (workflows.FOLDER, workflows.FORMS)
+        for path in (ROOT / folder).iterdir()
     }
     assert there == {**rendered, ".github/workflows/ci.yml": CI.encode()}
 
@@ -211,7 +214,7 @@ def test_the_triggers() -> None:
         "ratchet.yml": {"schedule", "workflow_dispatch"},
         "ratchet-gate.yml": {"pull_request", "workflow_dispatch"},
         "ratchet-transfer.yml": {"workflow_dispatch"},
-        "ratchet-command.yml": {"issue_comment", "pull_request_review"},
+        "ratchet-command.yml": {"issue_comment", "issues", "pull_request_review"},
         "ratchet-pages.yml": {"schedule", "workflow_dispatch"},
         "ci.yml": {"push", "pull_request"},
     }
@@ -235,6 +238,27 @@ def test_the_triggers() -> None:
     }
     assert triggers["ratchet-command.yml"]["issue_comment"] == {"types": ["created"]}
     assert triggers["ratchet-command.yml"]["pull_request_review"] == {"types": ["submitted"]}
+    assert triggers["ratchet-command.yml"]["issues"] == {"types": ["opened"]}
+
+
+def test_the_issue_form_is_what_ratchet_reads() -> None:
+    """Its labels are known, in its order, and what is written comes into code blocks."""
+    config = load("skills:\n  b: {scorer: label}\n  a: {scorer: label}\n")
+    made = workflows.render(config, action=ACTION, prefix="")
+    form = yaml.safe_load(made[f"{workflows.FORMS}/{workflows.FORM}"])
+    fields = [one for one in form["body"] if one["type"] != "markdown"]
+    assert [one["attributes"]["label"] for one in fields] == list(LABELS)
+    skill, *texts = fields
+    assert (skill["type"], skill["attributes"]["options"]) == ("dropdown", ["a", "b"])
+    assert {(one["type"], one["attributes"]["render"]) for one in texts} == {("textarea", "text")}
+    needed = {one["id"] for one in fields if one.get("validations", {}).get("required")}
+    assert needed == {"skill", "input", "expected"}
+
+
+def test_only_issues_of_the_form_cost_a_runner() -> None:
+    condition = parsed(FILES["ratchet-command.yml"])["jobs"]["command"]["if"]
+    label = next(name for name, section in LABELS.items() if section == "expected")
+    assert f"contains(github.event.issue.body, '### {label}')" in condition
 
 
 @pytest.mark.parametrize("name", OURS, ids="/".join)

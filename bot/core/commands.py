@@ -28,6 +28,7 @@ Name = Literal[
     "retry",
     "merge",
     "revert",
+    "correct",
     "help",
 ]
 Role = Literal["read", "write"]
@@ -71,10 +72,11 @@ USES: Final[Mapping[Name, Use]] = {
     "retry": Use("[skill]", "run again what failed or went stale"),
     "merge": Use("", "merge a proposal that waits for a person"),
     "revert": Use("<experiment>", "take a merged edit out again"),
+    "correct": Use("[skill]", "take a correction: `Input:`, `Answered:`, `Expected:`, `Why:`"),
     "help": Use("", "list the commands"),
 }
 # What a person says in their own words may take more than one line.
-LONG: Final = frozenset({"reject"})
+LONG: Final = frozenset({"reject", "correct"})
 LONGEST_WORD = 50  # characters of an unknown word that are kept
 
 # Up to three spaces, as in Markdown: what is indented further is code. Nothing else may come

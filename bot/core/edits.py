@@ -36,6 +36,7 @@ _INVISIBLE = re.compile(
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
 )
+_UNSEEN = re.compile(f"{_CONTROL.pattern}|{_INVISIBLE.pattern}")
 _LINES_NAMED = 10  # of an ambiguous anchor, in its message
 _REGULAR_FILE = ("100644", "100755")
 
@@ -290,6 +291,11 @@ def _is_unsafe(path: str) -> bool:
     parts = path.split("/")
     hidden = not path.isprintable() or "\\" in path or _INVISIBLE.search(path)
     return bool(hidden) or any(p in ("", ".", "..") or folded(p) == ".git" for p in parts)
+
+
+def unseen(text: str) -> list[str]:
+    """The control and invisible characters of a text, in their order."""
+    return [char for found in _UNSEEN.finditer(text) for char in found[0]]
 
 
 def folded(path: str) -> str:

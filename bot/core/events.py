@@ -40,13 +40,24 @@ class Review(Record):
     body: str
 
 
+class Opened(Record):
+    """An issue that a person has just opened."""
+
+    number: int
+    author: str
+    at: AwareDatetime
+    body: str
+
+
 class Ignored(NamedTuple):
     """Nothing to do, and why."""
 
     why: str
 
 
-def read(name: str, event: Mapping[str, Any], *, repository: str) -> Comment | Review | Ignored:
+def read(
+    name: str, event: Mapping[str, Any], *, repository: str
+) -> Comment | Review | Opened | Ignored:
     """What an event comes to.
 
     Args:
@@ -61,7 +72,9 @@ def read(name: str, event: Mapping[str, Any], *, repository: str) -> Comment | R
         return _comment(_parse(_CommentEvent, event), repository)
     if name == "pull_request_review":
         return _review(_parse(_ReviewEvent, event), repository)
-    return Ignored("it is neither a comment nor a review")
+    if name == "issues":
+        return _opened(_parse(_IssueEvent, event), repository)
+    return Ignored("it is neither a comment, nor a review, nor a new issue")
 
 
 def _comment(event: _CommentEvent, repository: str) -> Comment | Ignored:
@@ -97,6 +110,21 @@ def _review(event: _ReviewEvent, repository: str) -> Review | Ignored:
         author=given.user.login,
         state=state,
         body=given.body or "",
+    )
+
+
+def _opened(event: _IssueEvent, repository: str) -> Opened | Ignored:
+    issue = event.issue
+    if why := _unfit(event, issue.user, repository, action="opened"):
+        return Ignored(why)
+    if issue.performed_via_github_app is not None:
+        return Ignored("an app wrote it")
+    assert issue.user is not None  # noqa: S101 - or it would be unfit
+    return Opened(
+        number=issue.number,
+        author=issue.user.login,
+        at=issue.created_at,
+        body=issue.body or "",
     )
 
 
@@ -152,6 +180,18 @@ class _IssuePart(_Part):
 class _CommentEvent(_Event):
     comment: _CommentPart
     issue: _IssuePart
+
+
+class _NewIssuePart(_Part):
+    number: Number
+    user: _User | None
+    body: str | None
+    created_at: Moment
+    performed_via_github_app: Any = None
+
+
+class _IssueEvent(_Event):
+    issue: _NewIssuePart
 
 
 class _ReviewPart(_Part):

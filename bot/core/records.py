@@ -358,11 +358,26 @@ class Correction(Record):
     at: str  # UTC, ISO 8601
     link: str | None  # where it was said
     via: Via
+    let_in_by: str | None = None  # a login, where the author may not write to the repository
 
     @classmethod
     def name(cls, *, skill: str, asked: Digest, expected: JsonValue, link: str | None) -> Digest:
         """The id of a correction: of what is asked (``golden.input_digest``) and expected."""
         return digest("correction", skill, asked, expected, link)
+
+
+class Settled(Record):
+    """What became of corrections with the pull request that was to make fixtures of them.
+
+    ``merged`` is False when a person closed it: they are not proposed again. One record has the
+    train side's or the others', and is as sealed as they are.
+    """
+
+    skill: Slug
+    pull: int = Field(ge=1)
+    merged: bool
+    corrections: tuple[Digest, ...]
+    at: str  # UTC, ISO 8601
 
 
 class Answers(Record):

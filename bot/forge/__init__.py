@@ -17,7 +17,10 @@ PARENT: Final = "Ratchet-Parent"
 EVIDENCE: Final = "Ratchet-Evidence"
 REVERT: Final = "Ratchet-Revert"
 
-RESERVED: Final = frozenset({"ledger", "holdout"})  # refs the ledger keeps under the same name
+FIXTURES: Final = "ratchet/fixtures"  # the branch of the pull request with new fixtures
+CASES: Final = "Ratchet-Fixtures"
+# Refs the ledger keeps under the same name, and the branch above.
+RESERVED: Final = frozenset({"ledger", "holdout", "fixtures"})
 
 Reason = Literal[
     "base_moved",  # the base branch is no longer where the verdict was reached

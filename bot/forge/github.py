@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import time
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from bot.core.records import Record
 from bot.core.reviews import Review
@@ -40,6 +42,8 @@ _CANNOT: Final = frozenset({"FORBIDDEN", "undefinedField", "HTTP 403", "HTTP 404
 
 _COMMIT: Final = """mutation($input: CreateCommitOnBranchInput!) {
   createCommitOnBranch(input: $input) { commit { oid } } }"""
+_ISSUE: Final = """query($input: Int!) { repository(owner: OWNER, name: NAME) {
+  issue(number: $input) { body lastEditedAt author { __typename login } } } }"""
 _AUTO_MERGE: Final = """mutation($input: EnablePullRequestAutoMergeInput!) {
   enablePullRequestAutoMerge(input: $input) { clientMutationId } }"""
 _NO_AUTO_MERGE: Final = """mutation($input: DisablePullRequestAutoMergeInput!) {
@@ -102,6 +106,15 @@ class Issue(Record):
     title: str
     author: str
     body: str
+
+
+class Opening(Record):
+    """What an issue says, by whom; ``edited_at`` is None where its text was never changed."""
+
+    author: str
+    is_person: bool
+    body: str
+    edited_at: AwareDatetime | None
 
 
 class Status(Record):
@@ -612,6 +625,19 @@ class GitHub:
         url = self._wire.path("issues/comments", comment_id, "reactions")
         self._wire.ask("POST", url, body={"content": content})
 
+    def opening(self, number: int) -> Opening:
+        """The text of an issue as it is now, and when it was edited last."""
+        owner, _, name = self.repository.partition("/")
+        query = _ISSUE.replace("OWNER", json.dumps(owner)).replace("NAME", json.dumps(name))
+        reply = self._wire.graphql(query, number)
+        found = (reply.data.get("repository") or {}).get("issue")
+        if found is None:
+            raise RatchetError(
+                f"GitHub does not show issue {number}: {reply.problem or 'no answer'}",
+                hint="Check that the token may read issues.",
+            )
+        return self._wire.made(found, _opening)
+
     def issue_by_marker(self, marker: str) -> Issue | None:
         """The bot's oldest issue with this marker, open or closed."""
         query = {"creator": self.me(), "state": "all", "sort": "created", "direction": "asc"}
@@ -793,6 +819,17 @@ def _issue(data: dict[str, Any]) -> Issue:
         title=data["title"],
         author=_login(data["user"]),
         body=data.get("body") or "",
+    )
+
+
+def _opening(data: dict[str, Any]) -> Opening:
+    author = data["author"] or {}  # null: the account was deleted
+    at = data["lastEditedAt"]
+    return Opening(
+        author=_login(author or None),
+        is_person=author.get("__typename") == "User",
+        body=data["body"],
+        edited_at=datetime.fromisoformat(at) if at else None,
     )
 
 

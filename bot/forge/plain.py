@@ -292,15 +292,16 @@ def committed_at(project: Project, commit: str) -> datetime:
 
 def experiment_of(project: Project, commit: str) -> str | None:
     """The experiment that a commit's trailer names."""
-    return _trailer(project, commit, EXPERIMENT)
+    return trailer(project, commit, EXPERIMENT)
 
 
 def evidence_of(project: Project, commit: str) -> str | None:
     """The evidence that a commit's trailer names, by its digest."""
-    return _trailer(project, commit, EVIDENCE)
+    return trailer(project, commit, EVIDENCE)
 
 
-def _trailer(project: Project, commit: str, key: str) -> str | None:
+def trailer(project: Project, commit: str, key: str) -> str | None:
+    """The first value that a commit's trailers have under a key."""
     shown = run(project, "show", "-s", f"--format=%(trailers:key={key},valueonly)", commit)
     return shown.text.split("\n")[0].strip() or None
 

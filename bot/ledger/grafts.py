@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
 # Written by people's commands, and by every run and publication, in files of their own; no number
 # of an experiment depends on them.
-BESIDE: Final = ("notes/", "runs/", "transfers/", LEAF)
+BESIDE: Final = ("notes/", "runs/", "transfers/", "corrections/", "answers/", "settled/", LEAF)
 
 
 def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -> str:

@@ -49,6 +49,8 @@ For each skill:
 - `transfers/<id>/`: two texts on several models over the train fixtures (`transfer.json`).
 - `runs/`: what every run spent, and how it ended. `notes/`: what people said of proposals.
 - `badge.svg`: the score on train and the last merge, for a README.
+- `corrections/`: what people said should have been answered. `settled/`: which of that became
+  fixtures, or was declined.
 
 A trace is one model call kept whole: request, response, score, cost. Nothing is shortened, except
 that secrets found in Ratchet's environment are replaced by `[redacted:NAME]`.

@@ -23,6 +23,7 @@ from bot.core.records import (
     Record,
     Result,
     Run,
+    Settled,
     Shipped,
     Trace,
     digest,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 Job = Literal["task", "meta", "judge"]
-_TAKEN = frozenset({"ledger", "holdout"})  # ratchet/<skill> is the branch of a skill's proposal
+_TAKEN = frozenset({"ledger", "holdout", "fixtures"})  # ratchet/<skill> is a proposal's branch
 _FOLDERS = {"task": "traces", "judge": "judge", "meta": "proposer"}  # of traces, by their job
 _SHOWN = 5
 _BATCH = 1000  # traces held in memory at a time while looking through all of them
@@ -64,7 +65,7 @@ class _Reads:
         if skill in _TAKEN or "/" in skill:
             raise RatchetError(
                 f"a skill cannot be named {skill!r}",
-                hint="Use a plain name; branches ratchet/ledger and ratchet/holdout are taken.",
+                hint=f"Use a plain name, and none of {', '.join(sorted(_TAKEN))}.",
             )
         check_path(f"{skill}/x.json")
         self.skill = skill
@@ -324,6 +325,18 @@ class Ledger(_Reads):
         """What people said should have been answered, of every case, oldest first."""
         held_out = [] if self._sealed is None else _corrections(self._sealed, self.skill)
         return sorted([*self.train_corrections(), *held_out], key=lambda one: (one.at, one.id))
+
+    def add_settled(self, settled: Settled, *, split: Split) -> None:
+        """Record what became of corrections of one side."""
+        ref = Ref.LEDGER if split == "train" else Ref.HOLDOUT
+        self._store.put(ref, f"{self.skill}/settled/{settled.pull}.json", _json(settled))
+
+    def settled(self) -> list[Settled]:
+        """What became of corrections, of both sides, by pull request."""
+        readers = [self._train, *([] if self._sealed is None else [self._sealed])]
+        folder = f"{self.skill}/settled/"
+        found = (one for reader in readers for one in _folder(reader, folder, Settled))
+        return sorted(found, key=lambda one: one.pull)
 
     def add_run(self, run: Run) -> None:
         """Record what a run spends; at its end once more, in the same place."""

@@ -150,6 +150,24 @@ class Act:
         }
         return self.run("ratchet-command.yml", "issue_comment", facts)
 
+    def issue(self, login: str, body: str) -> Finished:
+        """Let a person open an issue, and run what that starts."""
+        number = self.hub.person_opens_issue(login, "Correction", body)
+        opened = self.hub.issue(number)
+        who = {"login": login, "type": "User"}
+        facts = {
+            "action": "opened",
+            "sender": who,
+            "issue": {
+                "number": number,
+                "user": who,
+                "body": opened.body,
+                "created_at": opened.created_at,
+                "performed_via_github_app": None,
+            },
+        }
+        return self.run("ratchet-command.yml", "issues", facts)
+
     def review(self, login: str, number: int, event: str, body: str = "") -> Finished:
         """Let a person review a pull request, and run what that starts."""
         self.hub.person_reviews(login, number, event, body)

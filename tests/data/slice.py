@@ -84,6 +84,12 @@ OPERATIONS: Final = {
 
 # One example of each event, with these fields.
 EVENTS: Final = {
+    "issues": (
+        "action issue.number issue.title issue.state issue.user.login issue.user.type "
+        "issue.created_at issue.updated_at issue.author_association "
+        "issue.performed_via_github_app issue.body repository.full_name "
+        "repository.default_branch sender.login sender.type"
+    ),
     "issue_comment": (
         "action issue.number issue.state comment.id comment.html_url comment.user.login "
         "comment.user.type comment.created_at comment.updated_at comment.author_association "
@@ -120,7 +126,8 @@ FIELDS: Final = {
     "Ref": "id name target",
     "GitObject": "id oid",
     "Commit": "id oid url message",
-    "Repository": "id nameWithOwner pullRequest ref mergeQueue autoMergeAllowed",
+    "Repository": "id nameWithOwner issue pullRequest ref mergeQueue autoMergeAllowed",
+    "Issue": "id number author body lastEditedAt",
     "PullRequest": (
         "id number state isDraft merged mergeable mergeStateStatus headRefOid headRefName "
         "baseRefOid baseRefName autoMergeRequest isInMergeQueue mergeQueueEntry"

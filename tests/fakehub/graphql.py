@@ -109,6 +109,7 @@ class _Root:
             "id": node_id("R", state.id),
             "nameWithOwner": state.full_name,
             "autoMergeAllowed": state.switches.allow_auto_merge,
+            "issue": lambda _, number: self._issue(number),
             "pullRequest": lambda _, number: self._pull(*self._found(number)),
             "ref": lambda _, qualifiedName: self._ref(qualifiedName),  # noqa: N803 - GitHub's name
             "mergeQueue": lambda _, branch=None: self._queue(branch or state.default_branch),
@@ -117,6 +118,21 @@ class _Root:
     def _queue(self, branch: str) -> dict[str, Any] | None:
         rules = self.state.protections.get(branch)
         return {"id": f"MQ_{branch}"} if rules and rules.merge_queue else None
+
+    def _issue(self, number: int) -> dict[str, Any]:
+        issue = self.state.issues.get(number)
+        if issue is None or issue.pull is not None:
+            message = f"Could not resolve to an Issue with the number of {number}."
+            raise _Refused("NOT_FOUND", message)
+        kind = "Bot" if issue.user.kind == "Bot" else "User"
+        return {
+            "__typename": "Issue",
+            "id": node_id("I", issue.id),
+            "number": issue.number,
+            "body": issue.body or "",
+            "lastEditedAt": issue.edited_at,
+            "author": {**self._user(issue.user), "__typename": kind},
+        }
 
     def _found(self, number: int) -> tuple[Issue, Pull]:
         try:

@@ -150,6 +150,7 @@ class Issue:
     labels: list[str] = field(default_factory=list)
     reactions: list[Reaction] = field(default_factory=list)
     pull: Pull | None = None
+    edited_at: str | None = None  # its text, the last time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,7 +201,7 @@ class State:
         if change.get("title") is not None:
             issue.title = str(change["title"])
         if "body" in change:
-            issue.body = change["body"]
+            issue.body, issue.edited_at = change["body"], self.now()
         if "labels" in change:
             issue.labels = []
             self.add_labels(issue, [_label_name(each) for each in change["labels"] or ()])
