@@ -165,6 +165,7 @@ KEYS = {  # of each one's document
     "transfer": {
         *("id", "skill", "split", "base", "old", "new", "fixtures", "sweeps", "alpha", "round"),
         *("finished", "kept", "sentence", "models", "calls", "usd"),
+    },
     "correct": {
         *("skill", "correction", "outcome", "fixture", "split", "detail", "file", "redacted"),
     },
