@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -12,10 +11,10 @@ from bot.core.golden import input_digest
 from bot.core.records import Answers, Correction
 from bot.errors import RatchetError
 from bot.fixtures import SPLITS
-from bot.redact import Redactor, redact_keys
+from bot.redact import Cleaner
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bot.config import Config
@@ -44,24 +43,6 @@ class Brought:
     redacted: int  # secrets, in all rows that were read
     files: tuple[str, ...]
     folder: str
-
-
-class _Cleaner:
-    """Takes secrets out of texts: the environment's, and what has the shape of a key."""
-
-    def __init__(self, extra: Collection[str]) -> None:
-        self._redactor = Redactor.from_environ(os.environ, extra=extra)
-        self._keys = 0
-
-    @property
-    def count(self) -> int:
-        """How many were taken out."""
-        return self._keys + self._redactor.count
-
-    def __call__(self, text: str) -> str:
-        clean, count = redact_keys(self._redactor.redact(text))
-        self._keys += count
-        return clean
 
 
 def bring(
@@ -96,7 +77,7 @@ def bring(
     log = settings.skill(name).log or LogConfig()
     rules = settings.feedback.rules
     version = _version(project, name, answered_by)
-    cleaner = _Cleaner(settings.redact)
+    cleaner = Cleaner.of_environ(settings.redact)
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
         kind = kind or log.format or formats.recognise(read_lines(opened), path=file.name)
         if kind is None:
@@ -118,7 +99,7 @@ def bring(
             existing=workspace.read_fixtures(tree, folder, require=()),
             corrections=corrections,
             skip_broken=skip_broken,
-            redact=cleaner,
+            redact=cleaner.text,
         )
     files = add(tree, imported.fixtures, folder=folder)
     if imported.seen is not None:

@@ -100,6 +100,11 @@ def require_sound(space: Workspace) -> None:
         raise RatchetError("\n".join([*problems[:MOST], *more]))
 
 
+def unscorable(space: Workspace, fixture: Fixture) -> str | None:
+    """Why no answer to a case could be scored well, if that is so."""
+    return _unscorable(bench.fixture_spec(space, fixture), fixture)
+
+
 def _unscorable(spec: Spec, fixture: Fixture) -> str | None:
     """Why a fixture cannot be scored: shown by scoring its own expected answer."""
     if problem := objection(spec, fixture):

@@ -590,6 +590,48 @@ def import_(start: Path, /, **given: Any) -> None:
 
 @cli.command()
 @skill_argument
+@click.option("--trace", metavar="ID", help="The run that went wrong; it has input and answer.")
+@click.option("--input", "input_text", help="What was asked.")
+@click.option("--context", help="What was shown with it.")
+@click.option("--answered", help="What was answered.")
+@click.option("--expected", help="What should have been answered.")
+@click.option("--why", help="Why; the proposer reads it word for word.")
+@options
+@click.pass_obj
+def correct(
+    start: Path,
+    /,
+    *,
+    skill: str | None,
+    trace: str | None,
+    input_text: str | None,
+    as_json: bool,
+    **said: str | None,
+) -> None:
+    """Say what should have been answered; it becomes a case.
+
+    What is not said by options is asked for in an editor. The rules for where the case goes are
+    those for every case that comes in (docs/fixtures.md).
+    """
+    from bot import correcting_here, skillrepo, terminal  # noqa: PLC0415
+
+    texts: Any = {key: text for key, text in ({"input": input_text} | said).items() if text}
+    done = correcting_here.correct(
+        skillrepo.open_project(start, unborn=True),
+        skill=skill,
+        trace=trace,
+        texts=texts,
+        edit=lambda text: click.edit(text, extension=".md"),
+    )
+    if as_json:
+        print_json(correcting_here.document(done))
+        return
+    for line in correcting_here.describe(done):
+        terminal.say(line)
+
+
+@cli.command()
+@skill_argument
 @click.option(
     "--split",
     type=click.Choice(("train", "holdout", "all")),

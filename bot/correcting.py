@@ -9,31 +9,30 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from bot import admitting, answering, fixtures, skillrepo
+from bot import admitting, answering, skillrepo, taking
 from bot.answering import Asked
-from bot.core import batch, corrections, leaks, pages, render
+from bot.core import batch, corrections, pages, render
 from bot.core.corrections import FaultyError
-from bot.core.golden import UNNAMED, input_digest
-from bot.core.records import Correction
 from bot.core.reviews import WRITERS
 from bot.errors import RatchetError
-from bot.redact import Redactor, redact_keys
+from bot.redact import Redactor
+from bot.taking import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
 
     from bot.admitting import Intake
     from bot.core.corrections import Given
     from bot.core.events import Comment, Opened
     from bot.core.golden import Filed
-    from bot.core.records import Digest, Fixture, Via
+    from bot.core.records import Correction, Digest
     from bot.forge.github import GitHub
     from bot.ledger import Ledger
     from bot.pullrequest import Published
+    from bot.taking import Said
 
 HOW: Final = """\
 Say it so, and put a text of several lines into a fence:
@@ -58,30 +57,6 @@ class UnfinishedError(RatchetError):
     def __init__(self, said: str, cause: RatchetError) -> None:
         super().__init__(cause.message, hint=cause.hint)
         self.said = said
-
-
-class Source(NamedTuple):
-    """Who gave a correction, who let it in, where and when.
-
-    ``anew`` is where it was said again; that counts if somebody has said no to it before.
-    """
-
-    author: str
-    let_in_by: str | None
-    at: datetime
-    link: str
-    via: Via
-    anew: str = ""
-
-
-class _Case(NamedTuple):
-    """What a correction is about, as far as it was said or is known of a trace."""
-
-    case: Fixture
-    output: str | None
-    why: str | None
-    version: Digest | None
-    redacted: int
 
 
 def from_comment(start: Path, github: GitHub, said: Comment, argument: str) -> str:
@@ -183,15 +158,14 @@ class _Clerk:
         self.intake.hear()
         skill, about = self._about(given)
         ledger = self.intake.ledger(skill)
-        name = _name(skill, about, source)
+        name = taking.name(about, source, skill=skill)
         no = {one for past in ledger.settled() if not past.merged for one in past.corrections}
         if name in no and source.anew:
             source = source._replace(link=source.anew)
-            name = _name(skill, about, source)
-        known = {one.id for one in ledger.corrections()}
+            name = taking.name(about, source, skill=skill)
         filed = self._filed(skill, about, ledger, name)
-        kept = _correction(name, skill, about, filed, source)
-        if name not in known:
+        kept = taking.record(about, filed, source, skill=skill)
+        if name not in {one.id for one in ledger.corrections()}:
             self._require_sound(skill, kept, filed)
             self._require_unsealed(skill, kept)
             ledger.add_correction(kept)
@@ -204,106 +178,39 @@ class _Clerk:
             raise UnfinishedError(f"{said} {late}run tries again.", error) from error
         return _told(kept, filed, pull, about.redacted)
 
-    def _about(self, given: Given) -> tuple[str, _Case]:
+    def _about(self, given: Given) -> tuple[str, Said]:
         """Whose correction it is, and of what."""
         skills = self.intake.skills()
         named = [word for word in given.words if word in skills]
         traces = [word for word in given.words if word not in skills]
         if len(named) > 1 or len(traces) > 1:
             raise RefusedError(f"Say for which skill: {_listed(skills)}.")
-        if traces:
-            return self._of_trace(traces[0], named or skills, given)
-        if not named and len(skills) > 1:
+        if not traces and not named and len(skills) > 1:
             raise RefusedError(f"Say for which skill: {_listed(skills)}.")
-        skill = (named or skills)[0]
         try:
-            corrections.require(given)
-            return skill, self._case(skill, given)
+            if traces:
+                return self._of_trace(traces[0], named or skills, given)
+            skill = (named or skills)[0]
+            config = self.intake.config
+            said = taking.of_text(given, skill=config.skill(skill), redact=config.redact)
         except FaultyError as error:
             raise _refusal(error.faults) from error
+        return skill, said
 
-    def _of_trace(self, name: str, skills: list[str], given: Given) -> tuple[str, _Case]:
-        """The case that a run on train was of, as it is now on the base."""
+    def _of_trace(self, name: str, skills: list[str], given: Given) -> tuple[str, Said]:
+        """What is said of a run on train, whose case the base still has."""
+        config = self.intake.config
         for skill in skills:
             trace = self.intake.ledger(skill).for_proposer().trace(name)
-            cases = (one for one in self.intake.existing(skill) if one.split == "train")
-            same = (
-                one
-                for one in cases
-                if trace
-                and trace.key
-                and (one.id, one.digest) == (trace.fixture, trace.key.fixture)
-            )
-            if trace is not None and (case := next(same, None)) is not None:
-                if {"input", "context", "answered"} & given.parts.keys():
-                    raise RefusedError(
-                        "Not taken: the trace has the input and the answer. Say 'Expected:' alone, "
-                        "and 'Why:'."
-                    )
-                key = trace.key
-                return skill, self._again(
-                    skill, case, trace.reply.text, key.skill if key else None, given
-                )
+            case = taking.case_of(trace, self.intake.existing(skill))
+            if trace is not None and case is not None:
+                one = config.skill(skill)
+                return skill, taking.of_trace(given, trace, case, skill=one, redact=config.redact)
         close = difflib.get_close_matches(name, self.intake.skills(), n=1)
         meant = f" Did you mean `{close[0]}`?" if close else ""
         raise RefusedError(f"{_NO_SUCH} {_listed(self.intake.skills())}.{meant}")
 
-    def _case(self, skill: str, given: Given) -> _Case:
-        parts = given.parts
-        turns = corrections.conversation(parts["input"])
-        said = parts["input"].text if turns is None else turns
-        context = given.text("context")
-        values = {"input": said} | ({} if context is None else {"context": context})
-        return self._made(skill, values, given, output=given.text("answered"), version=None)
-
-    def _again(
-        self, skill: str, case: Fixture, output: str | None, version: Digest | None, given: Given
-    ) -> _Case:
-        shown = case.model_dump(mode="json", include={"input", "context", "scorer"})
-        values = {key: value for key, value in shown.items() if value is not None}
-        if given.text("expected") is None:
-            raise _refusal(("'Expected:' is missing or empty",))
-        try:
-            return self._made(skill, values, given, output=output, version=version)
-        except FaultyError as error:
-            raise _refusal(error.faults) from error
-
-    def _made(
-        self,
-        skill: str,
-        values: dict[str, Any],
-        given: Given,
-        *,
-        output: str | None,
-        version: Digest | None,
-    ) -> _Case:
-        """The case with what is expected of it; no secret gets into it."""
-        scorer = values.get("scorer") or self.intake.config.skill(skill).scorer
-        as_json = isinstance(scorer, dict) and scorer.get("type") == "json"
-        cleaner = _Cleaner(self.intake.config.redact)
-        expected = cleaner.walk(corrections.value(given.parts["expected"], as_json=as_json))
-        why = cleaner.walk(given.text("why"))
-        output = cleaner.walk(output)
-        if output is not None and corrections.same(output, expected):
-            raise FaultyError(
-                ["'Expected:' says what was answered, so there is nothing to correct"]
-            )
-        try:
-            # The side is found later; until then it is taken for a held-out one.
-            case = fixtures.build(
-                {
-                    **cleaner.walk(values),
-                    "id": UNNAMED,
-                    "expected": expected,
-                    "source": "correction",
-                },
-                split="holdout",
-            )
-        except fixtures.CaseError as error:
-            raise FaultyError([text for _, text in error.faults]) from error
-        return _Case(case, output, why, version, cleaner.count)
-
-    def _filed(self, skill: str, about: _Case, ledger: Ledger, name: Digest) -> Filed:
+    def _filed(self, skill: str, about: Said, ledger: Ledger, name: Digest) -> Filed:
         known = [one for one in ledger.corrections() if one.id != name]
         before = batch.waiting(known, settled=ledger.settled())
         return batch.find_home(
@@ -329,68 +236,11 @@ class _Clerk:
 
     def _require_unsealed(self, skill: str, kept: Correction) -> None:
         """Refuse a reason that repeats held-out cases, where a proposer would read it."""
-        if kept.split != "train" or not kept.why:
-            return
-        cases = self.intake.existing(skill)
-        train = [*(one for one in cases if one.split == "train"), batch.case_of(kept)]
-        path = self.intake.config.skill(skill).path
-        sealed = [one for one in cases if one.split != "train"]
-        text = self.intake.text(self.intake.tree, path)
-        known = [one.with_(correction=None) for one in train]
-        if leaks.found(kept.why, incumbent=text, train=known, holdout=sealed):
+        text = self.intake.text(self.intake.tree, self.intake.config.skill(skill).path)
+        if taking.repeats_sealed(kept, self.intake.existing(skill), skill_text=text):
             raise RefusedError(
                 "Not taken: 'Why:' repeats text of held-out cases. Say it in other words."
             )
-
-
-class _Cleaner:
-    """Takes secrets out of texts, by their value and by their shape, and counts them."""
-
-    def __init__(self, extra: tuple[str, ...]) -> None:
-        self._redactor = Redactor.from_environ(os.environ, extra=extra)
-        self._shapes = 0
-
-    @property
-    def count(self) -> int:
-        """How many were taken out."""
-        return self._redactor.count + self._shapes
-
-    def walk(self, value: Any) -> Any:
-        """A JSON value without secrets in its texts."""
-        if isinstance(value, str):
-            text, count = redact_keys(self._redactor.redact(value))
-            self._shapes += count
-            return text
-        if isinstance(value, list):
-            return [self.walk(one) for one in value]
-        if isinstance(value, dict):
-            return {key: self.walk(one) for key, one in value.items()}
-        return value
-
-
-def _name(skill: str, about: _Case, source: Source) -> Digest:
-    asked, expected = input_digest(about.case), about.case.expected
-    return Correction.name(skill=skill, asked=asked, expected=expected, link=source.link)
-
-
-def _correction(name: Digest, skill: str, about: _Case, filed: Filed, source: Source) -> Correction:
-    return Correction(
-        id=name,
-        skill=skill,
-        version=about.version,
-        fixture=filed.case.id,
-        split=filed.case.split,
-        input=about.case.input,
-        context=about.case.context,
-        output=about.output,
-        expected=about.case.expected,
-        why=about.why,
-        author=source.author,
-        at=source.at.isoformat(timespec="microseconds"),
-        link=source.link,
-        via=source.via,
-        let_in_by=source.let_in_by,
-    )
 
 
 # What is said ---------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, quote_plus, unquote
 
 if TYPE_CHECKING:
@@ -185,3 +186,37 @@ def _base64(value: str) -> Iterator[str]:
 def _bytes(value: str) -> bytes:
     # os.environ spells bytes that are not UTF-8 as lone surrogates.
     return value.encode("utf-8", "surrogateescape")
+
+
+class Cleaner:
+    """Takes secrets out of JSON values, by their value and by their shape, and counts them."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._shapes = 0
+
+    @classmethod
+    def of_environ(cls, extra: Collection[str]) -> Self:
+        """For the secrets of the environment, and those of the variables in ``extra``."""
+        return cls(Redactor.from_environ(os.environ, extra=extra))
+
+    @property
+    def count(self) -> int:
+        """How many were taken out."""
+        return self._redactor.count + self._shapes
+
+    def text(self, text: str) -> str:
+        """A text without secrets."""
+        clean, count = redact_keys(self._redactor.redact(text))
+        self._shapes += count
+        return clean
+
+    def walk(self, value: Any) -> Any:
+        """A JSON value without secrets in its texts; the names of keys stay."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.walk(one) for one in value]
+        if isinstance(value, dict):
+            return {key: self.walk(one) for key, one in value.items()}
+        return value

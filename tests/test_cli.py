@@ -101,6 +101,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "diff": lambda _: ("diff", "1"),
     "revert": lambda _: ("revert", "1"),
     "import": lambda world: ("import", csv(world)),
+    "correct": lambda _: ("correct", "--input", "Who pays?", "--expected", "fees"),
     "export": lambda _: ("export",),
     "badge": lambda _: ("badge",),
     "transfer": lambda _: ("transfer", "--models", "scripted", "--split", "train"),
@@ -124,6 +125,7 @@ TOLD = {  # words of what each prints for people
     "diff": "+Rule alpha.",
     "revert": "is undone by commit",
     "import": "new held-out cases",
+    "correct": "wrote fixtures/triage/",
     "export": '"split": "train"',
     "badge": "triage",
     "transfer": "won/lost/tied",
@@ -163,6 +165,9 @@ KEYS = {  # of each one's document
     "transfer": {
         *("id", "skill", "split", "base", "old", "new", "fixtures", "sweeps", "alpha", "round"),
         *("finished", "kept", "sentence", "models", "calls", "usd"),
+    },
+    "correct": {
+        *("skill", "correction", "outcome", "fixture", "split", "detail", "file", "redacted"),
     },
 }
 

@@ -152,7 +152,7 @@ def case_of(one: Correction) -> Fixture:
         input=one.input,
         context=one.context,
         expected=one.expected,
-        source="production" if one.via == "import" else "correction",
+        source="correction",
         correction=said if one.split == "train" else None,
         author=one.author,
         date=one.at[:10],

@@ -119,6 +119,31 @@ def parse(text: str) -> Given:
     return _given(before, parts, faults)
 
 
+def given(texts: Mapping[Section, str]) -> Given:
+    """Sections that were said one by one; each word for word.
+
+    Raises:
+        FaultyError: One is too long, or has what nobody would see.
+    """
+    return _given((), {name: Part(text=text, literal=True) for name, text in texts.items()}, [])
+
+
+def written(texts: Mapping[Section, str], *, also: Iterable[Section] = ()) -> str:
+    """Sections as ``parse`` reads them; those in ``also`` are there to be filled in."""
+    wanted = [name for name in SECTIONS if name in texts or name in set(also)]
+    return "\n".join(
+        f"{name.capitalize()}: {_shown(texts.get(name, ''))}".rstrip() for name in wanted
+    )
+
+
+def _shown(text: str) -> str:
+    """A value that reads back as it is: in a fence, if it has many lines."""
+    if "\n" not in text:
+        return text
+    marks = max((len(run) for run in re.findall("`{3,}", text)), default=2) + 1
+    return f"\n{'`' * marks}\n{text}\n{'`' * marks}"
+
+
 def form(body: str) -> Given | None:
     """The fields of an issue that was made by the form; None when it was not.
 
