@@ -454,8 +454,13 @@ class Looks:
 
 def looks(ledger: Ledger, space: Workspace) -> Looks:
     """Count the looks at the holdout, with advice."""
+    return looks_of(ledger.confirmations(), space)
+
+
+def looks_of(confirmations: Sequence[Confirmation], space: Workspace) -> Looks:
+    """Count these looks, with advice; what they found is not needed for it."""
     policy = space.policy
-    now = reign.reign(ledger.confirmations(), parent=space.text.digest, policy=policy)
+    now = reign.reign(confirmations, parent=space.text.digest, policy=policy)
     advice = []
     if now.looks > LOOKS_PER_CASE * len(space.holdout):
         advice.append("the holdout was consulted often for its size: add or swap cases")

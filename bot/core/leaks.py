@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.core.records import canonical_json
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 WORDS = 6  # words in a row that are hardly shared by chance
 SHORTEST = 3  # words; a whole case shorter than that says nothing
+_LENGTHS = range(SHORTEST, WORDS + 1)
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 
@@ -31,11 +33,26 @@ def found(
         The runs, sorted. They are held-out text: for the holdout ref and the owner's terminal
         only.
     """
-    lengths = range(SHORTEST, WORDS + 1)
-    known = _grams([incumbent, *_texts(train)], lengths)
-    fresh = _grams([candidate], lengths) - known
+    return watch(train=train, holdout=holdout).found(candidate, known=[incumbent])
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Held-out runs of words that train does not have, to look for in many texts."""
+
+    _sealed: frozenset[tuple[str, ...]]
+
+    def found(self, text: str, *, known: Iterable[str] = ()) -> tuple[str, ...]:
+        """Those that ``text`` has and none of ``known`` has, sorted."""
+        here = _grams([text], _LENGTHS) & self._sealed
+        leaked = here - _grams(known, _LENGTHS) if here else here
+        return tuple(sorted(" ".join(gram) for gram in leaked))
+
+
+def watch(*, train: Sequence[Fixture], holdout: Sequence[Fixture]) -> Watch:
+    """What to look for."""
     sealed = {gram for text in _texts(holdout) for gram in _runs(text)}
-    return tuple(sorted(" ".join(gram) for gram in fresh & sealed))
+    return Watch(frozenset(sealed - _grams(_texts(train), _LENGTHS)))
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
