@@ -61,6 +61,7 @@ class HeldOut:
     mean: float | None  # withheld when one case would be all there is
     interval: Interval | None
     cases: int
+    independent: int  # related cases count as one
     sweeps: int
     number: int
     url: str
@@ -108,6 +109,7 @@ class Skill:
     last: LastRun | None
     experiments_url: str
     fixtures_url: str
+    withheld: int  # experiments whose text is not shown
 
     @property
     def kept(self) -> int:
@@ -148,11 +150,14 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
-    """A screen or a confirm run: evidence by sweep, in logs of odds, against the bar."""
+class Trial:
+    """A screen or a confirm run: evidence by sweep, in logs of odds, against the bar.
+
+    There are no sweeps, and no bar, where the rule was not one of repeats.
+    """
 
     sweeps: tuple[Sweep, ...]
-    log_bar: float
+    log_bar: float | None
     pairs: int
     wins: int
     losses: int
@@ -204,8 +209,8 @@ class ExperimentPage:
     tokens: tuple[float, float] | None
     diff: tuple[Line, ...] | None
     cases: tuple[CaseDelta, ...]
-    screen: Test | None
-    confirm: Test | None
+    screen: Trial | None
+    confirm: Trial | None
     confirm_note: str  # why numbers of the confirm run are not shown in full
     sealed: tuple[CaseDelta, ...]  # only with the holdout
     notes: tuple[Said, ...]
