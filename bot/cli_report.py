@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 @options
 @click.pass_obj
 def report(
-    start: Path, *, skill: str | None, show: bool, out: Path | None, with_holdout: bool, as_json: bool
+    start: Path,
+    *,
+    skill: str | None,
+    show: bool,
+    out: Path | None,
+    with_holdout: bool,
+    as_json: bool,
 ) -> None:
     """Write a static site of the experiments: scores, edits, verdicts, traces.
 

@@ -416,6 +416,11 @@ class Ledger(_Reads):
         """Every trace of one split, one at a time; ``job`` narrows it."""
         return (trace for trace in self._some(split) if job in (None, trace.job))
 
+    def count_traces(self) -> int:
+        """How many calls are on record in the ledger's branch."""
+        paths = self._train.list(f"{self.skill}/")
+        return sum(path.split("/")[-2] in _FOLDERS.values() for path in paths)
+
     def find_trace(self, prefix: str, *, split: Split = "train") -> Trace:
         """The trace whose id begins with ``prefix``.
 

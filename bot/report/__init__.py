@@ -6,9 +6,7 @@ asked for. Nothing of it needs a server.
 
 Traces are read once, in the order of the ledger, and never all in memory. Each is handed to
 
-    traces.Writer(folder: Path, *, environment: jinja2.Environment)
-        .add(trace: Trace) -> str    the trace's URL, relative to the report's folder
-        .close()                     writes what is left (pages, indexes)
+    traces.Writer.add(trace: Trace) -> str    the trace's URL, relative to the report's folder
 
 which is the only thing that ``gather`` knows of how they are stored.
 """
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from bot.core.records import Trace
     from bot.report.gather import Book
     from bot.report.site import Site
+    from bot.report.traces import Writer
 
 
 class Progress(Protocol):
@@ -84,7 +83,7 @@ def build(
     Raises:
         RatchetError: A library is missing, a record cannot be read, the folder is something else.
     """
-    from bot.report import gather, placing, site  # noqa: PLC0415 - jinja2 is an extra
+    from bot.report import gather, placing, site, traces  # noqa: PLC0415 - jinja2 is an extra
 
     if with_holdout:
         refuse_publication(os.environ)
@@ -94,27 +93,30 @@ def build(
     with placing.placed(folder, ignored=out is None or with_holdout) as new:
         pages = site.Site(new, opened=with_holdout, redact=settings.redact)
         pages.static()
-        skills, traces = [], 0
+        writer = traces.Writer(new, environment=pages.environment, redact=pages.redact)
+        skills = []
         for book in gather.books(project, settings, skill=skill, opened=with_holdout):
-            traces += _book(book, pages, progress)
+            _book(book, pages, writer, progress)
             skills.append(book.skill())
+            writer.home(book.name, label="Cases", url=skills[-1].fixtures_url)
             pages.skill(skills[-1], alone=book.alone)
-            pages.cases(skills[-1], book.cases())
+            pages.cases(skills[-1], book.cases(), advance=progress.advance)
         if len(skills) > 1:
             pages.index(skills)
+        writer.close()
     return Built(
         folder=folder.resolve(),
         index=folder.resolve() / "index.html",
         skills=tuple(one.name for one in skills),
         experiments=sum(len(one.points) for one in skills),
-        traces=traces,
-        pages=pages.pages,
+        traces=writer.traces,
+        pages=pages.pages + 1,  # the traces' own
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         with_holdout=with_holdout,
     )
 
 
-def _book(book: Book, pages: Site, progress: Progress) -> int:
+def _book(book: Book, pages: Site, writer: Writer, progress: Progress) -> int:
     """Write a skill's traces and experiments; returns how many traces."""
     count = 0
 
@@ -122,15 +124,17 @@ def _book(book: Book, pages: Site, progress: Progress) -> int:
         nonlocal count
         count += 1
         progress.advance()
-        return ""
+        return writer.add(trace)
 
-    progress.begin(f"{book.name}: traces", total=None)
+    progress.begin(f"{book.name}: traces", total=book.traces)
     book.read_traces(keep)
+    for owner, label, url in book.named():
+        writer.name(book.name, owner, label=label, url=url)
     progress.begin(f"{book.name}: experiments", total=book.experiments)
     for page in book.pages():
         pages.experiment(page, skill_url=book.url)
         progress.advance()
-    progress.begin(f"{book.name}: cases", total=None)
+    progress.begin(f"{book.name}: cases", total=book.seen)
     return count
 
 
@@ -141,11 +145,8 @@ def document(built: Built) -> dict[str, Any]:
 
 def describe(built: Built) -> list[str]:
     """What was written, in words."""
-    megabytes = built.bytes / 1e6
-    lines = [
-        f"{built.pages:,} pages of {built.experiments:,} experiments and {built.traces:,} traces, "
-        f"{megabytes:.1f} MB: {built.index}"
-    ]
+    what = f"{built.experiments:,} experiments and {built.traces:,} traces"
+    lines = [f"{built.pages:,} pages of {what}, {built.bytes / 1e6:.1f} MB: {built.index}"]
     if built.with_holdout:
         lines.append("It shows held-out cases: keep it on this machine.")
     return lines

@@ -16,7 +16,7 @@ from bot.core import render
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from bot.report.views import Case, Point, Trial
 
@@ -29,6 +29,8 @@ _SMALL: Final = 420
 _OUTCOMES: Final = ("kept", "reverted", "waiting", "under way", "discarded")
 _SHAPES: Final = ("circle", "diamond", "triangle-up", "square", "M-.7,-.7L.7,.7M-.7,.7L.7,-.7")
 _INK: Final = ("var(--kept)", "var(--reverted)", "var(--waiting)", "var(--waiting)", "var(--faint)")
+_FILL: Final = (_INK[0], *["transparent"] * 4)
+_KINDS: Final = ("shape", "stroke", "fill")
 _HEAD = re.compile(r"<svg ([^>]*?)width=\"[\d.]+\" height=\"[\d.]+\" ")
 
 
@@ -94,7 +96,9 @@ def _corners(rows: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     kept = [
         row
         for at, row in enumerate(rows)
-        if at in (0, len(rows) - 1) or rows[at - 1][key] != row[key] or rows[at + 1][key] != row[key]
+        if at in (0, len(rows) - 1)
+        or rows[at - 1][key] != row[key]
+        or rows[at + 1][key] != row[key]
     ]
     return _some(kept, MOST)
 
@@ -106,12 +110,20 @@ def _odds(log_e: float) -> float:
 # Vega-Lite --------------------------------------------------------------------------------------
 
 
-def _draw(name: str, **data: Iterable[dict[str, Any]]) -> str:
+def _draw(name: str, **data: Sequence[dict[str, Any]]) -> str:
     """One chart as an ``svg`` element without a fixed size."""
     vega = json.loads(_compiled(name))
     for source in vega["data"]:
         if source["name"] in data:
-            source["values"] = list(data[source["name"]])
+            source["values"] = data[source["name"]]
+    there = {row.get("outcome") for rows in data.values() for row in rows}
+    for scale in vega["scales"]:
+        if scale["name"] in _KINDS:  # the legend names what is there, and nothing else
+            kinds = zip(scale["domain"], scale["range"], strict=True)
+            some = [kind for kind in kinds if kind[0] in there]
+            scale["domain"], scale["range"] = (
+                map(list, zip(*some, strict=True)) if some else ([], [])
+            )
     drawn: str = _library().vega_to_svg(vega)
     return _HEAD.sub(r"<svg \1", drawn, count=1)
 
@@ -176,7 +188,8 @@ def _layer(mark: dict[str, Any], data: str, **encoding: dict[str, Any]) -> dict[
 
 def _x(field: str, title: str) -> dict[str, Any]:
     axis = {"format": "d", "tickMinStep": 1, "grid": False, "title": title}
-    return {"field": field, "type": "quantitative", "axis": axis, "scale": {"zero": False}}
+    scale = {"zero": False, "nice": False, "padding": 10}
+    return {"field": field, "type": "quantitative", "axis": axis, "scale": scale}
 
 
 def _y(field: str, title: str, form: str, **scale: Any) -> dict[str, Any]:
@@ -184,12 +197,12 @@ def _y(field: str, title: str, form: str, **scale: Any) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "axis": axis, "scale": scale}
 
 
-def _marked(names: Sequence[str], shapes: Sequence[str], ink: Sequence[str]) -> dict[str, Any]:
-    """The encoding of a kind of point, by shape and colour."""
+def _marked(names: Sequence[str], *looks: Sequence[str]) -> dict[str, Any]:
+    """The encoding of a kind of point by shape, stroke and fill."""
     base = {"field": "outcome", "type": "nominal"}
     return {
-        "shape": base | {"scale": {"domain": list(names), "range": list(shapes)}},
-        "color": base | {"scale": {"domain": list(names), "range": list(ink)}},
+        kind: base | {"scale": {"domain": list(names), "range": list(look)}}
+        for kind, look in zip(_KINDS, looks, strict=True)
     }
 
 
@@ -197,11 +210,11 @@ def _scores() -> dict[str, Any]:
     x = _x("n", "experiment")
     y = _y("score", "score on train", ".0%", zero=False, nice=True)
     best = {"type": "line", "interpolate": "step-after", "color": "var(--kept)", "strokeWidth": 2}
-    point = {"type": "point", "strokeWidth": 1.6, "size": 36}
+    point = {"type": "point", "strokeWidth": 1.6, "size": 60}
     return _spec(
         [
             _layer(best, "best", x=x, y=y | {"field": "best"}),
-            _layer(point, "points", x=x, y=y, **_marked(_OUTCOMES, _SHAPES, _INK)),
+            _layer(point, "points", x=x, y=y, **_marked(_OUTCOMES, _SHAPES, _INK, _FILL)),
         ]
     )
 
@@ -215,7 +228,12 @@ def _sum(title: str, form: str) -> dict[str, Any]:
 def _evidence() -> dict[str, Any]:
     x = _x("sweep", "sweep")
     y = _y("odds", "evidence, as odds to 1", "~g", type="log")
-    line = {"type": "line", "color": "var(--accent)", "strokeWidth": 2, "point": {"color": "var(--accent)"}}
+    line = {
+        "type": "line",
+        "color": "var(--accent)",
+        "strokeWidth": 2,
+        "point": {"color": "var(--accent)"},
+    }
     bar = {"type": "rule", "color": "var(--reverted)", "strokeWidth": 2, "strokeDash": [6, 4]}
     label = {
         "type": "text",
@@ -242,11 +260,12 @@ def _case() -> dict[str, Any]:
     x = _x("n", "experiment that made the text (0: the first)")
     y = _y("score", "score", ".0%", domain=[0, 1])
     span = {"type": "rule", "color": "var(--faint)", "strokeWidth": 1.5}
-    point = {"type": "point", "strokeWidth": 1.6, "size": 40}
+    point = {"type": "point", "strokeWidth": 1.6, "size": 60}
     kinds = _marked(
         ("in the skill", "candidate only"),
         (_SHAPES[0], _SHAPES[-1]),
         ("var(--kept)", "var(--faint)"),
+        ("var(--kept)", "transparent"),
     )
     low, high = y | {"field": "low"}, {"field": "high"}
     return _spec(

@@ -6,52 +6,46 @@ evidence of confirm runs is held for a few experiments at a time.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from math import fsum
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from bot import bench, history, skillrepo, workspace
 from bot.core import render, sidebyside
-from bot.core.reign import Confirmation
-from bot.recording import tally
 from bot.report import trials
-from bot.report.runs import Runs, mean, run_of, scores
+from bot.report.cases import Cases, deltas
+from bot.report.runs import Runs, run_of
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
 from bot.report.views import (
     Case,
-    CaseDelta,
     Commit,
     ExperimentPage,
     HeldOut,
     LastRun,
     Outcome,
     Point,
-    Run,
     Said,
     Skill,
     Spend,
-    Version,
 )
-from bot.runner import FILTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bot.config import Config
     from bot.core.records import (
         Experiment,
-        Fixture,
         Landing,
         Note,
-        Pair,
         Result,
         Side,
         Split,
         Trace,
     )
+    from bot.core.records import Run as RunRecord
+    from bot.core.reign import Confirmation
     from bot.ledger import Ledger
     from bot.skillrepo import Project
     from bot.workspace import Workspace
@@ -102,16 +96,31 @@ class Book:
         self._space, self._ledger, self._opened = space, ledger, opened
         self._seal = Seal.of(space, opened=opened)
         self._runs, self._sealed_runs = Runs(), Runs()
+        self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
         self._records = Records.read(ledger)
         self._points: dict[str, Point] = {}
         self._looks: list[Confirmation] = [*map(_bare, ledger.strays())]
         self._held_out: HeldOut | None = None
-        self._train = {case.id: case for case in space.train}
         self._withheld: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._withhold()
 
     # Traces -----------------------------------------------------------------------------------
+
+    @property
+    def traces(self) -> int:
+        """About how many there are: how far one is, is only shown."""
+        return self._ledger.count_traces()
+
+    def named(self) -> Iterator[tuple[str, str, str]]:
+        """What owns traces: an experiment's id or a text's digest, what to call it, its page."""
+        yield self._space.text.digest, "the skill as it is", self.url
+        for one in reversed(self._records.experiments):
+            yield one.parent, f"what experiment {one.number} began with", self.url_of(one)
+        for one in reversed(self._records.experiments):
+            yield one.id, f"Experiment {one.number}", self.url_of(one)
+            if one.candidate:
+                yield one.candidate, f"the text of experiment {one.number}", self.url_of(one)
 
     def read_traces(self, keep: Callable[[Trace], str]) -> None:
         """Go through the traces; ``keep`` is handed those that are shown, and gives their URL."""
@@ -138,6 +147,11 @@ class Book:
         """How many there are."""
         return len(self._records.experiments)
 
+    @property
+    def seen(self) -> int:
+        """How many cases have runs, or are in train."""
+        return self._cases.count
+
     def pages(self) -> Iterator[ExperimentPage]:
         """A page for each experiment, by number."""
         every = self._records.experiments
@@ -151,10 +165,10 @@ class Book:
                 point = self._point(one, look, totals)
                 self._points[one.id] = point
                 self._remember(one, look, point)
-                around = every[at - 1] if at else None, every[at + 1 : at + 2]
-                earlier = self.url_of(around[0]) if around[0] else ""
-                later = self.url_of(around[1][0]) if around[1] else ""
-                yield self._page(one, look, texts.get(one.id), point, earlier, later)
+                earlier = self.url_of(every[at - 1]) if at else ""
+                later = self.url_of(every[at + 1]) if at + 1 < len(every) else ""
+                text = texts.get(one.id)
+                yield self._page(one, look, point, text=text, around=(earlier, later))
 
     def url_of(self, experiment: Experiment) -> str:
         """Where an experiment's page is."""
@@ -222,14 +236,15 @@ class Book:
         self,
         one: Experiment,
         look: Confirmation | None,
-        text: str | None,
         point: Point,
-        earlier: str,
-        later: str,
+        *,
+        text: str | None,
+        around: tuple[str, str],
     ) -> ExperimentPage:
         evidence = look.evidence if look else None
         withheld = self._withheld.get(one.id, "")
-        cases, pairs = self._cases_of(one, self._seal.shown(evidence.screen) if evidence else ())
+        recorded = self._seal.shown(evidence.screen) if evidence else ()
+        cases, pairs = self._cases.changed(one, recorded)
         repeats = len({pair.sweep for pair in pairs}) > 1
         confirm, note = trials.confirm(look, everything=self._opened)
         row, setting = self._row(one, look), one.setting
@@ -238,10 +253,9 @@ class Book:
             skill=self.name,
             id=one.id,
             point=point,
-            earlier=earlier,
-            later=later,
+            earlier=around[0],
+            later=around[1],
             sentence=self._sentence(row),
-            reason=result.detail if result and not withheld else "",
             withheld=withheld,
             level=one.level,
             chars=one.chars,
@@ -257,7 +271,9 @@ class Book:
             screen=trials.screen(pairs, by_sweep=repeats),
             confirm=confirm,
             confirm_note=note,
-            sealed=self._sealed_cases(evidence.confirm) if evidence and self._opened else (),
+            sealed=deltas(evidence.confirm, self._sealed_runs, url_of=lambda _: "")
+            if evidence and self._opened
+            else (),
             notes=tuple(map(self._said, self._records.notes.get(one.id, ()))),
             landed=_commit(row.landing),
             reverted=_commit(row.reversion),
@@ -300,124 +316,28 @@ class Book:
 
     # Cases ------------------------------------------------------------------------------------
 
-    def _cases_of(
-        self, one: Experiment, recorded: Sequence[Pair]
-    ) -> tuple[tuple[CaseDelta, ...], Sequence[Pair]]:
-        """What the edit did to each train case, worst first, and the pairs of its screen."""
-        model = one.setting.model_digest
-        own = [run for run in self._runs.of(one.candidate or "", model) if run.experiment == one.id]
-        screened = [run for run in own if run.replicate != FILTER]
-        kept = [
-            run for run in self._runs.of(one.parent, model) if run.experiment in ("", one.id)
-        ] or self._runs.of(one.parent, model)
-        pairs = recorded or trials.rebuilt(kept, screened)
-        if pairs:
-            return self._deltas(pairs, self._runs), pairs
-        alone = _by_fixture(own)  # it was tried on the cases it aimed at, and no further
-        before = _by_fixture(kept)
-        return tuple(
-            self._delta(name, tuple(before.get(name, ())), tuple(runs))
-            for name, runs in alone.items()
-        ), ()
-
-    def _deltas(self, pairs: Iterable[Pair], runs: Runs) -> tuple[CaseDelta, ...]:
-        by_case: dict[str, list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            by_case[pair.fixture].append(pair)
-        made = [
-            CaseDelta(
-                fixture=name,
-                url=self._case_url(name) if runs is self._runs else "",
-                incumbent=fmean(pair.incumbent for pair in some),
-                candidate=fmean(pair.candidate for pair in some),
-                before=_found(runs, [pair.incumbent_run for pair in some]),
-                after=_found(runs, [pair.candidate_run for pair in some]),
-            )
-            for name, some in sorted(by_case.items())
-        ]
-        return tuple(sorted(made, key=lambda case: (case.delta or 0.0, case.fixture)))
-
-    def _delta(self, name: str, before: tuple[Run, ...], after: tuple[Run, ...]) -> CaseDelta:
-        return CaseDelta(name, self._case_url(name), mean(before), mean(after), before, after)
-
-    def _sealed_cases(self, pairs: Sequence[Pair]) -> tuple[CaseDelta, ...]:
-        return self._deltas(pairs, self._sealed_runs)
-
-    def _case_url(self, name: str) -> str:
-        # Two names may differ in case alone, which not every file system tells apart.
-        mark = hashlib.sha256(name.encode()).hexdigest()[:6]
-        return f"skills/{self.name}/cases/{name}-{mark}.html"
-
     def cases(self) -> list[Case]:
-        """Each train case over all experiments, the flaky ones first; ``pages`` comes before."""
-        numbers = {
-            one.candidate: one for one in reversed(self._records.experiments) if one.candidate
-        }
-        found = self._runs.by_fixture()
-        names = sorted({*self._train, *found})
-        cases = [self._case(name, found.get(name, []), numbers) for name in names]
-        return sorted(cases, key=lambda case: (-case.spread, case.source == GONE, case.fixture))
-
-    def _case(
-        self, name: str, runs: Sequence[Run], numbers: Mapping[str | None, Experiment]
-    ) -> Case:
-        fixture = self._train.get(name)
-        by_text: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
-        for run in runs:
-            if run.score is not None:
-                by_text[run.text, run.model, run.case].append(run)
-        versions = [
-            self._version(some, numbers.get(text)) for (text, _, _), some in by_text.items()
-        ]
-        repeated = [version for version in versions if len(version.runs) > 1]
-        spreads = [pstdev(scores(version.runs)) for version in repeated]
-        now = [run for run in runs if fixture and self._is_now(run, fixture)]
-        return Case(
-            fixture=name,
-            url=self._case_url(name),
-            source=fixture.source if fixture else GONE,
-            tags=fixture.tags if fixture else (),
-            runs=len(runs),
-            failed=sum(run.score is None for run in runs),
-            incumbent=mean(now),
-            mean=mean(runs),
-            flaky=sum(version.differs for version in repeated),
-            repeated=len(repeated),
-            spread=fmean(spreads) if spreads else 0.0,
-            versions=tuple(
-                sorted(versions, key=lambda one: (one.number or 0, one.runs[0].model, one.runs[0].id))
-            ),
-        )
-
-    def _version(self, runs: Sequence[Run], made: Experiment | None) -> Version:
-        found = scores(runs)
-        return Version(
-            number=made.number if made else None,
-            url=self.url_of(made) if made else "",
-            role="incumbent" if any(not run.experiment for run in runs) else "candidate",
-            mean=fmean(found),
-            low=min(found),
-            high=max(found),
-            runs=tuple(runs),
-        )
-
-    def _is_now(self, run: Run, fixture: Fixture) -> bool:
-        now = (self._space.text.digest, self._space.how.digest, fixture.digest)
-        return (run.text, run.model, run.case) == now and run.score is not None
+        """Each train case over all experiments, the flaky ones first."""
+        space = self._space
+        made: dict[str, tuple[int, str]] = {}
+        for one in self._records.experiments:
+            if one.candidate:
+                made.setdefault(one.candidate, (one.number, self.url_of(one)))
+        return self._cases.histories(made, now=(space.text.digest, space.how.digest))
 
     # Overview ---------------------------------------------------------------------------------
 
     def skill(self) -> Skill:
         """The skill's own page; ``pages`` comes before it."""
+        space = self._space
         points = tuple(self._points[one.id] for one in self._records.experiments)
         paid = self._ledger.spent_by_runs()
-        last = paid[-1] if paid else None
         return Skill(
             name=self.name,
             url=self.url,
-            model=self._space.how.model,
-            cases=len(self._train),
-            train=self._train_score(),
+            model=space.how.model,
+            cases=len(space.train),
+            train=self._cases.now(space.text.digest, space.how.digest),
             points=points,
             held_out=self._held_out,
             spend=Spend(
@@ -430,22 +350,11 @@ class Book:
                 run_unpriced=sum(run.usd is None for run in paid),
             ),
             looks=history.looks_of(self._looks, self._space),
-            last=last
-            and LastRun(
-                last.job, last.started_at, last.ended_at, last.ended, last.calls, last.usd
-            ),
+            last=_last(paid),
             experiments_url=f"skills/{self.name}/experiments.html",
             fixtures_url=f"skills/{self.name}/cases.html",
             withheld=len(self._withheld),
         )
-
-    def _train_score(self) -> float | None:
-        """The mean of the skill as it is on train; None where not every case has a run."""
-        now = self._runs.of(self._space.text.digest, self._space.how.digest)
-        by_case = {name: mean(some) for name, some in _by_case(now).items()}
-        means = [by_case.get(case.digest) for case in self._space.train]
-        known = [value for value in means if value is not None]
-        return fmean(known) if known and len(known) == len(means) else None
 
 
 class _Totals:
@@ -456,9 +365,7 @@ class _Totals:
         self.usd = 0.0
         self.best: float | None = None
 
-    def add(
-        self, result: Result | None, train: tuple[float, float] | None, *, kept: bool
-    ) -> None:
+    def add(self, result: Result | None, train: tuple[float, float] | None, *, kept: bool) -> None:
         """One more."""
         self.calls += result.calls if result else 0
         self.usd += (result.usd or 0.0) if result else 0.0
@@ -470,9 +377,7 @@ class _Totals:
             self.best = max(self.best, train[1])
 
 
-def books(
-    project: Project, settings: Config, *, skill: str | None, opened: bool
-) -> Iterator[Book]:
+def books(project: Project, settings: Config, *, skill: str | None, opened: bool) -> Iterator[Book]:
     """The skills of the config, or one of them, each when it is asked for.
 
     Args:
@@ -512,24 +417,14 @@ def _bare(look: Confirmation) -> Confirmation:
     return look.with_(evidence=None, verdict=None)
 
 
+def _last(paid: Sequence[RunRecord]) -> LastRun | None:
+    if not paid:
+        return None
+    run = paid[-1]
+    return LastRun(run.job, run.started_at, run.ended_at, run.ended, run.calls, run.usd)
+
+
 def _commit(landing: Landing | None) -> Commit | None:
-    return landing and Commit(landing.commit, landing.branch, landing.at, landing.by)
-
-
-def _found(runs: Runs, ids: Iterable[str]) -> tuple[Run, ...]:
-    named = (runs.named(name) for name in dict.fromkeys(ids))
-    return tuple(run for run in named if run is not None)
-
-
-def _by_fixture(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    made: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        made[run.fixture].append(run)
-    return made
-
-
-def _by_case(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    made: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        made[run.case].append(run)
-    return made
+    if landing is None:
+        return None
+    return Commit(landing.commit, landing.branch, landing.at, landing.by)

@@ -6,7 +6,6 @@ import os
 import shutil
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bot import __version__
@@ -15,11 +14,12 @@ from bot.redact import Redactor
 from bot.report import charts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from jinja2 import Environment
 
-    from bot.report.views import Case, ExperimentPage, Point, Skill, Trial
+    from bot.report.views import Case, ExperimentPage, Point, Skill
 
 NEWEST: Final = 20  # experiments on a skill's page
 ROWS: Final = 200  # experiments on a page of the list
@@ -46,7 +46,8 @@ class Site:
     def __init__(self, folder: Path, *, opened: bool, redact: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.pages = 0
-        self.environment = environment(opened=opened, redact=redact)
+        self.redact = Redactor.from_environ(os.environ, extra=redact).redact
+        self.environment = environment(opened=opened, redact=self.redact)
 
     def page(self, path: str, template: str, **values: Any) -> None:
         """Write one page at ``path`` below the folder."""
@@ -66,19 +67,21 @@ class Site:
 
     def experiment(self, one: ExperimentPage, *, skill_url: str) -> None:
         """An experiment's page."""
+        trials = {"screen": one.screen, "confirm": one.confirm}
         drawn = {
             name: charts.evidence(trial)
-            for name, trial in (("screen", one.screen), ("confirm", one.confirm))
-            if _has_path(trial)
+            for name, trial in trials.items()
+            if trial and len(trial.sweeps) >= FEWEST_SWEEPS
         }
         self.page(one.point.url, "experiment.html", one=one, charts=drawn, skill_url=skill_url)
 
-    def cases(self, skill: Skill, cases: Sequence[Case]) -> None:
-        """The list of train cases, and a page for each."""
+    def cases(self, skill: Skill, cases: Sequence[Case], *, advance: Callable[[], None]) -> None:
+        """The list of train cases, and a page for each; ``advance`` is called for each."""
         self.page(skill.fixtures_url, "cases.html", skill=skill, cases=cases)
         for case in cases:
             drawn = charts.case(case) if len(case.versions) >= FEWEST_VERSIONS else ""
             self.page(case.url, "case.html", skill=skill, case=case, chart=drawn)
+            advance()
 
     def skill(self, skill: Skill, *, alone: bool) -> None:
         """A skill's page, and the whole list of its experiments."""
@@ -100,7 +103,9 @@ class Site:
     def index(self, skills: Sequence[Skill]) -> None:
         """The page of all skills."""
         drawn = {
-            one.name: charts.scores(one.points) for one in skills if any(p.train for p in one.points)
+            one.name: charts.scores(one.points)
+            for one in skills
+            if any(p.train for p in one.points)
         }
         small = drawn if sum(map(len, drawn.values())) < charts.ROOM else {}
         self.page("index.html", "index.html", skills=skills, charts=small)
@@ -108,10 +113,6 @@ class Site:
 
 def _thinned(skill: Skill) -> bool:
     return len(charts.thinned(skill.points)) < len(skill.points)
-
-
-def _has_path(trial: Trial | None) -> bool:
-    return trial is not None and len(trial.sweeps) >= FEWEST_SWEEPS
 
 
 def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[Point]]]:
@@ -123,19 +124,18 @@ def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[Point]]]:
         yield url, newest[start : start + ROWS]
 
 
-def environment(*, opened: bool, redact: tuple[str, ...] = ()) -> Environment:
+def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
     """The templates, with what every page needs."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - an extra
         from markupsafe import Markup  # noqa: PLC0415
     except ImportError as error:
         raise charts.missing("jinja2") from error
-    redactor = Redactor.from_environ(os.environ, extra=redact)
 
     def shown(value: object) -> object:
         """Text of any origin: no secret, every character visible. What is markup already, is."""
         if isinstance(value, str) and not isinstance(value, Markup):
-            return pages.clean(redactor.redact(value))
+            return pages.clean(redact(value))
         return value
 
     made = Environment(

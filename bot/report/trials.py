@@ -13,7 +13,6 @@ from bot.core.intervals import t_interval
 from bot.core.records import Pair
 from bot.report.seal import FEWEST_FOR_MEANS, FEWEST_FOR_SWEEPS
 from bot.report.views import HeldOut, Sweep, Trial
-from bot.runner import FILTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,21 +30,24 @@ FEW_CASES = (
 
 def rebuilt(before: Iterable[Run], after: Iterable[Run]) -> list[Pair]:
     """The pairs of a screen whose evidence is not on record, from the runs it made."""
-    old = {(run.fixture, run.replicate): run for run in before if run.score is not None}
-    new = {(run.fixture, run.replicate): run for run in after if run.score is not None}
-    return [
-        Pair(
-            fixture=fixture,
-            cluster=fixture,
-            sweep=sweep,
-            incumbent=old[fixture, sweep].score,  # type: ignore[arg-type]  # has one, see above
-            candidate=run.score,  # type: ignore[arg-type]
-            incumbent_run=old[fixture, sweep].id,
-            candidate_run=run.id,
+    old = {(run.fixture, run.replicate): run for run in before}
+    made = []
+    for run in sorted(after, key=lambda run: (run.replicate, run.fixture)):
+        other = old.get((run.fixture, run.replicate))
+        if other is None or other.score is None or run.score is None:
+            continue
+        made.append(
+            Pair(
+                fixture=run.fixture,
+                cluster=run.fixture,
+                sweep=run.replicate,
+                incumbent=other.score,
+                candidate=run.score,
+                incumbent_run=other.id,
+                candidate_run=run.id,
+            )
         )
-        for (fixture, sweep), run in sorted(new.items())
-        if sweep != FILTER and (fixture, sweep) in old
-    ]
+    return made
 
 
 def screen(pairs: Sequence[Pair], *, by_sweep: bool) -> Trial | None:

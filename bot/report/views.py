@@ -196,7 +196,6 @@ class ExperimentPage:
     earlier: str  # URL of the one before; empty at the ends
     later: str
     sentence: str
-    reason: str
     withheld: str
     level: str
     chars: tuple[int, int] | None
@@ -222,7 +221,7 @@ class ExperimentPage:
 class Version:
     """One text of the skill on one case: all runs of it with one model."""
 
-    number: int | None  # experiment whose candidate it was; None: never one (the first text)
+    number: int  # of the experiment that proposed it first; 0 for a text that none did
     url: str
     role: Literal["incumbent", "candidate"]
     mean: float
