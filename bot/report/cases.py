@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 K = TypeVar("K")
 GONE: Final = "not in train any more"
-NO_EXPERIMENT: Final = (0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The experiment that proposed a text first, and whether the skill ever was that text."""
+
+    number: int
+    url: str
+    used: bool
+
+
+BY_HAND: Final = Origin(0, "", used=True)  # a text that no experiment proposed
 
 
 class Cases:
@@ -86,30 +98,30 @@ class Cases:
             for name, after in aimed
         ), ()
 
-    def histories(self, made: Mapping[str, tuple[int, str]], *, now: tuple[str, str]) -> list[Case]:
+    def histories(self, origins: Mapping[str, Origin], *, now: tuple[str, str]) -> list[Case]:
         """Each case over all experiments, the flaky ones first.
 
         Args:
-            made: Number and URL of the first experiment that proposed a text, by its digest.
+            origins: Where texts come from, by their digests.
             now: Digests of the skill as it is, and of how it is run.
         """
         found = self._runs.by_fixture()
         names = sorted({*self._train, *found})
-        cases = [self._history(name, found.get(name, []), made, now) for name in names]
+        cases = [self._history(name, found.get(name, []), origins, now) for name in names]
         return sorted(cases, key=lambda case: (-case.spread, case.source == GONE, case.fixture))
 
     def _history(
         self,
         name: str,
         runs: Sequence[Run],
-        made: Mapping[str, tuple[int, str]],
+        origins: Mapping[str, Origin],
         now: tuple[str, str],
     ) -> Case:
         fixture = self._train.get(name)
         scored = [run for run in runs if run.score is not None]
         same = _grouped(scored, by=lambda run: (run.text, run.model, run.case))
         versions = [
-            _version(some, made.get(text, NO_EXPERIMENT)) for (text, _, _), some in same.items()
+            _version(some, origins.get(text, BY_HAND)) for (text, _, _), some in same.items()
         ]
         repeated = [version for version in versions if len(version.runs) > 1]
         current = same.get((*now, fixture.digest), []) if fixture else []
@@ -147,12 +159,12 @@ def deltas(
     return tuple(sorted(made, key=lambda case: (case.delta or 0.0, case.fixture)))
 
 
-def _version(runs: Sequence[Run], made: tuple[int, str]) -> Version:
+def _version(runs: Sequence[Run], origin: Origin) -> Version:
     found = scores(runs)
     return Version(
-        number=made[0],
-        url=made[1],
-        role="candidate" if all(run.experiment for run in runs) else "incumbent",
+        number=origin.number,
+        url=origin.url,
+        used=origin.used,
         mean=fmean(found),
         low=min(found),
         high=max(found),

@@ -70,7 +70,7 @@ def case(one: Case) -> str:
             "score": round(version.mean, 4),
             "low": round(version.low, 4),
             "high": round(version.high, 4),
-            "outcome": "in the skill" if version.role == "incumbent" else "candidate only",
+            "outcome": "in the skill" if version.used else "candidate only",
         }
         for version in _some(one.versions, MOST)
     ]
@@ -210,7 +210,7 @@ def _scores() -> dict[str, Any]:
     x = _x("n", "experiment")
     y = _y("score", "score on train", ".0%", zero=False, nice=True)
     best = {"type": "line", "interpolate": "step-after", "color": "var(--kept)", "strokeWidth": 2}
-    point = {"type": "point", "strokeWidth": 1.6, "size": 60}
+    point = {"type": "point", "strokeWidth": 1.6, "size": 60, "opacity": 1}
     return _spec(
         [
             _layer(best, "best", x=x, y=y | {"field": "best"}),
@@ -228,6 +228,7 @@ def _sum(title: str, form: str) -> dict[str, Any]:
 def _evidence() -> dict[str, Any]:
     x = _x("sweep", "sweep")
     y = _y("odds", "evidence, as odds to 1", "~g", type="log")
+    y["axis"]["grid"] = False  # there would be nine lines for every power of ten
     line = {
         "type": "line",
         "color": "var(--accent)",
@@ -260,7 +261,7 @@ def _case() -> dict[str, Any]:
     x = _x("n", "experiment that made the text (0: the first)")
     y = _y("score", "score", ".0%", domain=[0, 1])
     span = {"type": "rule", "color": "var(--faint)", "strokeWidth": 1.5}
-    point = {"type": "point", "strokeWidth": 1.6, "size": 60}
+    point = {"type": "point", "strokeWidth": 1.6, "size": 60, "opacity": 1}
     kinds = _marked(
         ("in the skill", "candidate only"),
         (_SHAPES[0], _SHAPES[-1]),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from bot import bench, history, skillrepo, workspace
 from bot.core import render, sidebyside
 from bot.report import trials
-from bot.report.cases import Cases, deltas
+from bot.report.cases import Cases, Origin, deltas
 from bot.report.runs import Runs, run_of
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
 from bot.report.views import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Experiment,
         Landing,
         Note,
+        Pair,
         Result,
         Side,
         Split,
@@ -243,7 +244,7 @@ class Book:
     ) -> ExperimentPage:
         evidence = look.evidence if look else None
         withheld = self._withheld.get(one.id, "")
-        recorded = self._seal.shown(evidence.screen) if evidence else ()
+        recorded = [pair for pair in (evidence.screen if evidence else ()) if self._shows(pair)]
         cases, pairs = self._cases.changed(one, recorded)
         repeats = len({pair.sweep for pair in pairs}) > 1
         confirm, note = trials.confirm(look, everything=self._opened)
@@ -278,6 +279,10 @@ class Book:
             landed=_commit(row.landing),
             reverted=_commit(row.reversion),
         )
+
+    def _shows(self, pair: Pair) -> bool:
+        """Whether the runs of a pair on train may be shown, and are on record still."""
+        return all(map(self._runs.named, (pair.incumbent_run, pair.candidate_run)))
 
     def _sentence(self, row: history.Row) -> str:
         """The verdict in words; of a single held-out case no number."""
@@ -318,12 +323,15 @@ class Book:
 
     def cases(self) -> list[Case]:
         """Each train case over all experiments, the flaky ones first."""
-        space = self._space
-        made: dict[str, tuple[int, str]] = {}
-        for one in self._records.experiments:
+        space, every = self._space, self._records.experiments
+        used = {space.text.digest, *(one.parent for one in every)}
+        used |= {one.candidate or "" for one in every if one.id in self._records.landings}
+        origins: dict[str, Origin] = {}
+        for one in every:
             if one.candidate:
-                made.setdefault(one.candidate, (one.number, self.url_of(one)))
-        return self._cases.histories(made, now=(space.text.digest, space.how.digest))
+                made = Origin(one.number, self.url_of(one), used=one.candidate in used)
+                origins.setdefault(one.candidate, made)
+        return self._cases.histories(origins, now=(space.text.digest, space.how.digest))
 
     # Overview ---------------------------------------------------------------------------------
 

@@ -9,10 +9,8 @@ from bot.core import leaks
 from bot.core.gate import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from bot.core.leaks import Watch
-    from bot.core.records import Experiment, Pair, Trace
+    from bot.core.records import Experiment, Trace
     from bot.core.reign import Confirmation
     from bot.workspace import Workspace
 
@@ -64,10 +62,6 @@ class Seal:
             or trace.fixture_input in self.inputs
             or case in self.digests
         )
-
-    def shown(self, pairs: Collection[Pair]) -> list[Pair]:
-        """The pairs of the train split that may be shown."""
-        return [pair for pair in pairs if self.open or pair.fixture not in self.names]
 
     def withholds(
         self, experiment: Experiment, *, parent: str, candidate: str, looked: Confirmation | None

@@ -223,7 +223,7 @@ class Version:
 
     number: int  # of the experiment that proposed it first; 0 for a text that none did
     url: str
-    role: Literal["incumbent", "candidate"]
+    used: bool  # the skill was this text at some time
     mean: float
     low: float
     high: float
