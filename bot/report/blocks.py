@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from bot.core import render
 from bot.runner import FILTER
 
@@ -53,7 +55,10 @@ def words(value: JsonValue) -> str:
     """Text as it is, anything else as JSON that can be read."""
     if isinstance(value, str):
         return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        return to_json(value, indent=2).decode()  # six times as quick as what is below
+    except PydanticSerializationError:  # half a surrogate pair
+        return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _sent(trace: Trace) -> Iterator[Block]:
@@ -166,7 +171,7 @@ def _usage(usage: Usage) -> str:
     return said
 
 
-def bodies(reply: Reply) -> dict[str, list[str]]:
-    """The provider's own request and response as lines of JSON; those there are."""
+def bodies(reply: Reply) -> dict[str, str]:
+    """The provider's own request and response as JSON that can be read; those there are."""
     kept = {"request": reply.request, "response": reply.response}
-    return {name: words(value).split("\n") for name, value in kept.items() if value is not None}
+    return {name: words(value) for name, value in kept.items() if value is not None}

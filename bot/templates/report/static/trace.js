@@ -114,7 +114,7 @@
     const fold = make("details");
     fold.open = said.length <= LONG || !["system", "user", "tool"].includes(role);
     const head = make("summary");
-    head.append(make("b", "", role), kind === "text" ? "" : kind, tool ? ": " : "");
+    head.append(make("b", "", role), " ", kind === "text" ? "" : kind, tool ? ": " : "");
     if (tool) head.append(make("code", "", tool));
     head.append(make("span", "size", ` ${said.length.toLocaleString("en")} characters`));
     const body = make("pre", "said", said);
@@ -272,6 +272,7 @@
     const few = query ? `${chosen.length.toLocaleString("en")} of ` : "";
     $("count").textContent = `${few}${rows.length.toLocaleString("en")} traces`;
     list(chosen, query);
+    $("traces").setAttribute("aria-busy", "false");
   };
 
   let hits = [];
@@ -338,6 +339,7 @@
     };
     box.addEventListener("input", () => {
       clearTimeout(waiting);
+      $("traces").setAttribute("aria-busy", "true");
       waiting = setTimeout(() => search(rows).catch(fail), 120);
     });
     $("up").addEventListener("click", () => step(-1));
