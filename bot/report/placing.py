@@ -42,11 +42,11 @@ def placed(out: Path, *, ignored: bool) -> Iterator[Path]:
         raise RatchetError(f"{out} cannot be written: {error.strerror}.") from error
     try:
         new.chmod(0o755)  # a web server reads it, too
+        if ignored:  # first of all: should this be killed, git does not see what is left
+            (new / ".gitignore").write_text("*\n", encoding="utf-8")
         yield new
         (new / MARK).write_text(json.dumps(_MADE, indent=2) + "\n", encoding="utf-8")
         (new / ".nojekyll").touch()  # GitHub Pages takes the files as they are
-        if ignored:
-            (new / ".gitignore").write_text("*\n", encoding="utf-8")
         _swap(new, out)
     except OSError as error:
         raise RatchetError(f"{out} cannot be written: {error.strerror}.") from error
