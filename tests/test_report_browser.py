@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import chromium
 import pytest
 from playwright.sync_api import expect
-from world import World, idea, script
+from world import World, script
 
 from bot.core.records import Note, Reply, RolloutKey, Score, Trace, Usage, digest
 
@@ -30,6 +31,8 @@ pytestmark = [
 ]
 
 # All that could do harm as markup, script, address or pattern; ``canary`` would tell.
+PATIENCE: Final = 20_000  # milliseconds; nothing takes that long but on a busy machine
+expect.set_options(timeout=PATIENCE)
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 EVIL = (
     "<script>canary=1</script><img src=x onerror=canary=1><svg onload=canary=1>"
@@ -97,19 +100,17 @@ def hostile_trace(world: World) -> Trace:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a project whose model and people mean harm."""
-    edit = [{"op": "add", "after": None, "lines": f"Rule alpha. {EVIL}"}]
+    edit = {"op": "add", "after": None, "lines": f"Rule alpha. {EVIL}"}
+    reply = json.dumps({"hypothesis": EVIL, "edits": [edit]})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AUTHOR", "COMMITTER"):
             patch.setenv(f"GIT_{name}_NAME", "A Developer")
             patch.setenv(f"GIT_{name}_EMAIL", "dev@example.com")
         patch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-        world = World.make(
-            tmp_path_factory.mktemp("browser") / "w",
-            model=script([idea(1, edit), idea(2, "Rule beta.")]),
-        )
-        for _ in range(2):
-            ran = world.run()
-            assert ran.code == 0, ran.err
+        path = tmp_path_factory.mktemp("browser") / "w"
+        world = World.make(path, model=script([f"```json\n{reply}\n```"]))
+        ran = world.run()
+        assert ran.code == 0, ran.err
         ledger = world.ledger()
         ledger.add_trace(hostile_trace(world))
         one = ledger.experiments()[0]
@@ -139,7 +140,7 @@ class Watched:
         context.on("request", lambda request: self.requests.append(request.url))
         context.on("dialog", lambda dialog: self.faults.append(f"dialog {dialog.message}"))
         self.page = context.new_page()
-        self.page.set_default_timeout(10_000)  # milliseconds; nothing here takes one of them
+        self.page.set_default_timeout(PATIENCE)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 

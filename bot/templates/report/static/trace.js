@@ -283,8 +283,9 @@
     $("trace").normalize();
     marked = 0;
     now = -1;
-    if (words.length) {
-      const escaped = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
+    const long = words.filter((word) => word.length > 1); // one letter is everywhere
+    if (long.length) {
+      const escaped = long.map((word) => word.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
       const pattern = new RegExp(escaped.join("|"), "gi");
       for (const body of $("trace").querySelectorAll(".said")) surround(body, pattern);
     }
