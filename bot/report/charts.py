@@ -238,9 +238,10 @@ def _evidence() -> dict[str, Any]:
     bar = {"type": "rule", "color": "var(--reverted)", "strokeWidth": 2, "strokeDash": [6, 4]}
     label = {
         "type": "text",
-        "align": "right",
+        "align": "left",  # evidence begins below it
         "baseline": "bottom",
-        "x": "width",
+        "x": 0,
+        "dx": 14,
         "dy": -3,
         "fontSize": 12,
         "color": "var(--text)",
