@@ -267,6 +267,20 @@ def test_one_under_way_and_one_taken_out_again(story: World, tmp_path: Path) -> 
     assert "fffffffff" in report.page(report.named("experiments/3-")).text
 
 
+def test_a_look_by_an_experiment_that_is_not_on_the_ledger_counts(
+    story: World, tmp_path: Path
+) -> None:
+    """As 'ratchet looks' counts it: a run that died, or one whose record never came here."""
+    world = _copy(story, tmp_path)
+    ledger = world.ledger()
+    seen = next(look for look in ledger.confirmations() if look.attempt)
+    ledger.put_confirmation(seen.with_(experiment=NOWHERE, attempt=7, evidence=None, verdict=None))
+    ledger.flush("a look")
+    looks = world.ratchet("looks", "--json").json["looks"]
+    assert looks == 7 + 1 * (seen.parent != ledger.experiments()[-1].parent)
+    assert f"Looks at the holdout {looks}" in build(world).page().text
+
+
 def test_one_skill_of_many(tmp_path: Path) -> None:
     world = World.make(tmp_path / "w")
     known = json.loads((world.path / "ratchet.yml").read_text())
