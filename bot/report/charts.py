@@ -24,6 +24,7 @@ HINT: Final = "pip install 'skill-ratchet[report]'"
 VEGALITE: Final = "5.21"  # as it is called by vl-convert; another draws another chart
 WIDTH: Final = 640
 MOST: Final = 400  # points that are not kept experiments; of more, evenly chosen ones are drawn
+FEW: Final = 12  # steps of an axis
 ROOM: Final = 400_000  # characters of charts on the page of all skills
 _SMALL: Final = 420
 _OUTCOMES: Final = ("kept", "reverted", "waiting", "under way", "discarded")
@@ -124,8 +125,18 @@ def _draw(name: str, **data: Sequence[dict[str, Any]]) -> str:
             scale["domain"], scale["range"] = (
                 map(list, zip(*some, strict=True)) if some else ([], [])
             )
+    _whole_steps(vega["axes"], data["points"])
     drawn: str = _library().vega_to_svg(vega)
     return _HEAD.sub(r"<svg \1", drawn, count=1)
+
+
+def _whole_steps(axes: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]) -> None:
+    """Of a few experiments or sweeps each has its tick; there is none between two of them."""
+    steps = [int(row["sweep"] if "sweep" in row else row["n"]) for row in points]
+    if steps and max(steps) - min(steps) <= FEW:
+        for axis in axes:
+            if axis["scale"] == "x":
+                axis["values"] = list(range(min(steps), max(steps) + 1))
 
 
 def _library() -> Any:
