@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from world import SEALED, World, idea, script
 
 from bot.core.records import Reply, RolloutKey, Score, Trace, Usage, digest
 from bot.report import site, traces
@@ -266,3 +267,52 @@ def test_secrets_of_this_machine_are_left_out(tmp_path: Path) -> None:
     writer.add(make_trace(reply=Reply(text="it is hunter22")))
     writer.close()
     assert "hunter22" not in "".join(file.read_text() for file in tmp_path.rglob("*.js"))
+
+
+# The proposer's calls -------------------------------------------------------------------------
+
+LEAKED = f"Would the {SEALED} agree to h1?"
+
+
+def reported(world: World, *args: str) -> dict[str, Any]:
+    """The lists of traces of a report, by their folder."""
+    out = world.path.parent / "report"
+    ran = world.ratchet("report", "--out", str(out), *args)
+    assert ran.code == 0, ran.err
+    home = out / "traces" / "triage"
+    return {file.parent.name: read(file)["traces"] for file in home.glob("*/index.js")}
+
+
+def test_what_the_proposer_read_and_wrote_is_shown(tmp_path: Path) -> None:
+    """Its calls are listed by themselves."""
+    world = World.make(tmp_path / "w")
+    assert world.run().code == 0
+    (row,) = reported(world)["proposer"]
+    assert row[2] == "meta"
+    told = read(tmp_path / "report" / "traces" / "triage" / "proposer" / "0.js")
+    assert "What was" not in str(told)
+    assert any("Is it t1?" in text for text in told["texts"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert f"trace.html?x=triage/proposer&amp;t={row[0]}" in page
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize(
+    "sealed", ["it said so", "it wrote so", "its case is held-out now", "nobody can tell"]
+)
+def test_a_call_that_may_quote_a_held_out_case_is_not(
+    tmp_path: Path, sealed: str, *, opened: bool
+) -> None:
+    """Unless the owner asks for everything."""
+    lines = f"Rule alpha.\n{LEAKED}" if sealed == "it wrote so" else "Rule alpha."
+    reply = f"{idea(1, lines)}\n{LEAKED if sealed == 'it said so' else ''}"
+    world = World.make(tmp_path / "w", model=script([reply]))
+    assert world.run().code == 0
+    folder = world.path / "fixtures" / "triage"
+    if sealed == "its case is held-out now":
+        (folder / "train" / "t1.yml").rename(folder / "holdout" / "t1.yml")
+    elif sealed == "nobody can tell":
+        for file in (folder / "holdout").iterdir():
+            file.unlink()
+    found = reported(world, *["--with-holdout"] * opened)
+    assert ("proposer" in found) == opened

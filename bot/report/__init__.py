@@ -98,7 +98,7 @@ def build(
         for book in gather.books(project, settings, skill=skill, opened=with_holdout):
             _book(book, pages, writer, progress)
             skills.append(book.skill())
-            writer.home(book.name, label="Cases", url=skills[-1].fixtures_url)
+            writer.home(book.name, label=book.name, url=book.url)
             pages.skill(skills[-1], alone=book.alone)
             pages.cases(skills[-1], book.cases(), advance=progress.advance)
         if len(skills) > 1:
@@ -116,13 +116,10 @@ def build(
     )
 
 
-def _book(book: Book, pages: Site, writer: Writer, progress: Progress) -> int:
-    """Write a skill's traces and experiments; returns how many traces."""
-    count = 0
+def _book(book: Book, pages: Site, writer: Writer, progress: Progress) -> None:
+    """Write a skill's traces and experiments."""
 
     def keep(trace: Trace) -> str:
-        nonlocal count
-        count += 1
         progress.advance()
         return writer.add(trace)
 
@@ -135,7 +132,6 @@ def _book(book: Book, pages: Site, writer: Writer, progress: Progress) -> int:
         pages.experiment(page, skill_url=book.url)
         progress.advance()
     progress.begin(f"{book.name}: cases", total=book.seen)
-    return count
 
 
 def document(built: Built) -> dict[str, Any]:

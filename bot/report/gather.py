@@ -6,6 +6,8 @@ evidence of confirm runs is held for a few experiments at a time.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from math import fsum
@@ -13,7 +15,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from bot import bench, history, skillrepo, workspace
-from bot.core import render, sidebyside
+from bot.core import leaks, render, sidebyside
 from bot.report import trials
 from bot.report.cases import Cases, Origin, deltas
 from bot.report.runs import Runs, run_of
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project
     from bot.workspace import Workspace
 
+_ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|.)")
+LONG: Final = 200  # characters
 AT_ONCE: Final = 25  # experiments whose evidence is in memory
 GONE: Final = "not in train any more"
 
@@ -102,6 +106,9 @@ class Book:
         self._points: dict[str, Point] = {}
         self._looks: list[Confirmation] = [*map(_bare, ledger.strays())]
         self._held_out: HeldOut | None = None
+        self._moved = False  # a case of a train run is held-out now
+        self._harmless: set[bytes] = set()  # digests of long texts in proposers' calls
+        self._proposer_url = ""
         self._withheld: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._withhold()
@@ -130,11 +137,38 @@ class Book:
             runs = self._runs if split == "train" else self._sealed_runs
             for trace in self._ledger.traces(split=split):
                 if self._seal.hides(trace):
+                    self._moved |= split == "train"
                     continue
-                shown = trace.job != "meta" and not self._hidden(trace)
+                shown = self._quotes_none(trace) if trace.job == "meta" else not self._hidden(trace)
                 url = keep(trace) if shown else ""
+                if trace.job == "meta":
+                    self._proposer_url = self._proposer_url or url
                 if run := run_of(trace, url=url):
                     runs.add(run)
+
+    def _quotes_none(self, trace: Trace) -> bool:
+        """Whether a proposer's call may be shown: it may quote any train case there ever was.
+
+        They come after all runs, so whether one of those is sealed now is known.
+        """
+        if self._opened:
+            return True
+        if self._moved or self._seal.watch is None:
+            return False
+        reply = trace.reply
+        said = {
+            *leaks.strings([reply.request, reply.response]),
+            reply.text or "",
+            reply.error or "",
+        }
+        # Each turn has all that was said before it, which is looked at once.
+        new = {_name(text): f"{text}\n{_unescaped(text)}" for text in said}
+        for name in new.keys() & self._harmless:
+            del new[name]
+        if not all(map(self._seal.speaks, new.values())):
+            return False
+        self._harmless |= {name for name, text in new.items() if len(text) >= LONG}
+        return True
 
     def _hidden(self, trace: Trace) -> bool:
         """Whether it belongs to an experiment whose text must not be shown: its prompt has it."""
@@ -360,6 +394,7 @@ class Book:
             looks=history.looks_of(self._looks, self._space),
             last=_last(paid),
             experiments_url=f"skills/{self.name}/experiments.html",
+            proposer_url=self._proposer_url,
             fixtures_url=f"skills/{self.name}/cases.html",
             withheld=len(self._withheld),
         )
@@ -409,6 +444,15 @@ def _space(project: Project, name: str, *, fixtures: str) -> Workspace:
     vault = any(skillrepo.WorkTree(project).files(f"{fixtures}/vault"))
     require: tuple[Split, ...] = ("vault",) if vault else ()
     return workspace.open_anywhere(project, skill=name, ref=None, override={}, require=require)
+
+
+def _unescaped(text: str) -> str:
+    """A text with JSON's escapes taken back, however often JSON was quoted in JSON."""
+    return _ESCAPED.sub(lambda at: chr(int(at[1], 16)) if at[1] else " ", text)
+
+
+def _name(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _outcome(row: history.Row) -> Outcome:

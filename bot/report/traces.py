@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PAGE: Final = "trace.html"
 ROOM: Final = 400_000  # bytes of a file; a trace that is longer has a file of its own
 _SHARED: Final = 100  # characters; a file has each longer text once
+KEPT: Final = "kept-"  # runs of a text, for whatever experiments
 SEALED: Final = "-holdout"
 _HEX: Final = re.compile(r"[0-9a-f]{12,64}")
 # None of these is in JSON outside of its texts, where they may be written so.
@@ -144,10 +145,17 @@ class Writer:
         group.rows.append(_json(_row(trace, group.files)))
         return f"{PAGE}?x={name}&t={quote(trace.id, safe='')}"
 
-    def name(self, skill: str, experiment: str, *, label: str, url: str) -> None:
-        """Say what an experiment is called and where its page is, relative to the folder."""
-        for mark in ("", SEALED):
-            if group := self._groups.get(f"{skill}/{_short(experiment)}{mark}"):
+    def name(self, skill: str, owner: str, *, label: str, url: str) -> None:
+        """Say what an owner of runs is called and where its page is, relative to the folder.
+
+        Args:
+            skill: Whose it is.
+            owner: An experiment's id, or the digest of a text with kept runs.
+            label: For people.
+            url: Of its page.
+        """
+        for before, after in (("", ""), ("", SEALED), (KEPT, ""), (KEPT, SEALED)):
+            if group := self._groups.get(f"{skill}/{before}{_short(owner)}{after}"):
                 group.label, group.url = label, url
 
     def home(self, skill: str, *, label: str, url: str) -> None:
@@ -186,7 +194,7 @@ def _group(trace: Trace) -> str:
     sealed = "" if trace.split == "train" else SEALED
     if trace.job == "meta":
         return f"{trace.skill}/proposer"
-    name = _short(owner) if owner else f"kept-{_short(key.skill if key else '')}"
+    name = _short(owner) if owner else f"{KEPT}{_short(key.skill if key else '')}"
     return f"{trace.skill}/{name}{sealed}"
 
 

@@ -108,6 +108,7 @@ class Skill:
     looks: Looks
     last: LastRun | None
     experiments_url: str
+    proposer_url: str  # the first of the proposer's calls; empty when none is shown
     fixtures_url: str
     withheld: int  # experiments whose text is not shown
 

@@ -211,7 +211,7 @@
     };
     const at = rows.findIndex((row) => row.id === wanted);
     const near = (step) => (at < 0 || !rows[at + step] ? "" : address(rows[at + step].id));
-    point("home", null, /^skills\/[\w./-]+\.html$/.test(index.url) ? index.url : "", index.label);
+    point("home", null, /^(skills\/[\w./-]+|index)\.html$/.test(index.url) ? index.url : "", index.label);
     point("earlier", null, near(-1));
     point("later", null, near(1));
   };
