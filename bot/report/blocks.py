@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -142,14 +143,15 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
     """What is said above the conversation: whose run it is, what it cost and came to."""
     reply, key, score = trace.reply, trace.key, trace.score
     number = "on the cases it aimed at" if key and key.replicate == FILTER else ""
+    run = trace.job != "meta"
     found = {
-        "Score": f"{render.percent(score.value)} by {score.scorer}" if score else "none",
+        "Score": f"{render.percent(score.value)} by {score.scorer}" if score else "none" * run,
         "Why": score.reason if score else "",
         "Error": reply.error or trace.scorer_error or "",
         "Case": trace.fixture,
-        "Run": number or (str(key.replicate + 1) if key and trace.job != "meta" else ""),
+        "Run": number or (str(key.replicate + 1) if key and run else ""),
         "Side": trace.side or "",
-        "Split": trace.split if trace.job != "meta" else "",
+        "Split": trace.split if run else "",
         "Tags": ", ".join(trace.tags),
         "Job": trace.job,
         "Model": f"{trace.model} ({trace.provider})",
@@ -157,11 +159,19 @@ def facts(trace: Trace) -> list[tuple[str, str]]:
         "Cost": render.dollars(reply.usd),
         "Latency": f"{reply.latency:.2f} s",
         "Stopped": reply.stop_reason or "",
-        "Begun": trace.started_at,
+        "Begun": _moment(trace.started_at),
         "Request": reply.request_id or "",
         "Id": trace.id,
     }
     return [(name, said) for name, said in found.items() if said]
+
+
+def _moment(stamp: str) -> str:
+    """To the second, ``2026-07-01 12:30:05 UTC``; as it is if it is no time."""
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return stamp
 
 
 def _usage(usage: Usage) -> str:

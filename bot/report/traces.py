@@ -142,7 +142,7 @@ class Writer:
         group = self._groups.setdefault(name, _Group())
         self._file.add(trace, said, bodies)
         self.traces += 1
-        group.rows.append(_json(_row(trace, group.files)))
+        group.rows.append(_json(_row(trace, group.files, number=len(group.rows) + 1)))
         return f"{PAGE}?x={name}&t={quote(trace.id, safe='')}"
 
     def name(self, skill: str, owner: str, *, label: str, url: str) -> None:
@@ -203,13 +203,13 @@ def _short(owner: str) -> str:
     return owner[:12] if _HEX.fullmatch(owner) else sha256(owner.encode()).hexdigest()[:12]
 
 
-def _row(trace: Trace, file: int) -> list[Any]:
-    """What the list says of a trace: id, file, job, case, side, repeat, score, split, failed."""
+def _row(trace: Trace, file: int, *, number: int) -> list[Any]:
+    """What the list says of a trace: id, file, job, name, side, repeat, score, split, failed."""
     return [
         trace.id,
         file,
         trace.job,
-        trace.fixture,
+        trace.fixture if trace.job != "meta" else f"Proposer's call {number}",
         trace.side or "",
         trace.key.replicate if trace.key else None,
         trace.score.value if trace.score else None,

@@ -73,10 +73,8 @@
 
   // One trace -----------------------------------------------------------------------------------
 
-  const show = (file, trace) => {
+  const show = (file, trace, name) => {
     const article = $("trace");
-    const facts = new Map(trace.facts);
-    const name = facts.get("Case") || `call of the ${facts.get("Job")} agent`;
     article.replaceChildren(make("h1", "", name), summary(trace.facts), opener());
     let part = "";
     trace.blocks.forEach(([within, role, kind, tool, said], at) => {
@@ -190,10 +188,10 @@
     const link = make("a");
     link.href = address(row.id, query);
     if (row.id === wanted) link.setAttribute("aria-current", "page");
-    const about = make("span", "of-case", row.fixture || `${row.job} ${row.id}`);
+    const about = make("span", "of-case", row.fixture || row.id);
     const run = row.repeat === null || row.job === "meta" ? "" : `run ${row.repeat + 1}`;
     const kept = row.split === "train" ? "" : "held-out";
-    const words = [row.job === "task" ? "" : row.job, row.side, run, row.failed ? "failed" : "", kept];
+    const words = [["task", "meta"].includes(row.job) ? "" : row.job, row.side, run, row.failed ? "failed" : "", kept];
     about.append(make("span", "of-run", words.filter(Boolean).join(", ")));
     link.append(about, make("span", "score", percent(row.score)));
     const item = make("li");
@@ -385,7 +383,7 @@
     const row = rows.find((one) => one.id === wanted);
     if (!row) throw new Error(wanted ? `There is no trace ${wanted} in this list.` : "Choose one from the list.");
     const file = await load(row.file);
-    show(file, file.traces.find((one) => one.id === wanted));
+    show(file, file.traces.find((one) => one.id === wanted), row.fixture || row.id);
     $("words").value = asked.get("q") || "";
     if ($("words").value) await search(rows);
     addEventListener("hashchange", follow);
