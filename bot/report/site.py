@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from datetime import datetime
+from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from bot.report.views import Case, ExperimentPage, Point, Skill
+    from bot.report.views import Case, ExperimentPage, Point, Run, Skill
 
 NEWEST: Final = 20  # experiments on a skill's page
 ROWS: Final = 200  # experiments on a page of the list
+KEPT_TEXTS: Final = 4096  # that were made safe
 FEWEST_SWEEPS: Final = 2  # a chart of fewer says no more than the numbers
 FEWEST_VERSIONS: Final = 3
 # 'self' is not the same in every browser for a page that was opened from the disk.
@@ -128,15 +130,28 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
     """The templates, with what every page needs."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - an extra
-        from markupsafe import Markup  # noqa: PLC0415
+        from markupsafe import Markup, escape  # noqa: PLC0415
     except ImportError as error:
         raise charts.missing("jinja2") from error
 
+    def fresh(text: str) -> Markup:
+        return escape(pages.clean(redact(text)))
+
+    safe = lru_cache(maxsize=KEPT_TEXTS)(fresh)  # names and numbers come again and again
+
     def shown(value: object) -> object:
         """Text of any origin: no secret, every character visible. What is markup already, is."""
-        if isinstance(value, str) and not isinstance(value, Markup):
-            return pages.clean(redact(value))
-        return value
+        return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def traces(runs: Sequence[Run], root: str, what: str) -> Markup:
+        """Links to the traces of runs; a page has hundreds of them."""
+        made = []
+        for number, run in enumerate(runs, 1):
+            score = safe(render.percent(run.score))
+            label = fresh(f"trace of {what}, run {number}")
+            link = f'<a href="{fresh(f"{root}{run.url}")}" aria-label="{label}">{score}</a>'
+            made.append(link if run.url else score)
+        return Markup(" ".join(made) or "\N{EN DASH}")  # noqa: S704 - each part is escaped above
 
     made = Environment(
         loader=PackageLoader("bot", "templates/report"),
@@ -156,6 +171,7 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         "one_line": render.one_line,
         "percent": render.percent,
         "points": _points,
+        "traces": traces,
         "svg": Markup,  # what Vega drew of our own numbers
         "when": when,
     }
