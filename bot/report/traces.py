@@ -31,6 +31,7 @@ ROOM: Final = 400_000  # bytes of a file; a trace that is longer has a file of i
 _SHARED: Final = 100  # characters; a file has each longer text once
 KEPT: Final = "kept-"  # runs of a text, for whatever experiments
 SEALED: Final = "-holdout"
+_LINE: Final = re.compile(rf"^.{{{_SHARED},}}$", re.MULTILINE)
 _HEX: Final = re.compile(r"[0-9a-f]{12,64}")
 # None of these is in JSON outside of its texts, where they may be written so.
 _WRITTEN: Final = {mark: f"\\u{ord(mark):04x}" for mark in "`$<>&\x7f"}
@@ -46,8 +47,8 @@ def script(told: str) -> str:
     return f"ratchet(String.raw`{told}`);\n"
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+# One for all: ``json.dumps`` makes a new one each time.
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(slots=True)
@@ -74,16 +75,13 @@ class _File:
     def _parts(self, body: str) -> list[str | int]:
         """A body in parts of whole lines: long lines, and what is between them."""
         parts: list[str | int] = []
-        short: list[str] = []
-        for line in body.split("\n"):
-            if len(line) < _SHARED:
-                short.append(line)
-                continue
-            if short:
-                parts.append("\n".join(short))
-                short.clear()
-            parts.append(self._share(line))
-        return [*parts, "\n".join(short)] if short else parts
+        at = 0
+        for line in _LINE.finditer(body):
+            if at < line.start():
+                parts.append(body[at : line.start() - 1])
+            parts.append(self._share(line[0]))
+            at = line.end() + 1
+        return [*parts, body[at:]] if at <= len(body) else parts
 
     def _share(self, text: str) -> str | int:
         """The text itself, or its number among the shared ones."""
