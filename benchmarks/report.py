@@ -396,7 +396,8 @@ def main() -> None:
             Filler(project, size).fill()
         cost = build(project, out)
         found = {
-            "time": f"{cost.seconds:.0f} s",
+            "time": f"{cost.seconds:.0f} s, on {os.cpu_count()} cores with a load of "
+            f"{os.getloadavg()[1]:.0f}",
             "processor time": f"{cost.cpu:.0f} s",
             "peak memory": f"{cost.peak / 1e6:.0f} MB",
             **weigh(out),
@@ -407,8 +408,12 @@ def main() -> None:
         print(f"{name:26}{value}")
     if asked.write:
         table = markdown(["what", "measured"], [[name, said] for name, said in found.items()])
-        runs = f"{size.experiments} experiments with {size.traces} train runs each"
-        head = f"Written by `python benchmarks/report.py --write`: {runs}."
+        head = (
+            f"Written by `python benchmarks/report.py --write`: {size.experiments} experiments "
+            f"with {size.traces} train runs each,\n{CASES} cases in each split, a merge every "
+            f"{KEPT} experiments, evidence of a confirm run every {CONFIRMED}.\n"
+            "A load above the number of cores means that other programs wanted them, too."
+        )
         write_section("report", f"{head}\n\n{table}")
 
 
