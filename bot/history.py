@@ -461,11 +461,11 @@ class Looks:
 
 def looks(ledger: Ledger, space: Workspace) -> Looks:
     """Count the looks at the holdout, with advice."""
-    return looks_of(ledger.confirmations(), space)
+    return looks_of(ledger, space, ledger.confirmations())
 
 
-def looks_of(confirmations: Sequence[Confirmation], space: Workspace) -> Looks:
-    """Count these looks, with advice; what they found is not needed for it."""
+def looks_of(ledger: Ledger, space: Workspace, confirmations: Sequence[Confirmation]) -> Looks:
+    """Count these looks and the ledger's transfers; what a look found is not needed for it."""
     policy = space.policy
     now = reign.reign(confirmations, parent=space.text.digest, policy=policy)
     advice = []

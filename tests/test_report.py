@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlsplit
 
 import pytest
-from world import CASES, SEALED, SKILL_TEXT, World, case, idea, script
+from world import CASES, SEALED, SKILL, SKILL_TEXT, World, case, idea, script
 
+from bot import workspace
 from bot.core.records import Landing, Note
 from bot.errors import RatchetError
 from bot.report import placing, refuse_publication
@@ -375,6 +376,30 @@ def test_a_candidate_with_held_out_text_is_not_shown(tmp_path: Path) -> None:
         page = report.page(report.named("experiments/1-"))
         assert "are not shown: it holds text of held-out cases" in page.text
         assert "idea 1" not in report.everything
+
+
+def test_kept_runs_of_a_text_with_held_out_words_are_not_shown(tmp_path: Path) -> None:
+    """A person who scores a rejected candidate, and a transfer of it, put it into prompts anew."""
+    words = f"Would the {SEALED} agree to h1"
+    world = World.make(tmp_path / "w", model=script([idea(1, f"Rule alpha.\n\n{words}?")]))
+    assert world.run().code == 0
+    ledger = world.ledger()
+    text = ledger.candidate_text(world.only().id)
+    assert text
+    before = world.skill()
+    world.write(SKILL, text)
+    assert world.ratchet("eval").code == 0
+    world.write(SKILL, before)
+    name = workspace.text_of(text).digest
+    run = next(one for one in world.ledger().traces() if one.key and one.key.skill == name)
+    assert run.key
+    assert not run.key.experiment
+    owner = run.key.with_(experiment="transfer-1234567890ab")
+    ledger.add_trace(run.with_(id="elsewhere", key=owner, side="candidate"))
+    ledger.flush("a transfer")
+    everything = build(world).everything
+    assert SEALED not in everything
+    assert "elsewhere" not in everything
 
 
 def test_of_a_candidate_that_cannot_be_searched_nothing_is_shown(

@@ -112,6 +112,9 @@ class Book:
         self._withheld: dict[str, str] = {}
         self._parents: dict[str, str] = {}
         self._withhold()
+        every = self._records.experiments
+        self._known = {one.id for one in every}
+        self._withheld_texts = {one.candidate for one in every if one.id in self._withheld}
 
     # Traces -----------------------------------------------------------------------------------
 
@@ -138,6 +141,8 @@ class Book:
             for trace in self._ledger.traces(split=split):
                 if self._seal.hides(trace):
                     self._moved |= split == "train"
+                    continue
+                if self._foreign(trace):
                     continue
                 shown = self._quotes_none(trace) if trace.job == "meta" else not self._hidden(trace)
                 url = keep(trace) if shown else ""
@@ -170,10 +175,16 @@ class Book:
         self._harmless |= {name for name, text in new.items() if len(text) >= LONG}
         return True
 
-    def _hidden(self, trace: Trace) -> bool:
-        """Whether it belongs to an experiment whose text must not be shown: its prompt has it."""
+    def _foreign(self, trace: Trace) -> bool:
+        """Whether it was made for something else than an experiment: a transfer tries any text."""
         owner = trace.key.experiment if trace.key else trace.experiment
-        return owner in self._withheld
+        return trace.job != "meta" and bool(owner) and owner not in self._known
+
+    def _hidden(self, trace: Trace) -> bool:
+        """Whether its prompt has the text of an experiment that must not be shown."""
+        owner = trace.key.experiment if trace.key else trace.experiment
+        text = trace.key.skill if trace.key else ""
+        return owner in self._withheld or text in self._withheld_texts
 
     # Experiments ------------------------------------------------------------------------------
 
@@ -391,7 +402,7 @@ class Book:
                 run_usd=fsum(run.usd or 0.0 for run in paid),
                 run_unpriced=sum(run.usd is None for run in paid),
             ),
-            looks=history.looks_of(self._looks, self._space),
+            looks=history.looks_of(self._ledger, self._space, self._looks),
             last=_last(paid),
             experiments_url=f"skills/{self.name}/experiments.html",
             proposer_url=self._proposer_url,
