@@ -54,7 +54,9 @@
       "|(?<=[\\ufe0e\\ufe0f])[\\ufe0e\\ufe0f]|(?<=[\\u200c\\u200d])[\\u200c\\u200d\\ufe0e\\ufe0f]",
     "gu",
   );
+  const wrote = new WeakMap(); // what stands in a node, to write it again without marks
   const write = (node, said) => {
+    wrote.set(node, said);
     let at = 0;
     for (const { 0: unseen, index } of said.matchAll(UNSEEN)) {
       const number = unseen.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
@@ -277,8 +279,11 @@
   let marked = 0;
   let now = -1;
   const mark = (words) => {
-    for (const old of document.querySelectorAll("mark")) old.replaceWith(...old.childNodes);
-    $("trace").normalize();
+    // A thousand marks taken out one by one take a browser many seconds.
+    for (const body of new Set(hits.map((hit) => hit.closest(".said")))) {
+      body.replaceChildren();
+      write(body, wrote.get(body));
+    }
     marked = 0;
     now = -1;
     const long = words.filter((word) => word.length > 1); // one letter is everywhere
@@ -296,15 +301,16 @@
     const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) nodes.push(walker.currentNode);
     for (const node of nodes) {
-      // From the end, so that what is before a hit stays where it is.
-      for (const found of [...node.data.matchAll(pattern)].reverse()) {
-        if (++marked > MARKED) return;
-        const range = document.createRange();
-        range.setStart(node, found.index);
-        range.setEnd(node, found.index + found[0].length);
+      const parts = [];
+      let at = 0;
+      for (const { 0: hit, index } of node.data.matchAll(pattern)) {
+        if (++marked > MARKED) break;
         const made = document.createElement("mark");
-        range.surroundContents(made);
+        made.textContent = hit;
+        parts.push(node.data.slice(at, index), made);
+        at = index + hit.length;
       }
+      if (parts.length) node.replaceWith(...parts, node.data.slice(at));
     }
   };
 
