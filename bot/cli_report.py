@@ -47,5 +47,6 @@ def report(
     else:
         for line in reporting.describe(built):
             terminal.say(line)
+        terminal.raw(str(built.index))  # whole, however long: it is there to be copied
     if show and not webbrowser.open(built.index.as_uri()):
         terminal.say("No browser could be opened.")

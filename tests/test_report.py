@@ -513,7 +513,7 @@ def test_by_default_git_does_not_see_it(story: World, tmp_path: Path) -> None:
     world = _copy(story, tmp_path)
     ran = world.ratchet("report")
     assert ran.code == 0, ran.err
-    assert str(world.path / placing.DEFAULT / "index.html") in ran.out.replace("\n", "")
+    assert str(world.path / placing.DEFAULT / "index.html") in ran.out.splitlines()
     assert world.git("status", "--porcelain") == ""
     assert ".gitignore" not in build(world).files  # where one said where to, one may want it
 

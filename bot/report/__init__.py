@@ -142,7 +142,7 @@ def document(built: Built) -> dict[str, Any]:
 def describe(built: Built) -> list[str]:
     """What was written, in words."""
     what = f"{built.experiments:,} experiments and {built.traces:,} traces"
-    lines = [f"{built.pages:,} pages of {what}, {built.bytes / 1e6:.1f} MB: {built.index}"]
+    lines = [f"{built.pages:,} pages of {what}, {built.bytes / 1e6:.1f} MB."]
     if built.with_holdout:
         lines.append("It shows held-out cases: keep it on this machine.")
     return lines
