@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`.
-.PHONY: demo test act doubles lint type check format bench lock clean
+.PHONY: demo test act browser doubles lint type check format bench lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -14,6 +14,7 @@ help:
 	@echo "make demo   install, then improve this repository's example skill with the embedded model"
 	@echo "make test   install, lint, type-check, test"
 	@echo "make act    run the workflows for real, every command of them (minutes)"
+	@echo "make browser  open the report's pages in Chromium, which it installs as root on Debian"
 	@echo "make doubles  compare with other people's doubles of GitHub"
 	@echo "make bench  measure against GEPA and rewrite docs/benchmarks.md (minutes)"
 	@echo "make lock   refresh requirements/*.txt"
@@ -42,6 +43,10 @@ test: lint type .venv/dev.stamp
 
 act: .venv/dev.stamp
 	$(BIN)/python -m pytest -m act -n auto
+
+browser: .venv/dev.stamp
+	sh requirements/chromium.sh
+	$(BIN)/python -m pytest -m browser
 
 .venv-doubles/stamp: requirements/doubles.txt requirements/doubles/package.json requirements/doubles/package-lock.json
 	@echo "Installing other people's doubles of GitHub (about 280 MB, once)..."

@@ -386,31 +386,38 @@ class Explanation:
 
 def explain(row: Row) -> Explanation:
     """The verdict as a sentence, the numbers behind it, and the evidence by sweep."""
-    done = row.confirmation
+    done, sentence = row.confirmation, verdict_sentence(row)
     if done is None or done.evidence is None or done.verdict is None:
-        sentence = "It is still under way. The holdout was not consulted."
-        if (ended := row.result) is not None:
-            head = f"{render.HEADS[ended.action]} ({ended.reason})"
-            sentence = f"{head}: {ended.detail} The holdout was not consulted."
-        if done is not None:
-            sentence = "The holdout was consulted, and the run did not end yet."
         numbers = _train_numbers(row)
         return Explanation(sentence, numbers, document(row) | {"sentence": sentence})
     evidence, verdict = done.evidence, done.verdict
     held = tally(evidence.confirm, evidence.holdout_fixtures)
-    rule = "improves" if verdict.false_merge_rate is not None else "evidence"
-    sentence = render.sentence(
-        verdict,
-        holdout=held if held.pairs else None,
-        fixtures=len(evidence.holdout_fixtures),
-        rule=rule,
-        deterministic=evidence.deterministic,
-    )
     lines = [_train_numbers(row), *_holdout_numbers(evidence, verdict, held)]
-    if rule == "evidence" and not evidence.deterministic and verdict.log_bar is not None:
+    repeated = verdict.false_merge_rate is None and not evidence.deterministic
+    if repeated and verdict.log_bar is not None:
         lines += ["", render.chart(verdict.path, log_bar=verdict.log_bar)]
     more = {"sentence": sentence, "holdout": held.model_dump(mode="json")}
     return Explanation(sentence, "\n".join(lines), document(row) | more)
+
+
+def verdict_sentence(row: Row) -> str:
+    """Why an experiment ended as it did, or that it did not end yet."""
+    done, ended = row.confirmation, row.result
+    if done is not None and (done.evidence is None or done.verdict is None):
+        return "The holdout was consulted, and the run did not end yet."
+    if done is None or done.evidence is None or done.verdict is None:
+        if ended is None:
+            return "It is still under way. The holdout was not consulted."
+        head = f"{render.HEADS[ended.action]} ({ended.reason})"
+        return f"{head}: {ended.detail} The holdout was not consulted."
+    held = tally(done.evidence.confirm, done.evidence.holdout_fixtures)
+    return render.sentence(
+        done.verdict,
+        holdout=held if held.pairs else None,
+        fixtures=len(done.evidence.holdout_fixtures),
+        rule="evidence" if done.verdict.false_merge_rate is None else "improves",
+        deterministic=done.evidence.deterministic,
+    )
 
 
 def _train_numbers(row: Row) -> str:
@@ -454,8 +461,13 @@ class Looks:
 
 def looks(ledger: Ledger, space: Workspace) -> Looks:
     """Count the looks at the holdout, with advice."""
+    return looks_of(ledger, space, ledger.confirmations())
+
+
+def looks_of(ledger: Ledger, space: Workspace, confirmations: Sequence[Confirmation]) -> Looks:
+    """Count these looks and the ledger's transfers; what a look found is not needed for it."""
     policy = space.policy
-    now = reign.reign(ledger.confirmations(), parent=space.text.digest, policy=policy)
+    now = reign.reign(confirmations, parent=space.text.digest, policy=policy)
     advice = []
     if now.looks > LOOKS_PER_CASE * len(space.holdout):
         advice.append("the holdout was consulted often for its size: add or swap cases")

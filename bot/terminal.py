@@ -126,6 +126,47 @@ class Reporter:
         self._console.print(RichText(clean(text)))
 
 
+class Steps:
+    """Shows on stderr how far a command is that calls no model.
+
+    A moving line on a terminal, a plain line for each step elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._live = sys.stderr.isatty()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, name: str, *, total: int | None) -> None:
+        """Begin a step of so many parts; None when their number is not known."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(clean(name), total=total)
+        if not self._live:
+            self._console.print(RichText(clean(f"{name} ...")))
+
+    def advance(self) -> None:
+        """One part is done."""
+        if self._task is not None:
+            self._bar.advance(self._task)
+
+
 def clean(text: str) -> str:
     """Text of any origin for a terminal or a log: no control characters, secrets or commands."""
     return defused(render.safe(redacted(text)))

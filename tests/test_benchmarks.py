@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import context
 import pytest
+import report
 import sample_efficiency
 import shared
 import yaml
 from context import HabitWorld, Outcome, Real
 from sample_efficiency import RULE, Ours, RuleWorld, Run
 from shared import Model, Watch
-from world import World, idea, script
+from world import World, idea, script, typed
 
 from bot import bench, skillrepo
 from bot.core.records import Reply, Request, Score, Trace
@@ -280,3 +281,23 @@ def test_the_model_counts_calls_for_cases_apart_from_the_others() -> None:
     assert asyncio.run(model.complete(request)).text == "unknown"
     asyncio.run(model.complete(request.with_(case=None)))
     assert (model.calls, model.asked) == (1, 1)
+
+
+# The report of hundreds of experiments --------------------------------------------------------
+
+
+def test_a_made_up_ledger_is_one_that_can_be_reported(tmp_path: Path) -> None:
+    """Its runs are found again: as the score of the skill, and behind the cases' numbers."""
+    project, out = tmp_path / "project", tmp_path / "out"
+    project.mkdir()
+    report.write_project(project)
+    filler = report.Filler(project, report.Size(experiments=5, traces=20))
+    filler.fill()
+    assert filler.traces == 20 + 5 * 20
+    ran = typed("report", "-C", str(project), "--json", "--out", str(out))
+    assert ran.code == 0, ran.err
+    assert (ran.json["experiments"], ran.json["traces"]) == (5, filler.traces)
+    weighed = report.weigh(out)
+    assert weighed["largest page"].endswith(".html)")
+    page = next((out / "skills" / report.NAME / "experiments").glob("5-*.html")).read_text()
+    assert page.count("trace.html?x=") == 40

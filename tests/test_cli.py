@@ -96,6 +96,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "show": lambda _: ("show", "1"),
     "explain": lambda _: ("explain", "1"),
     "looks": lambda _: ("looks",),
+    "report": lambda _: ("report",),
     "audit": lambda _: ("audit",),
     "trace": lambda world: ("trace", a_trace(world)),
     "diff": lambda _: ("diff", "1"),
@@ -120,6 +121,7 @@ TOLD = {  # words of what each prints for people
     "show": "train cases: 2 improved, 0 worse, 1 unchanged",
     "explain": "screen on train",
     "looks": "held-out cases were consulted",
+    "report": "pages of 3 experiments",
     "audit": "Holdout minus vault",
     "trace": "--- answer ---",
     "diff": "+Rule alpha.",
@@ -154,6 +156,9 @@ KEYS = {  # of each one's document
     "looks": {
         *("skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "transfers"),
         "advice",
+    },
+    "report": {
+        *("folder", "index", "skills", "experiments", "traces", "pages", "bytes", "with_holdout"),
     },
     "diff": {"experiment", "diff"},
     "revert": {"experiment", "commit", "branch", "at", "by"},
@@ -241,6 +246,7 @@ MISSING = {
     "eval --ref": ("eval", "--ref", "no-such-branch"),
     "log": ("log", "no-such-skill"),
     "looks": ("looks", "no-such-skill"),
+    "report": ("report", "no-such-skill"),
     "audit": ("audit", "no-such-skill"),
     "check": ("check", "no-such-skill"),
     "run": ("run", "no-such-skill"),

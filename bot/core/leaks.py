@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.core.records import canonical_json
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 WORDS = 6  # words in a row that are hardly shared by chance
 SHORTEST = 3  # words; a whole case shorter than that says nothing
+_LENGTHS = range(SHORTEST, WORDS + 1)
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 
@@ -31,11 +33,31 @@ def found(
         The runs, sorted. They are held-out text: for the holdout ref and the owner's terminal
         only.
     """
-    lengths = range(SHORTEST, WORDS + 1)
-    known = _grams([incumbent, *_texts(train)], lengths)
-    fresh = _grams([candidate], lengths) - known
+    return watch(train=train, holdout=holdout).found(candidate, known=[incumbent])
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Held-out runs of words that train does not have, to look for in many texts."""
+
+    _sealed: frozenset[tuple[str, ...]]
+    _first: frozenset[str]  # words that one of them begins with: most text has few of these
+
+    def found(self, text: str, *, known: Iterable[str] = ()) -> tuple[str, ...]:
+        """Those that ``text`` has and none of ``known`` has, sorted."""
+        words = _words(text)
+        starts = [start for start, word in enumerate(words) if word in self._first]
+        every = {words[start : start + length] for start in starts for length in _LENGTHS}
+        here = every & self._sealed
+        leaked = here - _grams(known, _LENGTHS) if here else here
+        return tuple(sorted(" ".join(gram) for gram in leaked))
+
+
+def watch(*, train: Sequence[Fixture], holdout: Sequence[Fixture]) -> Watch:
+    """What to look for."""
     sealed = {gram for text in _texts(holdout) for gram in _runs(text)}
-    return tuple(sorted(" ".join(gram) for gram in fresh & sealed))
+    left = frozenset(sealed - _grams(_texts(train), _LENGTHS))
+    return Watch(left, frozenset(gram[0] for gram in left))
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
@@ -67,12 +89,13 @@ def _texts(fixtures: Sequence[Fixture]) -> list[str]:
         texts += [fixture.input_text, fixture.context or "", fixture.correction or ""]
         if not isinstance(fixture.input, str):
             texts += [message.content for message in fixture.input]
-        texts += [canonical_json(fixture.expected), *_strings(fixture.expected)]
+        texts += [canonical_json(fixture.expected), *strings(fixture.expected)]
     return texts
 
 
-def _strings(value: JsonValue) -> list[str]:
+def strings(value: JsonValue) -> list[str]:
+    """Every text in a JSON value, but for the keys of objects."""
     if isinstance(value, str):
         return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in _strings(part)]
+    return [text for part in parts for text in strings(part)]

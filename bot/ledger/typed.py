@@ -34,7 +34,7 @@ from bot.errors import RatchetError
 from bot.ledger.store import Ref, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bot.core.records import Reply, RolloutKey, Split
     from bot.ledger.store import Reader, Store
@@ -123,6 +123,11 @@ class _Reads:
     def candidate_text(self, experiment: str) -> str | None:
         """The skill as the experiment proposed it; None when it could not be applied."""
         return self._train.get(f"{self._home(experiment)}/candidate.txt")
+
+    def candidate_texts(self, experiments: Iterable[str]) -> dict[str, str]:
+        """The skill as each of these experiments proposed it, where it could be applied."""
+        paths = {f"{self._home(one)}/candidate.txt": one for one in experiments}
+        return {paths[path]: text for path, text in self._train.read_many(paths).items()}
 
     def skill_text(self, skill_digest: str) -> str | None:
         """A text the skill has had, or was proposed to have, by its digest."""
@@ -356,6 +361,12 @@ class Ledger(_Reads):
         text = self._train.get(paths[-1]) if paths else None
         return None if text is None else _parse(Run, text, paths[-1])
 
+    def spent_by_runs(self) -> list[Run]:
+        """What every run of the skill spent, oldest first."""
+        paths = self._train.list(f"{self.skill}/runs/")
+        texts = self._train.read_many(paths)
+        return [_parse(Run, texts[path], path) for path in paths]
+
     def runs_of_month(self, month: str) -> list[Run]:
         """The runs of every skill that began in a month such as ``2026-07``."""
         begin = month.replace("-", "")
@@ -404,6 +415,11 @@ class Ledger(_Reads):
     def traces(self, *, split: Split = "train", job: Job | None = None) -> Iterator[Trace]:
         """Every trace of one split, one at a time; ``job`` narrows it."""
         return (trace for trace in self._some(split) if job in (None, trace.job))
+
+    def count_traces(self) -> int:
+        """How many calls are on record in the ledger's branch."""
+        paths = self._train.list(f"{self.skill}/")
+        return sum(path.split("/")[-2] in _FOLDERS.values() for path in paths)
 
     def find_trace(self, prefix: str, *, split: Split = "train") -> Trace:
         """The trace whose id begins with ``prefix``.
@@ -471,6 +487,20 @@ class Ledger(_Reads):
     ) -> list[Trace]:
         """The runs that were made for a transfer, or the judgements of them."""
         return self.experiment_runs(transfer.owner, transfer.split, job=job)
+
+    def some_confirmations(self, experiments: Iterable[str]) -> dict[str, Confirmation]:
+        """The looks at the holdout of these experiments, by their ids, in one go."""
+        paths = {f"{self._home(one)}/confirm.json": one for one in experiments}
+        texts = {} if self._sealed is None else self._sealed.read_many(paths)
+        return {paths[path]: _parse(Confirmation, text, path) for path, text in texts.items()}
+
+    def strays(self) -> list[Confirmation]:
+        """Looks at the holdout of experiments that are not on the ledger (any more)."""
+        if self._sealed is None:
+            return []
+        known = self._train.children(self._experiments)
+        names = sorted({*self._sealed.children(self._experiments)} - {*known})
+        return [*self.some_confirmations(names).values()]
 
     def _add(self, experiment: str, leaf: str, record: Record) -> None:
         self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
@@ -559,7 +589,10 @@ def _json(record: Record) -> str:
 
 def _parse(kind: type[R], text: str, path: str) -> R:
     try:
-        # Not model_validate_json: it refuses the lone surrogates that json.dumps can write.
+        return kind.model_validate_json(text)
+    except ValidationError:
+        pass  # it refuses the lone surrogates that json.dumps can write; twice as quick otherwise
+    try:
         return kind.model_validate(json.loads(text))
     except (ValueError, ValidationError) as error:
         raise RatchetError(

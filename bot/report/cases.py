@@ -1,0 +1,184 @@
+"""What became of single cases: in one experiment, and over all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from bot.report import trials
+from bot.report.runs import mean, scores
+from bot.report.views import Case, CaseDelta, Run, Version
+from bot.runner import FILTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from bot.core.records import Experiment, Fixture, Pair
+    from bot.report.runs import Runs
+
+T = TypeVar("T")
+K = TypeVar("K")
+GONE: Final = "not in train any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The experiment that proposed a text first, and whether the skill ever was that text."""
+
+    number: int
+    url: str
+    used: bool
+
+
+BY_HAND: Final = Origin(0, "", used=True)  # a text that no experiment proposed
+
+
+class Cases:
+    """The train cases of a skill.
+
+    Args:
+        runs: Their runs; it may still be filled.
+        folder: Where their pages are.
+        train: The cases as they are on disk.
+    """
+
+    def __init__(self, runs: Runs, *, folder: str, train: Sequence[Fixture]) -> None:
+        self._runs, self._folder = runs, folder
+        self._train = {case.id: case for case in train}
+
+    def url_of(self, name: str) -> str:
+        """Where a case's page is."""
+        # Two names may differ in case alone, which not every file system tells apart.
+        mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+        return f"{self._folder}/{name}-{mark}.html"
+
+    @property
+    def count(self) -> int:
+        """How many there are: on disk, or on record."""
+        return len({*self._train, *self._runs.by_fixture()})
+
+    def now(self, text: str, model: str) -> float | None:
+        """The mean score of a text; None where not every case has a run with it."""
+        by_case = _grouped(self._runs.of(text, model), by=lambda run: run.case)
+        means = [mean(by_case.get(case.digest, [])) for case in self._train.values()]
+        known = [value for value in means if value is not None]
+        return fmean(known) if known and len(known) == len(means) else None
+
+    def changed(
+        self, experiment: Experiment, recorded: Sequence[Pair]
+    ) -> tuple[tuple[CaseDelta, ...], Sequence[Pair]]:
+        """What an edit did to each case, worst first, and the pairs of its screen.
+
+        ``recorded`` are the pairs of the screen where they are on record; where they are not, the
+        runs tell.
+        """
+        model = experiment.setting.model_digest
+        tried = self._runs.of(experiment.candidate or "", model)
+        own = [run for run in tried if run.experiment == experiment.id]
+        known = self._runs.of(experiment.parent, model)
+        kept = [run for run in known if run.experiment in ("", experiment.id)] or known
+        pairs = recorded or trials.rebuilt(kept, [run for run in own if run.replicate != FILTER])
+        if pairs:
+            return deltas(pairs, self._runs, url_of=self.url_of), pairs
+        before = _grouped(kept, by=lambda run: run.fixture)
+        # It was tried on the cases it aimed at, and no further.
+        aimed = sorted(_grouped(own, by=lambda run: run.fixture).items())
+        return tuple(
+            CaseDelta(
+                fixture=name,
+                url=self.url_of(name),
+                incumbent=mean(before.get(name, [])),
+                candidate=mean(after),
+                before=tuple(before.get(name, [])),
+                after=tuple(after),
+            )
+            for name, after in aimed
+        ), ()
+
+    def histories(self, origins: Mapping[str, Origin], *, now: tuple[str, str]) -> list[Case]:
+        """Each case over all experiments, the flaky ones first.
+
+        Args:
+            origins: Where texts come from, by their digests.
+            now: Digests of the skill as it is, and of how it is run.
+        """
+        found = self._runs.by_fixture()
+        names = sorted({*self._train, *found})
+        cases = [self._history(name, found.get(name, []), origins, now) for name in names]
+        return sorted(cases, key=lambda case: (-case.spread, case.source == GONE, case.fixture))
+
+    def _history(
+        self,
+        name: str,
+        runs: Sequence[Run],
+        origins: Mapping[str, Origin],
+        now: tuple[str, str],
+    ) -> Case:
+        fixture = self._train.get(name)
+        scored = [run for run in runs if run.score is not None]
+        same = _grouped(scored, by=lambda run: (run.text, run.model, run.case))
+        versions = [
+            _version(some, origins.get(text, BY_HAND)) for (text, _, _), some in same.items()
+        ]
+        repeated = [version for version in versions if len(version.runs) > 1]
+        current = same.get((*now, fixture.digest), []) if fixture else []
+        return Case(
+            fixture=name,
+            url=self.url_of(name),
+            source=fixture.source if fixture else GONE,
+            tags=fixture.tags if fixture else (),
+            runs=len(runs),
+            failed=len(runs) - len(scored),
+            incumbent=mean(current),
+            mean=mean(scored),
+            flaky=sum(version.differs for version in repeated),
+            repeated=len(repeated),
+            spread=fmean(pstdev(scores(one.runs)) for one in repeated) if repeated else 0.0,
+            versions=tuple(sorted(versions, key=lambda one: (one.number, one.runs[0].id))),
+        )
+
+
+def deltas(
+    pairs: Iterable[Pair], runs: Runs, *, url_of: Callable[[str], str]
+) -> tuple[CaseDelta, ...]:
+    """What pairs of runs say of each case, worst first."""
+    made = [
+        CaseDelta(
+            fixture=name,
+            url=url_of(name),
+            incumbent=fmean(pair.incumbent for pair in some),
+            candidate=fmean(pair.candidate for pair in some),
+            before=_named(runs, [pair.incumbent_run for pair in some]),
+            after=_named(runs, [pair.candidate_run for pair in some]),
+        )
+        for name, some in _grouped(pairs, by=lambda pair: pair.fixture).items()
+    ]
+    return tuple(sorted(made, key=lambda case: (case.delta or 0.0, case.fixture)))
+
+
+def _version(runs: Sequence[Run], origin: Origin) -> Version:
+    found = scores(runs)
+    return Version(
+        number=origin.number,
+        url=origin.url,
+        used=origin.used,
+        mean=fmean(found),
+        low=min(found),
+        high=max(found),
+        runs=tuple(runs),
+    )
+
+
+def _named(runs: Runs, ids: Iterable[str]) -> tuple[Run, ...]:
+    found = map(runs.named, dict.fromkeys(ids))
+    return tuple(run for run in found if run is not None)
+
+
+def _grouped(items: Iterable[T], *, by: Callable[[T], K]) -> dict[K, list[T]]:
+    made: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        made[by(item)].append(item)
+    return made

@@ -1,0 +1,493 @@
+"""Reads a skill's ledger into what the pages show; decides what of it may be shown.
+
+The traces are gone through once. Of each a ``Run`` is kept, which is a hundredth of its size; the
+evidence of confirm runs is held for a few experiments at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from math import fsum
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+from bot import bench, history, skillrepo, workspace
+from bot.core import leaks, render, sidebyside
+from bot.report import trials
+from bot.report.cases import Cases, Origin, deltas
+from bot.report.runs import Runs, run_of
+from bot.report.seal import FEWEST_FOR_MEANS, Seal
+from bot.report.views import (
+    Case,
+    Commit,
+    ExperimentPage,
+    HeldOut,
+    LastRun,
+    Outcome,
+    Point,
+    Said,
+    Skill,
+    Spend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bot.config import Config
+    from bot.core.records import (
+        Experiment,
+        Landing,
+        Note,
+        Pair,
+        Result,
+        Side,
+        Split,
+        Trace,
+    )
+    from bot.core.records import Run as RunRecord
+    from bot.core.reign import Confirmation
+    from bot.ledger import Ledger
+    from bot.skillrepo import Project
+    from bot.workspace import Workspace
+
+_ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|.)")
+LONG: Final = 200  # characters
+AT_ONCE: Final = 25  # experiments whose evidence is in memory
+GONE: Final = "not in train any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What the ledger has of a skill, but for texts, traces and evidence."""
+
+    experiments: tuple[Experiment, ...]
+    results: Mapping[str, Result]
+    landings: Mapping[str, Landing]
+    reversions: Mapping[str, Landing]
+    notes: Mapping[str, list[Note]]  # by experiment; what is of none under ''
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> Records:
+        """Read them. A result from before an experiment was begun anew is of an earlier try."""
+        experiments = tuple(ledger.experiments())
+        begun = {one.id: one.started_at for one in experiments}
+        results = {
+            name: result
+            for name, result in ledger.results().items()
+            if result.finished_at >= begun.get(name, "")
+        }
+        notes: dict[str, list[Note]] = defaultdict(list)
+        for note in ledger.notes():
+            notes[note.experiment or ""].append(note)
+        return cls(experiments, results, ledger.landings(), ledger.reversions(), notes)
+
+
+class Book:
+    """One skill's part of the report: read the traces first, then its pages in their order.
+
+    Args:
+        space: The skill as it is on disk, with its cases.
+        ledger: Its ledger.
+        opened: Show held-out cases too.
+        alone: The report has no other skill.
+    """
+
+    def __init__(self, space: Workspace, ledger: Ledger, *, opened: bool, alone: bool) -> None:
+        self.name, self.alone = space.name, alone
+        self.url = "index.html" if alone else f"skills/{space.name}/index.html"
+        self._space, self._ledger, self._opened = space, ledger, opened
+        self._seal = Seal.of(space, opened=opened)
+        self._runs, self._sealed_runs = Runs(), Runs()
+        self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
+        self._records = Records.read(ledger)
+        self._points: dict[str, Point] = {}
+        self._looks: list[Confirmation] = [*map(_bare, ledger.strays())]
+        self._held_out: HeldOut | None = None
+        self._moved = False  # a case of a train run is held-out now
+        self._harmless: set[bytes] = set()  # digests of long texts in proposers' calls
+        self._proposer_url = ""
+        self._withheld: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
+        self._withhold()
+        every = self._records.experiments
+        self._known = {one.id for one in every}
+        self._withheld_texts = {one.candidate for one in every if one.id in self._withheld}
+
+    # Traces -----------------------------------------------------------------------------------
+
+    @property
+    def traces(self) -> int:
+        """About how many there are: how far one is, is only shown."""
+        return self._ledger.count_traces()
+
+    def named(self) -> Iterator[tuple[str, str, str]]:
+        """What owns traces: an experiment's id or a text's digest, what to call it, its page."""
+        yield self._space.text.digest, "the skill as it is", self.url
+        for one in reversed(self._records.experiments):
+            yield one.parent, f"what experiment {one.number} began with", self.url_of(one)
+        for one in reversed(self._records.experiments):
+            yield one.id, f"Experiment {one.number}", self.url_of(one)
+            if one.candidate:
+                yield one.candidate, f"the text of experiment {one.number}", self.url_of(one)
+
+    def read_traces(self, keep: Callable[[Trace], str]) -> None:
+        """Go through the traces; ``keep`` is handed those that are shown, and gives their URL."""
+        splits: tuple[Split, ...] = ("train", "holdout") if self._opened else ("train",)
+        for split in splits:
+            runs = self._runs if split == "train" else self._sealed_runs
+            for trace in self._ledger.traces(split=split):
+                if self._seal.hides(trace):
+                    self._moved |= split == "train"
+                    continue
+                if self._foreign(trace):
+                    continue
+                shown = self._quotes_none(trace) if trace.job == "meta" else not self._hidden(trace)
+                url = keep(trace) if shown else ""
+                if trace.job == "meta":
+                    self._proposer_url = self._proposer_url or url
+                if run := run_of(trace, url=url):
+                    runs.add(run)
+
+    def _quotes_none(self, trace: Trace) -> bool:
+        """Whether a proposer's call may be shown: it may quote any train case there ever was.
+
+        They come after all runs, so whether one of those is sealed now is known.
+        """
+        if self._opened:
+            return True
+        if self._moved or self._seal.watch is None:
+            return False
+        reply = trace.reply
+        said = {
+            *leaks.strings([reply.request, reply.response]),
+            reply.text or "",
+            reply.error or "",
+        }
+        # Each turn has all that was said before it, which is looked at once.
+        new = {_name(text): f"{text}\n{_unescaped(text)}" for text in said}
+        for name in new.keys() & self._harmless:
+            del new[name]
+        if not all(map(self._seal.speaks, new.values())):
+            return False
+        self._harmless |= {name for name, text in new.items() if len(text) >= LONG}
+        return True
+
+    def _foreign(self, trace: Trace) -> bool:
+        """Whether it was made for something else than an experiment: a transfer tries any text."""
+        owner = trace.key.experiment if trace.key else trace.experiment
+        return trace.job != "meta" and bool(owner) and owner not in self._known
+
+    def _hidden(self, trace: Trace) -> bool:
+        """Whether its prompt has the text of an experiment that must not be shown."""
+        owner = trace.key.experiment if trace.key else trace.experiment
+        text = trace.key.skill if trace.key else ""
+        return owner in self._withheld or text in self._withheld_texts
+
+    # Experiments ------------------------------------------------------------------------------
+
+    @property
+    def experiments(self) -> int:
+        """How many there are."""
+        return len(self._records.experiments)
+
+    @property
+    def seen(self) -> int:
+        """How many cases have runs, or are in train."""
+        return self._cases.count
+
+    def pages(self) -> Iterator[ExperimentPage]:
+        """A page for each experiment, by number."""
+        every = self._records.experiments
+        totals = _Totals()
+        for start in range(0, len(every), AT_ONCE):
+            some = every[start : start + AT_ONCE]
+            looks = self._ledger.some_confirmations(one.id for one in some)
+            texts = self._ledger.candidate_texts(one.id for one in some)
+            for at, one in enumerate(some, start):
+                look = looks.get(one.id)
+                point = self._point(one, look, totals)
+                self._points[one.id] = point
+                self._remember(one, look, point)
+                earlier = self.url_of(every[at - 1]) if at else ""
+                later = self.url_of(every[at + 1]) if at + 1 < len(every) else ""
+                text = texts.get(one.id)
+                yield self._page(one, look, point, text=text, around=(earlier, later))
+
+    def url_of(self, experiment: Experiment) -> str:
+        """Where an experiment's page is."""
+        name = f"{experiment.number}-{experiment.id[:8]}"
+        return f"skills/{self.name}/experiments/{name}.html"
+
+    def _point(self, one: Experiment, look: Confirmation | None, totals: _Totals) -> Point:
+        row = self._row(one, look)
+        result = row.result
+        train = result.train if result else None
+        pair = None
+        if train and train.incumbent is not None and train.candidate is not None:
+            pair = (train.incumbent, train.candidate)
+        outcome = _outcome(row)
+        totals.add(result, pair, kept=outcome == "kept")
+        return Point(
+            number=one.number,
+            url=self.url_of(one),
+            outcome=outcome,
+            state=row.state,
+            hypothesis="" if one.id in self._withheld else one.proposal.hypothesis,
+            level=one.level,
+            train=pair,
+            held_out=self._held_out_means(look),
+            best=totals.best,
+            calls=result.calls if result else 0,
+            usd=result.usd if result else None,
+            total_calls=totals.calls,
+            total_usd=totals.usd,
+            started=one.started_at,
+        )
+
+    def _held_out_means(self, look: Confirmation | None) -> tuple[float, float] | None:
+        evidence = look.evidence if look else None
+        if evidence is None or not evidence.confirm:
+            return None
+        if len(evidence.holdout_fixtures) < FEWEST_FOR_MEANS and not self._opened:
+            return None
+        pairs = evidence.confirm
+        return fmean(p.incumbent for p in pairs), fmean(p.candidate for p in pairs)
+
+    def _row(self, one: Experiment, look: Confirmation | None) -> history.Row:
+        kept = self._records
+        landing, reversion = kept.landings.get(one.id), kept.reversions.get(one.id)
+        return history.Row(one, kept.results.get(one.id), look, landing, reversion)
+
+    def _remember(self, one: Experiment, look: Confirmation | None, point: Point) -> None:
+        """Keep of a look at the holdout what the overview needs."""
+        if look is None:
+            return
+        self._looks.append(_bare(look))
+        now = self._space.text.digest
+        side: Side | None = (
+            "candidate" if one.candidate == now else "incumbent" if one.parent == now else None
+        )
+        if side is None:
+            return
+        found = trials.held_out(
+            look, side=side, number=one.number, url=point.url, everything=self._opened
+        )
+        if found and (self._held_out is None or found.at >= self._held_out.at):
+            self._held_out = found
+
+    def _page(
+        self,
+        one: Experiment,
+        look: Confirmation | None,
+        point: Point,
+        *,
+        text: str | None,
+        around: tuple[str, str],
+    ) -> ExperimentPage:
+        evidence = look.evidence if look else None
+        withheld = self._withheld.get(one.id, "")
+        recorded = [pair for pair in (evidence.screen if evidence else ()) if self._shows(pair)]
+        cases, pairs = self._cases.changed(one, recorded)
+        repeats = len({pair.sweep for pair in pairs}) > 1
+        confirm, note = trials.confirm(look, everything=self._opened)
+        row, setting = self._row(one, look), one.setting
+        result = row.result
+        return ExperimentPage(
+            skill=self.name,
+            id=one.id,
+            point=point,
+            earlier=around[0],
+            later=around[1],
+            sentence=self._sentence(row),
+            withheld=withheld,
+            level=one.level,
+            chars=one.chars,
+            proposer=setting.proposer,
+            model=setting.model,
+            meta_model=setting.meta_model,
+            base=setting.base,
+            branch=setting.branch,
+            seconds=result.seconds if result else None,
+            tokens=result.tokens if result else None,
+            diff=None if withheld or text is None else sidebyside.rows(self._parent(one), text),
+            cases=cases,
+            screen=trials.screen(pairs, by_sweep=repeats),
+            confirm=confirm,
+            confirm_note=note,
+            sealed=deltas(evidence.confirm, self._sealed_runs, url_of=lambda _: "")
+            if evidence and self._opened
+            else (),
+            notes=tuple(map(self._said, self._records.notes.get(one.id, ()))),
+            landed=_commit(row.landing),
+            reverted=_commit(row.reversion),
+        )
+
+    def _shows(self, pair: Pair) -> bool:
+        """Whether the runs of a pair on train may be shown, and are on record still."""
+        return all(map(self._runs.named, (pair.incumbent_run, pair.candidate_run)))
+
+    def _sentence(self, row: history.Row) -> str:
+        """The verdict in words; of a single held-out case no number."""
+        look = row.confirmation
+        if look and look.evidence and look.verdict and not self._opened:
+            evidence, verdict = look.evidence, look.verdict
+            if len(evidence.holdout_fixtures) < FEWEST_FOR_MEANS:
+                return f"{render.HEADS[verdict.action]}: {verdict.detail}"
+        return history.verdict_sentence(row)
+
+    def _parent(self, one: Experiment) -> str:
+        if one.parent not in self._parents:
+            self._parents[one.parent] = self._ledger.skill_text(one.parent) or ""
+        return self._parents[one.parent]
+
+    def _withhold(self) -> None:
+        """Find the experiments whose texts must not be shown, before any trace of them is."""
+        every = self._records.experiments
+        for start in range(0, 0 if self._opened else len(every), AT_ONCE):
+            some = every[start : start + AT_ONCE]
+            looks = self._ledger.some_confirmations(one.id for one in some)
+            texts = self._ledger.candidate_texts(one.id for one in some)
+            for one in some:
+                why = self._seal.withholds(
+                    one,
+                    parent=self._parent(one),
+                    candidate=texts.get(one.id, ""),
+                    looked=looks.get(one.id),
+                )
+                if why:
+                    self._withheld[one.id] = why
+
+    def _said(self, note: Note) -> Said:
+        words = note.words if self._seal.speaks(note.words) else "(Not shown: held-out text.)"
+        return Said(author=note.author, at=note.at, words=words, url=note.url, kind=note.kind)
+
+    # Cases ------------------------------------------------------------------------------------
+
+    def cases(self) -> list[Case]:
+        """Each train case over all experiments, the flaky ones first."""
+        space, every = self._space, self._records.experiments
+        used = {space.text.digest, *(one.parent for one in every)}
+        used |= {one.candidate or "" for one in every if one.id in self._records.landings}
+        origins: dict[str, Origin] = {}
+        for one in every:
+            if one.candidate:
+                made = Origin(one.number, self.url_of(one), used=one.candidate in used)
+                origins.setdefault(one.candidate, made)
+        return self._cases.histories(origins, now=(space.text.digest, space.how.digest))
+
+    # Overview ---------------------------------------------------------------------------------
+
+    def skill(self) -> Skill:
+        """The skill's own page; ``pages`` comes before it."""
+        space = self._space
+        points = tuple(self._points[one.id] for one in self._records.experiments)
+        paid = self._ledger.spent_by_runs()
+        return Skill(
+            name=self.name,
+            url=self.url,
+            model=space.how.model,
+            cases=len(space.train),
+            train=self._cases.now(space.text.digest, space.how.digest),
+            points=points,
+            held_out=self._held_out,
+            spend=Spend(
+                calls=sum(point.calls for point in points),
+                usd=fsum(point.usd or 0.0 for point in points),
+                unpriced=sum(result.usd is None for result in self._records.results.values()),
+                runs=len(paid),
+                run_calls=sum(run.calls for run in paid),
+                run_usd=fsum(run.usd or 0.0 for run in paid),
+                run_unpriced=sum(run.usd is None for run in paid),
+            ),
+            looks=history.looks_of(self._ledger, self._space, self._looks),
+            last=_last(paid),
+            experiments_url=f"skills/{self.name}/experiments.html",
+            proposer_url=self._proposer_url,
+            fixtures_url=f"skills/{self.name}/cases.html",
+            withheld=len(self._withheld),
+        )
+
+
+class _Totals:
+    """What the experiments up to one have spent, and the score they have reached."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.usd = 0.0
+        self.best: float | None = None
+
+    def add(self, result: Result | None, train: tuple[float, float] | None, *, kept: bool) -> None:
+        """One more."""
+        self.calls += result.calls if result else 0
+        self.usd += (result.usd or 0.0) if result else 0.0
+        if train is None:
+            return
+        if self.best is None:
+            self.best = train[0]
+        if kept:
+            self.best = max(self.best, train[1])
+
+
+def books(project: Project, settings: Config, *, skill: str | None, opened: bool) -> Iterator[Book]:
+    """The skills of the config, or one of them, each when it is asked for.
+
+    Args:
+        project: The repository; skills and cases are those on disk.
+        settings: Its config.
+        skill: The only one to be shown.
+        opened: Show held-out cases too.
+
+    Raises:
+        RatchetError: There is no such skill, or something cannot be read.
+    """
+    names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    for name in names:
+        space = _space(project, name, fixtures=settings.skill(name).fixtures)
+        ledger = bench.open_ledger(project, name, redact=settings.redact)
+        yield Book(space, ledger, opened=opened, alone=len(names) == 1)
+
+
+def _space(project: Project, name: str, *, fixtures: str) -> Workspace:
+    """The skill on disk; the vault is opened too where there is one, to keep it out."""
+    vault = any(skillrepo.WorkTree(project).files(f"{fixtures}/vault"))
+    require: tuple[Split, ...] = ("vault",) if vault else ()
+    return workspace.open_anywhere(project, skill=name, ref=None, override={}, require=require)
+
+
+def _unescaped(text: str) -> str:
+    """A text with JSON's escapes taken back, however often JSON was quoted in JSON."""
+    return _ESCAPED.sub(lambda at: chr(int(at[1], 16)) if at[1] else " ", text)
+
+
+def _name(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _outcome(row: history.Row) -> Outcome:
+    if row.reversion:
+        return "reverted"
+    if row.result is None:
+        return "under way"
+    named: dict[str, Outcome] = {"merge": "kept", "hold": "waiting", "reject": "discarded"}
+    return named[row.result.action]
+
+
+def _bare(look: Confirmation) -> Confirmation:
+    """A look without what it found: to be counted."""
+    return look.with_(evidence=None, verdict=None)
+
+
+def _last(paid: Sequence[RunRecord]) -> LastRun | None:
+    if not paid:
+        return None
+    run = paid[-1]
+    return LastRun(run.job, run.started_at, run.ended_at, run.ended, run.calls, run.usd)
+
+
+def _commit(landing: Landing | None) -> Commit | None:
+    if landing is None:
+        return None
+    return Commit(landing.commit, landing.branch, landing.at, landing.by)

@@ -1,0 +1,141 @@
+"""Screens and confirm runs as the pages show them: counts, and evidence by sweep. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import accumulate
+from math import fsum, log1p
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from bot.core import evidence as stats
+from bot.core.intervals import t_interval
+from bot.core.records import Pair
+from bot.report.seal import FEWEST_FOR_MEANS, FEWEST_FOR_SWEEPS
+from bot.report.views import HeldOut, Sweep, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bot.core.records import Side
+    from bot.core.reign import Confirmation
+    from bot.report.views import Run
+
+ONE_CASE = "There is one held-out case: its numbers would be that case's score, and are not shown."
+FEW_CASES = (
+    f"There are fewer than {FEWEST_FOR_SWEEPS} held-out cases: what each sweep won and lost would "
+    "tell of single cases, and is not shown."
+)
+
+
+def rebuilt(before: Iterable[Run], after: Iterable[Run]) -> list[Pair]:
+    """The pairs of a screen whose evidence is not on record, from the runs it made."""
+    old = {(run.fixture, run.replicate): run for run in before}
+    made = []
+    for run in sorted(after, key=lambda run: (run.replicate, run.fixture)):
+        other = old.get((run.fixture, run.replicate))
+        if other is None or other.score is None or run.score is None:
+            continue
+        made.append(
+            Pair(
+                fixture=run.fixture,
+                cluster=run.fixture,
+                sweep=run.replicate,
+                incumbent=other.score,
+                candidate=run.score,
+                incumbent_run=other.id,
+                candidate_run=run.id,
+            )
+        )
+    return made
+
+
+def screen(pairs: Sequence[Pair], *, by_sweep: bool) -> Trial | None:
+    """A screen on train: log S at the end of each sweep, where the rule was that of repeats."""
+    path = _log_s(pairs) if by_sweep else []
+    return _test(pairs, path, log_bar=stats.SCREEN_PASS, sweeps_too=True) if pairs else None
+
+
+def confirm(look: Confirmation | None, *, everything: bool) -> tuple[Trial | None, str]:
+    """A confirm run in numbers that tell of no single case, and what is left out of them."""
+    evidence, verdict = (look.evidence, look.verdict) if look else (None, None)
+    if evidence is None or verdict is None or not evidence.confirm:
+        return None, ""
+    cases = len(evidence.holdout_fixtures)
+    if cases < FEWEST_FOR_MEANS and not everything:
+        return None, ONE_CASE
+    repeats = verdict.false_merge_rate is None and not evidence.deterministic
+    path = verdict.path if repeats else ()
+    few = cases < FEWEST_FOR_SWEEPS and not everything
+    made = _test(
+        evidence.confirm, path, log_bar=verdict.log_bar if repeats else None, sweeps_too=not few
+    )
+    return made, FEW_CASES if few and made.sweeps else ""
+
+
+def held_out(
+    look: Confirmation, *, side: Side, number: int, url: str, everything: bool
+) -> HeldOut | None:
+    """The held-out score of one side of a confirm run, over independent cases."""
+    evidence = look.evidence
+    if evidence is None or not evidence.confirm:
+        return None
+    by_case: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for pair in evidence.confirm:
+        score = pair.incumbent if side == "incumbent" else pair.candidate
+        by_case[pair.cluster, pair.fixture].append(score)
+    by_cluster: dict[str, list[float]] = defaultdict(list)
+    for (cluster, _), found in sorted(by_case.items()):
+        by_cluster[cluster].append(fmean(found))
+    means = [fmean(found) for found in by_cluster.values()]
+    hidden = len(means) < FEWEST_FOR_MEANS and not everything
+    return HeldOut(
+        mean=None if hidden else fmean(means),
+        interval=None if hidden else t_interval(means),
+        cases=len(evidence.holdout_fixtures),
+        independent=len(means),
+        sweeps=len(evidence.confirm) // len(evidence.holdout_fixtures),
+        number=number,
+        url=url,
+        at=look.completed_at or look.started_at,
+    )
+
+
+def _test(
+    pairs: Sequence[Pair], path: Sequence[float], *, log_bar: float | None, sweeps_too: bool
+) -> Trial:
+    wins: dict[int, int] = defaultdict(int)
+    losses: dict[int, int] = defaultdict(int)
+    for pair in pairs:
+        wins[pair.sweep] += pair.difference > 0
+        losses[pair.sweep] += pair.difference < 0
+    sweeps = tuple(
+        Sweep(
+            number=sweep + 1,
+            log_e=log_e,
+            wins=wins[sweep] if sweeps_too else None,
+            losses=losses[sweep] if sweeps_too else None,
+        )
+        for sweep, log_e in enumerate(path)
+    )
+    return Trial(
+        sweeps=sweeps,
+        log_bar=log_bar,
+        pairs=len(pairs),
+        wins=sum(wins.values()),
+        losses=sum(losses.values()),
+        incumbent=fmean(pair.incumbent for pair in pairs),
+        candidate=fmean(pair.candidate for pair in pairs),
+    )
+
+
+def _log_s(pairs: Sequence[Pair]) -> list[float]:
+    """Log S at the end of each whole sweep; a last one that was cut short is left out."""
+    sizes: dict[int, int] = defaultdict(int)
+    gained: dict[int, list[float]] = defaultdict(list)
+    for pair in pairs:
+        sizes[pair.sweep] += 1
+        gained[pair.sweep].append(log1p(stats.CAUTIOUS * pair.difference))
+    whole = max(sizes.values(), default=0)
+    kept = [sweep for sweep in sorted(sizes) if sizes[sweep] == whole]
+    return list(accumulate(fsum(gained[sweep]) for sweep in kept))

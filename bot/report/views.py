@@ -1,0 +1,254 @@
+"""What the pages of the report show: frozen records, made by ``gather`` and drawn by ``site``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from bot.core.intervals import Interval
+    from bot.core.records import Side
+    from bot.core.sidebyside import Line
+    from bot.history import Looks
+
+Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One task run, as light as 70,000 of them have to be; its trace is at ``url``.
+
+    ``text``, ``case`` and ``model`` are digests; ``experiment`` is empty for a kept run of an
+    incumbent. ``url`` is relative to the report's folder, or empty for a trace that is not in it.
+    """
+
+    id: str
+    url: str
+    fixture: str
+    case: str
+    text: str
+    model: str
+    experiment: str
+    side: Side | None
+    replicate: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One experiment in the charts and lists of a skill. ``best`` is the score to beat then."""
+
+    number: int
+    url: str
+    outcome: Outcome
+    state: str
+    hypothesis: str
+    level: str
+    train: tuple[float, float] | None  # incumbent, candidate
+    held_out: tuple[float, float] | None
+    best: float | None
+    calls: int
+    usd: float | None
+    total_calls: int  # up to here
+    total_usd: float  # the known part of it
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out score of the skill as it is, from its newest confirm run."""
+
+    mean: float | None  # withheld when one case would be all there is
+    interval: Interval | None
+    cases: int
+    independent: int  # related cases count as one
+    sweeps: int
+    number: int
+    url: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was paid: by experiments, and by every run on record (audits and baselines too)."""
+
+    calls: int
+    usd: float
+    unpriced: int  # experiments that had a call of unknown price
+    runs: int
+    run_calls: int
+    run_usd: float
+    run_unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The newest run of a skill."""
+
+    job: str
+    started: str
+    ended: str | None
+    how: str | None
+    calls: int
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A skill's page."""
+
+    name: str
+    url: str
+    model: str
+    cases: int  # on train
+    train: float | None  # of the skill as it is
+    points: tuple[Point, ...]  # by number
+    held_out: HeldOut | None
+    spend: Spend
+    looks: Looks
+    last: LastRun | None
+    experiments_url: str
+    proposer_url: str  # the first of the proposer's calls; empty when none is shown
+    fixtures_url: str
+    withheld: int  # experiments whose text is not shown
+
+    @property
+    def kept(self) -> int:
+        """Experiments that were merged and still are."""
+        return sum(point.outcome == "kept" for point in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDelta:
+    """What an edit did to one case: mean scores of the runs on both sides, and the runs."""
+
+    fixture: str
+    url: str  # of the case's page; empty when the case is not on train (any more)
+    incumbent: float | None
+    candidate: float | None
+    before: tuple[Run, ...]
+    after: tuple[Run, ...]
+
+    @property
+    def delta(self) -> float | None:
+        """Candidate minus incumbent."""
+        if self.incumbent is None or self.candidate is None:
+            return None
+        return self.candidate - self.incumbent
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The end of one sweep of a test: the evidence so far, and the pairs of this sweep.
+
+    ``wins`` and ``losses`` are None where they would tell of single held-out cases.
+    """
+
+    number: int
+    log_e: float
+    wins: int | None
+    losses: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A screen or a confirm run: evidence by sweep, in logs of odds, against the bar.
+
+    There are no sweeps, and no bar, where the rule was not one of repeats.
+    """
+
+    sweeps: tuple[Sweep, ...]
+    log_bar: float | None
+    pairs: int
+    wins: int
+    losses: int
+    incumbent: float | None
+    candidate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person said."""
+
+    author: str
+    at: str
+    words: str
+    url: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that took an experiment in or out."""
+
+    commit: str
+    branch: str
+    at: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPage:
+    """Everything of one experiment that may be shown. ``withheld`` says why its text is not."""
+
+    skill: str
+    id: str
+    point: Point
+    earlier: str  # URL of the one before; empty at the ends
+    later: str
+    sentence: str
+    withheld: str
+    level: str
+    chars: tuple[int, int] | None
+    proposer: str
+    model: str
+    meta_model: str | None
+    base: str
+    branch: str
+    seconds: float | None
+    tokens: tuple[float, float] | None
+    diff: tuple[Line, ...] | None
+    cases: tuple[CaseDelta, ...]
+    screen: Trial | None
+    confirm: Trial | None
+    confirm_note: str  # why numbers of the confirm run are not shown in full
+    sealed: tuple[CaseDelta, ...]  # only with the holdout
+    notes: tuple[Said, ...]
+    landed: Commit | None
+    reverted: Commit | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One text of the skill on one case: all runs of it with one model."""
+
+    number: int  # of the experiment that proposed it first; 0 for a text that none did
+    url: str
+    used: bool  # the skill was this text at some time
+    mean: float
+    low: float
+    high: float
+    runs: tuple[Run, ...]
+
+    @property
+    def differs(self) -> bool:
+        """The same text, case and model did not always score the same."""
+        return self.low < self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One train case over all experiments."""
+
+    fixture: str
+    url: str
+    source: str  # 'gone' when it is not in train any more
+    tags: tuple[str, ...]
+    runs: int
+    failed: int  # runs without a score
+    incumbent: float | None  # of the skill as it is
+    mean: float | None
+    flaky: int  # texts whose runs differ
+    repeated: int  # texts that ran more than once
+    spread: float  # mean standard deviation over the repeated texts
+    versions: tuple[Version, ...]
