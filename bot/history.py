@@ -16,7 +16,7 @@ from bot.recording import NOT_CONFIRMED, tally
 
 if TYPE_CHECKING:
     from bot.core.gate import Verdict
-    from bot.core.records import Evidence, Experiment, Reply, Result, Tally, Trace
+    from bot.core.records import Evidence, Experiment, Reply, Result, Shipped, Tally, Trace
     from bot.core.reign import Confirmation
     from bot.ledger import Ledger
     from bot.workspace import Workspace
@@ -34,6 +34,7 @@ class Row:
     confirmation: Confirmation | None
     landing: Landing | None
     reversion: Landing | None
+    shipped: Shipped | None = None
 
     @property
     def state(self) -> str:
@@ -63,6 +64,7 @@ def row(ledger: Ledger, experiment: Experiment) -> Row:
         confirmation=ledger.confirmation(experiment.id),
         landing=ledger.landing(experiment.id),
         reversion=ledger.reversion(experiment.id),
+        shipped=ledger.shipment(experiment.id),
     )
 
 
@@ -84,6 +86,7 @@ def document(row: Row) -> dict[str, Any]:
         "verdict": verdict and verdict.model_dump(mode="json"),
         "landed": row.landing and row.landing.model_dump(mode="json"),
         "reverted": row.reversion and row.reversion.model_dump(mode="json"),
+        "shipped": row.shipped and row.shipped.model_dump(mode="json"),
     }
 
 
@@ -147,7 +150,9 @@ def describe(ledger: Ledger, row: Row) -> str:
         ]
     if row.confirmation and row.confirmation.verdict:
         lines.append(f"verdict    {row.confirmation.verdict.detail}")
-    if row.landing:
+    if row.shipped and not row.shipped.unchanged:
+        lines.append(f"shipped    {_shipped(row.shipped)}")
+    elif row.landing:
         lines.append(f"merged     {row.landing.commit} by {row.landing.by}")
     if row.reversion:
         lines.append(f"reverted   {row.reversion.commit}")
@@ -180,6 +185,11 @@ def _counted(tally: Tally) -> str:
 def _cost(result: Result) -> str:
     spent = f"{result.calls} calls, {render.dollars(result.usd)}"
     return f"{spent}, {render.duration(result.seconds)}"
+
+
+def _shipped(one: Shipped) -> str:
+    alike = f"{one.similarity:.1%} like the proposal"
+    return f"{one.commit} by {one.by}, with changes: {alike}"
 
 
 def _usage(reply: Reply) -> str:
