@@ -935,4 +935,4 @@ def _shortened(value: str) -> str:
 
 
 # The commands of these modules register themselves.
-from bot import cli_github, cli_transfer  # noqa: E402, F401 - they need what is above
+from bot import cli_feedback, cli_github, cli_transfer  # noqa: E402, F401 - they need what is above
