@@ -15,7 +15,7 @@ from bot import skillformat, workspace
 from bot.core import leaks
 from bot.core.gate import Action, Reason
 from bot.core.records import Shipped
-from bot.core.scoring import edit_similarity
+from bot.core.scoring import similarity
 from bot.errors import RatchetError
 from bot.forge import plain
 from bot.proposing import SHIPPED_EDITED
@@ -121,7 +121,7 @@ class Shipping:
             proposed=experiment.candidate,
             shipped=workspace.text_of(text).digest,
             text=None if self._leaks(experiment, proposed, text) else text,
-            similarity=edit_similarity(proposed, text),
+            similarity=similarity(proposed, text),
             commit=arrival.commit,
             branch=self.space.branch,
             by=arrival.by,

@@ -24,7 +24,7 @@ from bot.core.records import (
     Tally,
     digest,
 )
-from bot.core.scoring import edit_similarity
+from bot.core.scoring import similarity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +126,7 @@ def test_a_rate_is_of_answers_in_logs_with_its_interval() -> None:
 def test_without_a_log_corrections_are_counted_by_the_day() -> None:
     (row,) = made(corrections=[correction(version=OLD), correction(version=OLD, link="x")])
     assert (row.corrections, row.rate, row.per_day) == (2, None, 0.2)
-    assert row.correction_similarity == edit_similarity("I would rather not say.", "yes")
+    assert row.correction_similarity == similarity("I would rather not say.", "yes")
 
 
 @pytest.mark.parametrize("name", [None, NEW])

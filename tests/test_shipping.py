@@ -12,7 +12,7 @@ from stage import staging
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import proposing
-from bot.core.scoring import edit_similarity
+from bot.core.scoring import similarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,7 +112,7 @@ def test_what_a_person_changed_and_merged_is_not_the_experiments_own(
     (one,) = shipped.values()
     assert states == ["reject: shipped_edited"]
     assert (one.text, one.commit, one.by) == (THEIRS, commit, "octo")
-    assert one.similarity == edit_similarity(EDITED, THEIRS) < 1
+    assert one.similarity == similarity(EDITED, THEIRS) < 1
     assert not one.unchanged
     assert (one.link or "").endswith("/pull/1")
     assert stage.hub.tip(BRANCH) is None
@@ -228,7 +228,7 @@ def test_held_out_text_that_a_person_shipped_reaches_no_proposer(
 
     (one,) = told(stage, "told")[1].values()
     assert one.text is None
-    assert one.similarity == edit_similarity(EDITED, leak)
+    assert one.similarity == similarity(EDITED, leak)
     world = stage.job("read")
     assert SEALED not in world.told("origin/ratchet/ledger")
     (past,) = proposing.read_past(world.ledger().for_proposer())

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from bot.core.records import Digest, Record, UnitInterval, canonical_json
-from bot.core.scoring import edit_similarity
+from bot.core.scoring import similarity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -242,7 +242,7 @@ def _correction_similarity(corrections: Sequence[Correction]) -> float | None:
     for one in corrections:
         wanted = one.expected if isinstance(one.expected, str) else canonical_json(one.expected)
         if one.output is not None and max(len(one.output), len(wanted)) <= LONGEST:
-            found.append(edit_similarity(one.output, wanted))
+            found.append(similarity(one.output, wanted))
     return fmean(found) if found else None
 
 
