@@ -368,8 +368,8 @@ class Job:
         if not taken or self.ledger.shipment(experiment.id) is not None:
             return None
         now, commit = self.base_now(), pull.merge_commit
-        if commit is None or not plain.is_ancestor(now.project, commit, now.base):
-            return None
+        if commit is None or not plain.in_history(now.project, commit, tip=now.base):
+            return None  # the base branch was rewritten
         landed = self.landed(now, experiment) or commit
         by = pull.merged_by or plain.author_of(now.project, commit)
         arrival = Arrival(landed, commit, by, pull.url)

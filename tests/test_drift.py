@@ -144,7 +144,7 @@ def test_corrections_that_wait_or_contradict_are_counted() -> None:
     sealed = correction(fixture="h9", split="holdout", input=SEALED, expected=SEALED)
     said = advice(facts(there, corrections=(sealed, correction(expected="no"))))
     assert said == (
-        "cases of 1 corrections are not among the fixtures (yet)",
+        "1 corrected case is not among the fixtures (yet)",
         "people expect something else in 1 case than the fixtures: settle which",
     )
 

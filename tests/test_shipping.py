@@ -298,6 +298,19 @@ def comments(stage: Stage, body: str) -> str:
     return str(ran.json["outcome"])
 
 
+def test_a_merge_that_the_base_has_lost_is_taken_for_nothing(make: Callable[..., Stage]) -> None:
+    stage = opened(make)
+    pushes(stage)
+    merges(stage)
+    old = (stage.folder / "sha").read_text()
+    world = stage.job("rewrite")
+    world.git("push", "--quiet", "--force", "origin", f"{old}:refs/heads/main")
+    stage.hub.person_deletes_branch(BRANCH)
+
+    assert look(stage, "two")["action"] is None
+    assert told(stage, "told") == (["hold: awaits_person"], {})
+
+
 # With plain git -------------------------------------------------------------------------------
 
 

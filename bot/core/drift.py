@@ -150,7 +150,8 @@ def _open(facts: Facts) -> list[str]:
     }
     found = []
     if waiting:
-        found.append(f"cases of {len(waiting)} corrections are not among the fixtures (yet)")
+        many = "1 corrected case is" if len(waiting) == 1 else f"{len(waiting)} corrected cases are"
+        found.append(f"{many} not among the fixtures (yet)")
     if at_odds:
         many = "1 case" if len(at_odds) == 1 else f"{len(at_odds)} cases"
         found.append(f"people expect something else in {many} than the fixtures: settle which")

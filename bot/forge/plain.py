@@ -493,6 +493,12 @@ def is_ancestor(project: Project, older: str, newer: str) -> bool:
     return run(project, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).status == 0
 
 
+def in_history(project: Project, commit: str, *, tip: str) -> bool:
+    """Whether a commit, which this clone may not have, is in the history of ``tip``."""
+    asked = ("merge-base", "--is-ancestor", commit, tip)
+    return run(project, *asked, ok=range(256)).status == 0
+
+
 def _log(project: Project, *revisions: str, grep: Iterable[str] = ()) -> list[_Commit]:
     """The commits of a range, newest first; with ``grep``, those with one of these texts."""
     options = [f"--grep={text}" for text in grep]
