@@ -264,7 +264,7 @@ def test_a_persons_change_can_be_tested_and_only_a_change(make: Callable[..., St
     assert comments(stage, f"/ratchet gate {theirs}") == "started"
     out = stage.folder / "gated"
     tested = stage.job("gate").ratchet("gate", "1", theirs, "--json", "--out", str(out))
-    assert tested.json["action"] == "merge", tested.err
+    assert tested.json["reason"] == "awaits_person", tested.err
     said = stage.job("say").ratchet("gate", "1", theirs, "--json", "--bundle", str(out))
     assert said.json["state"] == "success", said.err
 
