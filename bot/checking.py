@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bot import bench, fixtures, sandbox, skillrepo, workspace
+from bot.core import drift, render
 from bot.core import evidence as stats
-from bot.core import render
 from bot.core.records import canonical_json
-from bot.core.scoring import ScorerError, objection, score_pure
+from bot.core.scoring import Label, ScorerError, objection, score_pure
 from bot.errors import RatchetError
+from bot.ledger import Ref
 from bot.redact import find_key
 
 if TYPE_CHECKING:
@@ -179,6 +181,7 @@ def _finding(space: Workspace) -> Finding:
         advice.append("this system cannot keep a scorer's program off the network")
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
+    advice += drift.advice(_facts(space))
     return Finding(
         skill=space.name,
         path=space.skill.path,
@@ -190,6 +193,25 @@ def _finding(space: Workspace) -> Finding:
         model=space.how.model,
         advice=tuple(advice),
     )
+
+
+def _facts(space: Workspace) -> drift.Facts:
+    """What is on record of the skill as it is on disk; nothing where there is no ledger yet."""
+    labels = isinstance(space.scorer, Label)
+    facts = drift.Facts(space.train, space.holdout, labels)
+    if bench.ledger_tip(space.project, Ref.LEDGER) is None:
+        return facts
+    ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
+    kept: dict[str, list[float]] = {}
+    for run in ledger.kept_runs(space.text.digest, space.how.digest).values():
+        if run.key is not None and run.score is not None:
+            kept.setdefault(run.key.fixture, []).append(run.score.value)
+    looks = drift.held_out_scores(ledger.confirmations(), version=space.text.digest)
+    scores = {
+        ("train", one.id): fmean(kept[one.digest]) for one in space.train if one.digest in kept
+    }
+    scores |= {("holdout", name): score for name, score in looks.items()}
+    return replace(facts, scores=scores, corrections=tuple(ledger.corrections()))
 
 
 def describe(finding: Finding) -> list[str]:

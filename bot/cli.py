@@ -970,4 +970,10 @@ def _shortened(value: str) -> str:
 
 
 # The commands of these modules register themselves.
-from bot import cli_badge, cli_github, cli_report, cli_transfer  # noqa: E402, F401 - they need what is above
+from bot import (  # noqa: E402 - they need what is above
+    cli_badge,  # noqa: F401
+    cli_feedback,  # noqa: F401
+    cli_github,  # noqa: F401
+    cli_report,  # noqa: F401
+    cli_transfer,  # noqa: F401
+)

@@ -275,7 +275,8 @@ class _Clerk:
         pull = self._pull()
         if pull is None:
             raise _Refusal("Say that on a pull request.")
-        if _skill_of(pull, self.github, self._config().skills) is not None:
+        own = _skill_of(pull, self.github, self._config().skills)
+        if own is not None and not self._job(own).edited():
             raise _Refusal(
                 "This one is Ratchet's own and was tested: `/ratchet retry` looks again."
             )

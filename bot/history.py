@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bot.core.gate import Verdict
-    from bot.core.records import Evidence, Experiment, Reply, Result, Tally, Trace
+    from bot.core.records import Evidence, Experiment, Reply, Result, Shipped, Tally, Trace
     from bot.core.reign import Confirmation
     from bot.ledger import Ledger
     from bot.workspace import Workspace
@@ -37,6 +37,7 @@ class Row:
     confirmation: Confirmation | None
     landing: Landing | None
     reversion: Landing | None
+    shipped: Shipped | None = None
 
     @property
     def state(self) -> str:
@@ -97,6 +98,7 @@ def row(ledger: Ledger, experiment: Experiment) -> Row:
         confirmation=ledger.confirmation(experiment.id),
         landing=ledger.landing(experiment.id),
         reversion=ledger.reversion(experiment.id),
+        shipped=ledger.shipment(experiment.id),
     )
 
 
@@ -144,6 +146,7 @@ def document(row: Row) -> dict[str, Any]:
         "verdict": verdict and verdict.model_dump(mode="json"),
         "landed": row.landing and row.landing.model_dump(mode="json"),
         "reverted": row.reversion and row.reversion.model_dump(mode="json"),
+        "shipped": row.shipped and row.shipped.model_dump(mode="json"),
     }
 
 
@@ -208,7 +211,9 @@ def facts(row: Row) -> list[tuple[str, str]]:
         ]
     if row.confirmation and row.confirmation.verdict:
         told.append(("verdict", row.confirmation.verdict.detail))
-    if row.landing:
+    if row.shipped and not row.shipped.unchanged:
+        told.append(("shipped", _shipped(row.shipped)))
+    elif row.landing:
         told.append(("merged", f"{row.landing.commit} by {row.landing.by}"))
     if row.reversion:
         told.append(("reverted", row.reversion.commit))
@@ -299,6 +304,11 @@ def _counted(tally: Tally) -> str:
 def _cost(result: Result) -> str:
     spent = f"{result.calls} calls, {render.dollars(result.usd)}"
     return f"{spent}, {render.duration(result.seconds)}"
+
+
+def _shipped(one: Shipped) -> str:
+    alike = f"{one.similarity:.1%} like the proposal"
+    return f"{one.commit} by {one.by}, with changes: {alike}"
 
 
 def _usage(reply: Reply) -> str:

@@ -208,6 +208,7 @@ class Loop:
             reopen=self._reopen,
             now=self._now,
             say=self._observer.said,
+            keep=self._confirm is None,
         )
 
     # Measure and propose ----------------------------------------------------------------------

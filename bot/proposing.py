@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bot.budget import Budget
     from bot.core.breadth import Accepted, Level
-    from bot.core.records import Experiment, Note, Reply, Request, Result
+    from bot.core.records import Correction, Experiment, Note, Reply, Request, Result, Shipped
     from bot.ledger import TrainLedger
     from bot.providers import Provider
     from bot.workspace import Workspace
@@ -34,6 +34,7 @@ NOT_APPLIED = "not_applied"
 PROTECTED = "protected"
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
+SHIPPED_EDITED = "shipped_edited"  # a person changed it and merged that
 ID_DIGITS = 12  # of an experiment's id, where it is shortened
 NOTES = 40_000  # characters of what people said that are shown
 _SAID = {"reject": "A person rejected the edit", "review": "A person asked for changes"}
@@ -53,11 +54,17 @@ class Past:
     parent_text: str | None
     candidate_text: str | None
     reverted: bool = False  # after it was merged
+    shipped: Shipped | None = None  # what a person made of it
 
     @property
     def merged(self) -> bool:
         """Whether it was merged."""
         return self.result is not None and self.result.action == "merge"
+
+    @property
+    def edited(self) -> bool:
+        """Whether a person changed it and merged that."""
+        return self.result is not None and self.result.reason == SHIPPED_EDITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ def question(skill: str, number: int) -> str:
 
 def read_past(ledger: TrainLedger) -> list[Past]:
     """Every experiment of the skill, oldest first."""
-    results, reverted = ledger.results(), ledger.reversions()
+    results, reverted, shipped = ledger.results(), ledger.reversions(), ledger.shipped()
     return [
         Past(
             experiment,
@@ -99,6 +106,7 @@ def read_past(ledger: TrainLedger) -> list[Past]:
             ledger.skill_text(experiment.parent),
             ledger.candidate_text(experiment.id),
             experiment.id in reverted,
+            shipped.get(experiment.id),
         )
         for experiment in ledger.experiments()
     ]
@@ -171,8 +179,15 @@ class Proposing:
     ) -> Candidate | Unusable:
         wide = level(past, self.space)
         notes = told(self.ledger.notes())
+        said = tuple(one for one in self.ledger.train_corrections() if one.split == "train")
         view = seen(
-            self.space, baseline=baseline, failing=failing, past=past, level=wide, notes=notes
+            self.space,
+            baseline=baseline,
+            failing=failing,
+            past=past,
+            level=wide,
+            notes=notes,
+            corrections=said,
         )
         number = next_number(past)
         terms = self._terms()
@@ -296,7 +311,9 @@ def level(past: Sequence[Past], space: Workspace) -> Level:
     loop = space.config.loop
     steps = breadth.levels(max_lines=loop.max_lines, max_chars=space.skill.max_chars)
     own = (one for one in past if one.experiment.setting.proposer != workspace.PERSON)
-    finished = [one.merged for one in own if one.result and one.result.action != "hold"]
+    # A person who takes a proposal with changes has taken it: the next one is narrow again.
+    ended = (one for one in own if one.result and one.result.action != "hold")
+    finished = [one.merged or one.edited for one in ended]
     return breadth.level(finished, widen_after=loop.widen_after, steps=steps)
 
 
@@ -308,6 +325,7 @@ def seen(
     past: Sequence[Past],
     level: Level,
     notes: tuple[str, ...] = (),
+    corrections: tuple[Correction, ...] = (),
 ) -> View:
     """Everything the LLM proposer is shown first."""
     return View(
@@ -322,6 +340,7 @@ def seen(
         limits=level.limits,
         level=level.name,
         notes=notes,
+        corrections=corrections,
     )
 
 
@@ -344,6 +363,8 @@ def _told(one: Past, *, path: str) -> PastExperiment:
     if one.parent_text is not None and one.candidate_text is not None:
         diff = edits.unified_diff(one.parent_text, one.candidate_text, path=path)
     outcome = "merged" if one.merged else "not merged"
+    if one.edited:
+        outcome = "shipped with changes by a person"
     if one.result and one.experiment.candidate is None:
         outcome = f"not applied: {one.result.detail}"
     return PastExperiment(
@@ -351,7 +372,16 @@ def _told(one: Past, *, path: str) -> PastExperiment:
         hypothesis=one.experiment.proposal.hypothesis,
         diff=diff,
         outcome=outcome,
+        shipped=_changes(one, path=path) if one.edited else "",
     )
+
+
+def _changes(one: Past, *, path: str) -> str:
+    """What a person changed in a proposal before it went in; empty where that may not be told."""
+    text = one.shipped.text if one.shipped else None
+    if text is None or one.candidate_text is None:
+        return ""
+    return edits.unified_diff(one.candidate_text, text, path=path)
 
 
 def applied(

@@ -26,16 +26,17 @@ from bot.forge import (
     proposal_branch,
 )
 from bot.forge.github import Unsupported, Waiting
-from bot.proposing import SUPERSEDED
+from bot.proposing import SHIPPED_EDITED, SUPERSEDED
 from bot.recording import NO_TALLY, tally
 from bot.settling import SUBJECT, base_alone_moved, evidence_digest
+from bot.shipping import CHANGED, Arrival, Shipping
 from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bot.core.gate import Verdict
-    from bot.core.records import Experiment
+    from bot.core.records import Experiment, Result
     from bot.forge.github import GitHub, Pull, State
     from bot.ledger import Ledger
     from bot.recording import Recorder
@@ -139,10 +140,10 @@ class Job:
             if there is not None and self._proposed_by(there.head_sha) == experiment:
                 self._close(experiment, early.detail, there)  # it was left open half-way
             return self._told(experiment, tested, early, pull=None)
-        self._hear_no()
+        self._hear()
         if (ended := self._ended(experiment, there)) is not None:
             return ended
-        if self._edited():
+        if self.edited():
             return self._theirs(experiment, there)
         now = self.base_now()
         stale = gate.decide(self._bound(experiment, tested, now), now.policy)
@@ -324,7 +325,7 @@ class Job:
             return False
         return plain.is_only(space.project, base=parent, commit=commit, path=space.skill.path)
 
-    def _edited(self) -> bool:
+    def edited(self) -> bool:
         """Whether the proposal's branch holds something that Ratchet did not propose."""
         tip = self.github.head_of(self.branch)
         return tip is not None and self._proposed_by(tip) is None
@@ -333,55 +334,83 @@ class Job:
 
     def _without_pull(self) -> Published:
         """See what became of a proposal whose pull request is not open (any more)."""
-        no = self._hear_no()
-        if no is not None:
-            detail = "A person closed the pull request; that is taken as a no."
-            return Published(self.skill, no.id, "reject", REJECTED, detail)
+        heard = self._hear()
+        if heard is not None:
+            return heard
         waiting = self._waiting()
         if waiting is None:
             return self.nothing("There is no open proposal.")
-        if self._edited():
+        if self.edited():
             return self._theirs(waiting, None)
-        tip = self.github.head_of(self.branch)
-        commit = self.landed(self.base_now(), waiting) or self._merged_by_person(waiting)
-        if commit is not None:
-            self._land(waiting, commit=commit, by="a merge on the base branch")
-            if tip is not None:
-                self.github.delete_branch(self.branch, expected=tip)
-            return Published(self.skill, waiting.id, "merge", "improved", "A person merged it.")
+        tip, now = self.github.head_of(self.branch), self.base_now()
+        arrival = self._shipping(now).find(waiting, tip=now.base)
+        if arrival is not None:
+            return self._took(waiting, arrival, now=now, gone=tip)
         found = self.ledger.confirmation(waiting.id)
         if tip is None or found is None or found.evidence is None:
             return self.nothing("There is no open proposal.")
         return self.act(waiting, found.evidence)
 
-    def _closed(self) -> tuple[Pull, Experiment] | None:
-        """The newest pull request that is closed, if its experiment is still taken to wait."""
+    def _hear(self) -> Published | None:
+        """See what a person did with the newest pull request that is closed: took it, or said no.
+
+        None when there is nothing new about it.
+        """
         pull = self.github.find_pull(self.marker, self.branch, state="closed")
-        for one in self._own() if pull else ():
-            result = self.ledger.result(one.id)
-            waits = result is not None and result.action == "hold"
-            if pull is not None and waits and f"{EXPERIMENT}: {one.id}" in pull.body:
-                return pull, one
-        return None
-
-    def _merged_by_person(self, waiting: Experiment) -> str | None:
-        """The commit of a merge whose message does not name the experiment any more."""
-        closed = self._closed()
-        if closed is None or closed[1] != waiting or not closed[0].merged:
+        named = (one for one in self._own() if pull and f"{EXPERIMENT}: {one.id}" in pull.body)
+        experiment = next(named, None)
+        result = self.ledger.result(experiment.id) if experiment else None
+        if pull is None or experiment is None or result is None:
             return None
-        return closed[0].merge_commit
-
-    def _hear_no(self) -> Experiment | None:
-        """Take a pull request that a person closed for a no; returns its experiment."""
-        closed = self._closed()
-        if closed is None or closed[0].merged or self._closed_by_me(*closed):
+        if pull.merged and pull.base_ref == self.space.branch:
+            return self._hear_yes(pull, experiment, result)
+        if result.action != "hold" or self._closed_by_me(pull, experiment):
             return None
-        pull, experiment = closed
-        self._end(experiment, REJECTED, "A person closed the pull request.", None)
+        return self._hear_no(pull, experiment)
+
+    def _hear_yes(self, pull: Pull, experiment: Experiment, result: Result) -> Published | None:
+        """Take a pull request in that was merged, by whomever, as it was or changed by a person.
+
+        A job that cannot see pull requests may have found the merge, but not what came in by it.
+        """
+        taken = result.action != "reject" or result.reason == SHIPPED_EDITED
+        if not taken or self.ledger.shipment(experiment.id) is not None:
+            return None
+        now, commit = self.base_now(), pull.merge_commit
+        if commit is None or not plain.in_history(now.project, commit, tip=now.base):
+            return None  # the base branch was rewritten
+        landed = self.landed(now, experiment) or commit
+        by = pull.merged_by or plain.author_of(now.project, commit)
+        arrival = Arrival(landed, commit, by, pull.url)
+        told = self._took(experiment, arrival, now=now, gone=pull.head_sha)
+        return told if result.action == "hold" else None
+
+    def _took(
+        self, experiment: Experiment, arrival: Arrival, *, now: Workspace, gone: str | None
+    ) -> Published:
+        """A person has merged it: the ledger says so, and its branch is deleted at ``gone``."""
+        whole = self._shipping(now).take_in(experiment, arrival)
+        self.publish_ledger(f"{self.skill}: experiment {experiment.number} was taken in")
+        if gone is not None and self.github.head_of(self.branch) == gone:
+            self.github.delete_branch(self.branch, expected=gone)
+        action, reason = ("merge", "improved") if whole else ("reject", SHIPPED_EDITED)
+        detail = "A person merged it." if whole else CHANGED
+        return Published(self.skill, experiment.id, action, reason, detail)
+
+    def _shipping(self, now: Workspace) -> Shipping:
+        return Shipping(now, self.ledger, self.recorder)
+
+    def _hear_no(self, pull: Pull, experiment: Experiment) -> Published:
+        """Take a pull request that a person closed for a no."""
+        said = (
+            "A person merged it elsewhere." if pull.merged else "A person closed the pull request."
+        )
+        self._end(experiment, REJECTED, said, None)
         tip = self.github.head_of(self.branch)
         if tip == pull.head_sha and self._proposed_by(tip) == experiment:
             self.github.delete_branch(self.branch, expected=tip)
-        return experiment
+        detail = f"{said.removesuffix('.')}; that is taken as a no."
+        return Published(self.skill, experiment.id, "reject", REJECTED, detail)
 
     def _closed_by_me(self, pull: Pull, experiment: Experiment) -> bool:
         """Whether the bot had closed it, before the same edit was tried once more."""
@@ -605,6 +634,9 @@ class Job:
         done = self._ask_merge(experiment, tested, pull, now=now, commit=commit)
         if isinstance(done, Merged):
             name = f"ratchet, for {by}" if by else "ratchet"
+            arrival = Arrival(done.commit, done.commit, by or "ratchet", pull.url)
+            remote.fetch(now.project, now.branch)
+            self._shipping(now).ship(experiment, arrival)
             self._land(experiment, commit=done.commit, by=name)
             self.github.delete_branch(self.branch, expected=commit)
             return verdict, commit

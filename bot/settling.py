@@ -12,9 +12,11 @@ from bot.core.gate import Action, Reason
 from bot.core.records import digest
 from bot.errors import RatchetError
 from bot.forge import EVIDENCE, EXPERIMENT, PARENT, Refused, plain, proposal_branch
-from bot.proposing import SUPERSEDED, Stop
+from bot.proposing import SHIPPED_EDITED, SUPERSEDED, Stop
 from bot.recording import NOT_CONFIRMED, NOT_MERGED
+from bot.shipping import BY_PERSON, Arrival, Shipping
 from bot.skillrepo import CommitTree
+from bot.workspace import PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ class Settling:
     reopen: Callable[[], Workspace]
     now: Callable[[], datetime]
     say: Callable[[str], None]
+    keep: bool = True  # say what was shipped; not where another job takes the records over
 
     def landed(self) -> None:
         """Write down merges the ledger does not know: a person's, or one before a crash."""
@@ -50,23 +53,56 @@ class Settling:
             result = results.get(experiment.id)
             if result and result.action != "hold":
                 continue
-            commit = None if experiment.id in landings else self._landed(experiment.id)
-            if not commit and result and experiment.id not in landings:
-                commit = self._taken_in(experiment)
-            if commit:
-                self._land(experiment, commit, by="a merge on the base branch")
-            if commit or experiment.id in landings:
+            if experiment.id in landings:
                 self._amend_merged(experiment)
+                continue
+            arrival = self._shipping.find(experiment, tip=self.space.base)
+            if arrival is None and result and (commit := self._taken_in(experiment)):
+                arrival = self._shipping.arrival(commit)
+            if arrival:
+                self._shipping.take_in(experiment, arrival)
+        self._ship_late()
+
+    def _ship_late(self) -> None:
+        """Say what was shipped where the process that found the merge could not."""
+        if not self.keep or self.space.blind:
+            return
+        results, landings = self.ledger.results(), self.ledger.landings()
+        shipped = self.ledger.shipped()
+        for one in self.ledger.experiments():
+            result, landing = results.get(one.id), landings.get(one.id)
+            if one.id in shipped or one.setting.proposer == PERSON or result is None:
+                continue
+            by_person = landing is not None and landing.by == BY_PERSON
+            taken = result.reason == SHIPPED_EDITED or (result.action == "merge" and by_person)
+            arrival = self._shipping.find(one, tip=self.space.base) if taken else None
+            if arrival and arrival.commit:
+                self._shipping.take_in(one, arrival)
+
+    @property
+    def _shipping(self) -> Shipping:
+        return Shipping(self.space, self.ledger, self.recorder, self.keep)
 
     def _taken_in(self, experiment: Experiment) -> str | None:
         """The commit on the base branch that did to the skill what an experiment would have done.
 
         It has no trailer where a person merged a pull request of their own, or wrote the message.
+        Where a person has changed the proposal on its branch, what they made of it counts, too.
         """
-        texts = [
-            self.ledger.skill_text(experiment.parent),
-            self.ledger.candidate_text(experiment.id),
-        ]
+        proposed = self._did(experiment, self.ledger.candidate_text(experiment.id))
+        return proposed or self._did(experiment, self._edited(experiment))
+
+    def _edited(self, experiment: Experiment) -> str | None:
+        """What a person made of an open proposal, on its branch."""
+        space = self.space
+        waiting = plain.open_proposal(space.project, skill=space.name, branch=space.branch)
+        if waiting is None or waiting.experiment != experiment.id or not waiting.edited:
+            return None
+        return self._shipping.text(waiting.commit)
+
+    def _did(self, experiment: Experiment, made: str | None) -> str | None:
+        """The commit on the base branch that made ``made`` of the experiment's parent."""
+        texts = [self.ledger.skill_text(experiment.parent), made]
         edit = [self._blob(text) for text in texts if text is not None]
         project, path = self.space.project, self.space.project.full(self.space.skill.path)
         options = ("-m", "--first-parent", "--raw", "--no-abbrev", "--no-renames", "--format=%H")
@@ -95,6 +131,8 @@ class Settling:
         if waiting is None:
             self._refuse_elsewhere()
             return False
+        if self._is_in(waiting, branch):
+            return False
         evidence = self._tested(waiting, branch)
         experiment = self.ledger.find(waiting.experiment)
         commit = waiting.commit
@@ -117,6 +155,16 @@ class Settling:
             f"Experiment {experiment.id[:12]} waits on branch {branch}. {verdict.detail} "
             f"Take it with 'git merge {branch}', or drop it with 'git branch -D {branch}'."
         )
+
+    def _is_in(self, waiting: OpenProposal, branch: str) -> bool:
+        """Whether its text is in the base branch by another commit; its branch is done with."""
+        result = self.ledger.result(waiting.experiment)
+        if result is None or not (result.action == "merge" or result.reason == SHIPPED_EDITED):
+            return False
+        if waiting.edited:
+            raise Stop(f"What is on branch {branch} went in: delete it, 'git branch -D {branch}'.")
+        plain.drop(self.space.project, skill=self.space.name, expect=waiting.commit)
+        return True
 
     def _refuse_elsewhere(self) -> None:
         """One proposal at a time: one that is open on the remote is settled there."""
@@ -166,6 +214,7 @@ class Settling:
             detail = " ".join(part for part in (f"{done.detail}.", done.hint) if part)
             return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)
         self._land(experiment, done.commit, by="ratchet")
+        self._shipping.ship(experiment, Arrival(done.commit, done.commit, "ratchet"))
         return verdict
 
     def refreshed(self, evidence: Evidence, *, since: str) -> Evidence:

@@ -9,7 +9,7 @@ from bot.core import gate, leaks, pages, render
 from bot.core.gate import Action, Reason
 from bot.core.records import Evidence
 from bot.forge import EXPERIMENT, PARENT
-from bot.proposing import SUPERSEDED
+from bot.proposing import SHIPPED_EDITED, SUPERSEDED
 from bot.pullrequest import LABEL, REJECTED
 from bot.settling import SUBJECT
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bot.core.records import Experiment
     from bot.pullrequest import Job
 
-_UNSHOWN = frozenset({Reason.LEAKS_HOLDOUT.value, SUPERSEDED, REJECTED})
+_UNSHOWN = frozenset({Reason.LEAKS_HOLDOUT.value, SUPERSEDED, REJECTED, SHIPPED_EDITED})
 _NO_COMMIT = "0" * 40
 
 

@@ -151,3 +151,21 @@ def test_a_forgotten_case_takes_its_corrections_along(
     assert ran.code == ExitCode.DONE, ran.err
     assert world.ledger().corrections() == [kept]
     assert gone.why not in world.told(branch)
+
+
+def test_the_proposer_reads_why_of_train_corrections_and_of_no_others(tmp_path: Path) -> None:
+    """Also of a case that is not among the fixtures yet, so that no run can tell of it."""
+    world = World.make(tmp_path / "p", model=script([idea(1, "Rule alpha.")]))
+    ledger = world.ledger()
+    ledger.add_correction(correction(fixture="new", input="Is it new?", why="It is new to us."))
+    ledger.add_correction(correction(fixture="h1", split="holdout", input=SEALED, why="Hush, h1."))
+    ledger.flush("corrections")
+
+    assert world.run().code == ExitCode.DONE
+
+    (asked,) = world.ledger().traces(job="meta")
+    told = str(asked.reply.request)
+    assert "It is new to us." in told
+    assert "Is it new?" in told
+    assert "Hush" not in told
+    assert SEALED not in told

@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_feedback_records import correction
 
 from bot.agents import toolbox as tools
 from bot.agents.briefing import PastExperiment, View
@@ -265,6 +266,15 @@ def test_experiments_are_listed_newest_first(real: Real) -> None:
 def test_without_experiments_the_list_says_so() -> None:
     box = Toolbox(make_view(), Shelf(), NONCE)
     assert box.answer("list_experiments", None) == "There are no past experiments."
+
+
+def test_corrections_are_listed_newest_first_and_by_case() -> None:
+    said = (correction(fixture="a"), correction(fixture="b"), correction(fixture="a", link="x"))
+    box = Toolbox(make_view(corrections=said), Shelf(), NONCE)
+    assert list(shown(box.answer("list_corrections", {}))) == ["correction of a", "correction of b"]
+    only = shown(box.answer("list_corrections", {"fixture": "b"}))
+    assert list(only) == ["correction of b"]
+    assert box.answer("list_corrections", {"fixture": "c"}) == "There is no correction."
 
 
 FILTERS: dict[str, tuple[dict[str, JsonValue], list[str]]] = {

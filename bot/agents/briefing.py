@@ -10,13 +10,16 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator
 from bot.core.breadth import Accepted  # noqa: TC001 - pydantic reads it
 from bot.core.edits import Limits
 from bot.core.prompts import block, fit
-from bot.core.records import Record, Trace, UnitInterval
+from bot.core.records import Correction, Record, Trace, UnitInterval, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOM = 200_000  # characters of the first message: about 50,000 tokens
-Outcome = Annotated[str, Field(pattern=r"(?s)^(merged|not merged|not applied: .*)$")]
+Outcome = Annotated[
+    str,
+    Field(pattern=r"(?s)^(merged|shipped with changes by a person|not merged|not applied: .*)$"),
+]
 Protocol = Literal["native", "text", "none"]  # how tools are called, if they are
 
 _SKILL_ABOVE = "(the skill file, word for word as shown above)"
@@ -32,22 +35,25 @@ _FORMS = {
 class PastExperiment(Record):
     """An earlier proposal as its successors may know it.
 
-    ``outcome`` is ``merged``, ``not merged`` or ``not applied: <why>`` and nothing else: numbers
-    of a confirm run would tell the proposer about the holdout.
+    ``outcome`` is ``merged``, ``shipped with changes by a person``, ``not merged`` or
+    ``not applied: <why>`` and nothing else: numbers of a confirm run would tell the proposer about
+    the holdout. ``shipped`` is the difference between the proposal and what the person made of it.
     """
 
     id: str
     hypothesis: str
     diff: str
     outcome: Outcome
+    shipped: str = ""
 
 
 class View(Record):
-    """Everything the proposer is shown. It cannot be made with a trace that is not a train trace.
+    """Everything the proposer is shown. It cannot be made with what is not of the train split.
 
     ``failing`` comes most wanted first, ``past`` oldest first, ``versions`` in the order to prefer
     them. ``scores`` pairs train fixture ids with scores (None when there is none). ``notes`` are
-    what people wrote, word for word.
+    what people wrote, word for word, and ``corrections``, oldest first, what they said should have
+    been answered, in cases that were run and in such that were not.
     """
 
     # A validation error must not print the held-out text it refuses.
@@ -64,6 +70,7 @@ class View(Record):
     limits: Limits = Limits()
     level: str = ""  # of breadth, by name
     notes: tuple[str, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
     @field_validator("failing", "passing")
     @classmethod
@@ -73,12 +80,21 @@ class View(Record):
             raise ValueError(f"{wrong} of {len(traces)} traces are not task runs on train fixtures")
         return traces
 
+    @field_validator("corrections")
+    @classmethod
+    def _open_only(cls, corrections: tuple[Correction, ...]) -> tuple[Correction, ...]:
+        wrong = sum(one.split != "train" for one in corrections)
+        if wrong:
+            raise ValueError(f"{wrong} of {len(corrections)} corrections are not of train fixtures")
+        return corrections
+
 
 def first_message(view: View, *, nonce: str, room: int = ROOM, tools: str = "") -> str:
     """The message that shows the view. Every trace is in it whole or is listed by its id.
 
     The skill, limits, scores and notes are always shown; past experiments take up to a quarter of
-    what is left of ``room`` (the newest first), failing traces the rest.
+    what is left of ``room`` (the newest first), people's corrections as much (those of failing
+    cases in their traces, too), failing traces the rest.
 
     Args:
         view: What the proposer may know.
@@ -92,8 +108,9 @@ def first_message(view: View, *, nonce: str, room: int = ROOM, tools: str = "") 
     opening, closing = _opening(view, nonce=nonce), _closing(view, tools)
     left = room - len(opening) - len(closing)
     past = _past(view, nonce=nonce, budget=left // 4)
-    failing = _failing(view, nonce=nonce, budget=left - len(past))
-    return "\n\n".join(part for part in (opening, past, failing, closing) if part)
+    said = _corrections(view, nonce=nonce, budget=left // 4)
+    failing = _failing(view, nonce=nonce, budget=left - len(past) - len(said))
+    return "\n\n".join(part for part in (opening, past, said, failing, closing) if part)
 
 
 def _opening(view: View, *, nonce: str) -> str:
@@ -169,9 +186,58 @@ def _past(view: View, *, nonce: str, budget: int) -> str:
 
 
 def past_block(past: PastExperiment, *, nonce: str) -> str:
-    """A past experiment: outcome, hypothesis and difference."""
+    """A past experiment: outcome, hypothesis and difference, and what a person made of it."""
     body = f"outcome: {past.outcome}\nhypothesis: {past.hypothesis}\n\n{past.diff}"
-    return block(f"experiment {past.id}", body, nonce=nonce)
+    shown = block(f"experiment {past.id}", body, nonce=nonce)
+    if not past.shipped:
+        return shown
+    changes = block(f"experiment {past.id}: changes by a person", past.shipped, nonce=nonce)
+    return f"{shown}\n\nA person shipped it with these changes:\n\n{changes}"
+
+
+def _corrections(view: View, *, nonce: str, budget: int) -> str:
+    if not view.corrections:
+        return ""
+    groups = corrected(view.corrections)
+    texts = [correction_block(group, nonce=nonce) for group in groups]
+    shown = fit(texts, reversed(range(len(texts))), budget=budget)
+    parts = ["# What people said should have been answered, oldest first"]
+    left = list(dict.fromkeys(one[0].fixture for n, one in enumerate(groups) if n not in shown))
+    if left:
+        parts.append(block("cases of corrections not shown", "\n".join(left), nonce=nonce))
+    return "\n\n".join([*parts, *(texts[n] for n in sorted(shown))])
+
+
+def corrected(corrections: Sequence[Correction]) -> list[tuple[Correction, ...]]:
+    """Corrections that say the same of one case together, in the order of their last."""
+    groups: dict[tuple[str, str], list[Correction]] = {}
+    for one in corrections:
+        key = (one.fixture, canonical_json(one.expected))
+        groups[key] = group = groups.pop(key, [])
+        group.append(one)
+    return [tuple(group) for group in groups.values()]
+
+
+def correction_block(group: Sequence[Correction], *, nonce: str) -> str:
+    """What people said of one case: what was asked and answered, what should have been, and why."""
+    first = group[0]
+    parts: list[tuple[str, JsonValue]] = [
+        ("said", f"{len(group)} times" if len(group) > 1 else "once"),
+        ("input", _asked(first)),
+        ("context", first.context),
+        ("expected", first.expected),
+    ]
+    for one in group:
+        parts += [("answered", one.output), ("why", one.why), ("where", one.link)]
+    told = dict.fromkeys((name, _text(value)) for name, value in parts if value is not None)
+    body = "\n\n".join(f"{name}:\n{text}" for name, text in told)
+    return block(f"correction of {first.fixture}", body, nonce=nonce)
+
+
+def _asked(one: Correction) -> str:
+    if isinstance(one.input, str):
+        return one.input
+    return "\n\n".join(f"{message.role}: {message.content}" for message in one.input)
 
 
 def _failing(view: View, *, nonce: str, budget: int) -> str:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, ValidationError
 
-from bot.agents.briefing import past_block, trace_blocks, trace_parts
+from bot.agents.briefing import (
+    corrected,
+    correction_block,
+    past_block,
+    trace_blocks,
+    trace_parts,
+)
 from bot.core.prompts import block
 from bot.core.records import Record, Trace, UnitInterval
 
@@ -60,6 +66,12 @@ class _Paged(Record):
 
 class ListExperiments(_Paged):
     """Past experiments, newest first: outcome, hypothesis, diff."""
+
+
+class ListCorrections(_Paged):
+    """What people said should have been answered, newest first, also in cases not run yet."""
+
+    fixture: str | None = Field(default=None, description="Only corrections of this case.")
 
 
 class ListTraces(_Paged):
@@ -127,6 +139,13 @@ class Toolbox:
             return ["There are no past experiments."]
         return [past_block(past, nonce=self.nonce) for past in reversed(self.view.past)]
 
+    def _list_corrections(self, wanted: ListCorrections) -> list[str]:
+        groups = reversed(corrected(self.view.corrections))
+        found = [one for one in groups if wanted.fixture in (None, one[0].fixture)]
+        if not found:
+            return ["There is no correction."]
+        return [correction_block(group, nonce=self.nonce) for group in found]
+
     def _list_traces(self, wanted: ListTraces) -> list[str]:
         runs: Iterable[Trace] = (*self.view.failing, *self.view.passing)
         if wanted.experiment is not None:
@@ -179,6 +198,7 @@ class Toolbox:
 
 _TOOLS: dict[str, tuple[type[_Paged], Callable[[Toolbox, Any], list[str]]]] = {
     "list_experiments": (ListExperiments, Toolbox._list_experiments),  # noqa: SLF001 - own methods
+    "list_corrections": (ListCorrections, Toolbox._list_corrections),  # noqa: SLF001
     "list_traces": (ListTraces, Toolbox._list_traces),  # noqa: SLF001
     "read_trace": (ReadTrace, Toolbox._read_trace),  # noqa: SLF001
     "search_traces": (SearchTraces, Toolbox._search_traces),  # noqa: SLF001

@@ -406,7 +406,8 @@ class Answers(Record):
 class Shipped(Record):
     """What a person made of a proposal that was published, before it went in.
 
-    ``text`` is the skill as it was shipped, ``similarity`` how much of the proposal was left, in
+    ``text`` is the skill as it was shipped; None where that repeats text of held-out cases, which
+    is kept in no place a proposer reads. ``similarity`` is how much of the proposal was left, in
     [0, 1]: 1 when it was shipped as it was proposed.
     """
 
@@ -414,7 +415,7 @@ class Shipped(Record):
     skill: Slug
     proposed: Digest
     shipped: Digest
-    text: str
+    text: str | None
     similarity: UnitInterval
     commit: str
     branch: str

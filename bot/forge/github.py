@@ -86,6 +86,7 @@ class Pull(Record):
     merge_commit: str | None  # while it is open: a trial merge
     auto_merge: bool
     labels: tuple[str, ...]
+    merged_by: str | None = None  # a login; from a list it is not known
 
 
 class Comment(Record):
@@ -803,6 +804,7 @@ def _pull(data: dict[str, Any]) -> Pull:
         merge_commit=data.get("merge_commit_sha"),
         auto_merge=data.get("auto_merge") is not None,
         labels=tuple(label["name"] for label in data["labels"]),
+        merged_by=_login(data["merged_by"]) if data.get("merged_by") else None,
     )
 
 

@@ -347,6 +347,56 @@ def landed_in(project: Project, commit: str, *, experiment_id: str) -> str | Non
     )
 
 
+def came_with(project: Project, *, landed: str, tip: str, branch: str, skill: str) -> str | None:
+    """The commit with which everything came in that was merged together with ``landed``.
+
+    Where a merge brought it in, that is the merge. Where the commits of the proposal's branch are
+    the base branch's own, it is the tip of that branch, or what the reflog of the base branch says
+    of the merge. None when git does not tell: what follows ``landed`` may have come later.
+
+    Args:
+        project: Says which repository.
+        landed: A commit of a proposal, in the history of ``tip``.
+        tip: Of the base branch.
+        branch: The base branch.
+        skill: Whose proposal.
+    """
+    since = f"{landed}..{tip}"
+    chain = run(project, "rev-list", "--first-parent", "--parents", "--reverse", since).text
+    after = set(run(project, "rev-list", "--ancestry-path", since).text.split())
+    steps = [line.split() for line in chain.splitlines()]
+    first = next((step for step in steps if step[0] in after), None)
+    if first is None:
+        return landed
+    if first[1:2] != [landed]:
+        return first[0]
+    name = proposal_branch(skill)
+    refs = (f"refs/heads/{name}", f"refs/remotes/*/{name}")
+    tips = run(project, "for-each-ref", "--format=%(objectname)", *refs).text.split()
+    found = (at for at in (*tips, *_merges_of(project, name, into=branch)))
+    return next((at for at in found if _came_along(project, landed=landed, at=at, tip=tip)), None)
+
+
+def _merges_of(project: Project, name: str, *, into: str) -> list[str]:
+    """Where this clone's branch was after each ``git merge`` of another branch, oldest first."""
+    shown = ("log", "--walk-reflogs", "--format=%H %gs", f"refs/heads/{into}")
+    lines = run(project, *shown, "--", ok=(0, 128)).text.splitlines()
+    told = (line.partition(" ") for line in reversed(lines))
+    return [sha for sha, _, what in told if re.match(rf"merge (\S+/)?{re.escape(name)}: ", what)]
+
+
+def _came_along(project: Project, *, landed: str, at: str, tip: str) -> bool:
+    """Whether ``at`` is on the way from ``landed`` to ``tip``, with no other proposal before it."""
+    if not (is_ancestor(project, landed, at) and is_ancestor(project, at, tip)):
+        return False
+    return not any(one.experiments for one in _log(project, at, f"^{landed}"))
+
+
+def author_of(project: Project, commit: str) -> str:
+    """Who made a commit, by the name that git knows."""
+    return one_line(run(project, "show", "-s", "--format=%an", commit).text)
+
+
 def reverted(project: Project, *, branch: str, experiment_id: str) -> str | None:
     """The commit on ``branch`` that took the experiment out again after it landed last.
 
@@ -442,6 +492,12 @@ def _require_tip(project: Project, branch: str) -> str:
 def is_ancestor(project: Project, older: str, newer: str) -> bool:
     """Whether ``older`` is ``newer`` or in its history."""
     return run(project, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).status == 0
+
+
+def in_history(project: Project, commit: str, *, tip: str) -> bool:
+    """Whether a commit, which this clone may not have, is in the history of ``tip``."""
+    asked = ("merge-base", "--is-ancestor", commit, tip)
+    return run(project, *asked, ok=range(256)).status == 0
 
 
 def _log(project: Project, *revisions: str, grep: Iterable[str] = ()) -> list[_Commit]:

@@ -111,6 +111,10 @@ class _Reads:
         """What people made of proposals, by experiment id."""
         return {one.experiment: one for one in self._all("shipped.json", Shipped)}
 
+    def shipment(self, experiment: str) -> Shipped | None:
+        """What people made of one proposal before it went in."""
+        return self._one(experiment, "shipped.json", Shipped)
+
     def answers(self) -> list[Answers]:
         """What logs showed of the skill at work, oldest first."""
         found = _folder(self._train, f"{self.skill}/answers/", Answers)

@@ -1,0 +1,44 @@
+"""The commands about what people make of a skill's answers and of its proposals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from bot.cli import cli, options, print_json, skill_argument
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@cli.command()
+@skill_argument
+@click.option("-n", "--max-count", type=click.IntRange(1), default=20, help="Newest N (20).")
+@options
+@click.pass_obj
+def metrics(start: Path, *, skill: str | None, max_count: int, as_json: bool) -> None:
+    """Show what people made of each version of a skill.
+
+    Corrections, how alike answers and what became of them are, how many proposals went in as they
+    were, and the scores.
+    """
+    from bot import measuring, terminal  # noqa: PLC0415
+
+    done = measuring.measure(start, skill=skill)
+    if as_json:
+        print_json(measuring.document(done))
+        return
+    shown = done.rows[-max_count:]
+    terminal.say(f"{done.skill} on {done.branch}: what people made of each version\n")
+    cells = [measuring.of_use(row) for row in shown]
+    terminal.table(cells, header=measuring.USE, right=(2, 3, 4, 5, 6))
+    terminal.say("")
+    cells = [measuring.of_tests(row) for row in shown]
+    terminal.table(cells, header=measuring.TESTS, right=(1, 2, 3, 4, 5, 6, 7, 8))
+    if lines := measuring.trends(shown):
+        terminal.raw("\n" + "\n".join(lines))
+    terminal.say("")
+    terminal.say(measuring.NOTES)
+    if len(done.rows) > len(shown):
+        terminal.say(f"{len(done.rows) - len(shown)} older versions: -n {len(done.rows)}")
