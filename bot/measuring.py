@@ -47,9 +47,18 @@ def measure(start: Path, *, skill: str | None) -> Measured:
     return Measured(space.name, branch, rows(ledger, space, found))
 
 
-def rows(ledger: Ledger, space: Workspace, found: Sequence[Version]) -> tuple[Row, ...]:
-    """The rows of a ledger, for the versions that there are."""
-    kept = {one.digest: _kept(ledger, space, one.digest) for one in found}
+def rows(
+    ledger: Ledger, space: Workspace, found: Sequence[Version], *, scores: bool = True
+) -> tuple[Row, ...]:
+    """The rows of a ledger, for the versions that there are.
+
+    Args:
+        ledger: The skill's.
+        space: The skill.
+        found: From ``versions``.
+        scores: Read the kept runs of every version for its scores on train.
+    """
+    kept = {one.digest: _kept(ledger, space, one.digest) for one in found if scores}
     facts = metrics.Facts(
         versions=found,
         experiments=ledger.experiments(),

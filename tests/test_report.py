@@ -196,6 +196,29 @@ def test_the_way_of_the_evidence_is_drawn_for_a_screen_of_several_sweeps(told: R
     assert "The dashed line is the bar, 6:1" in Page(html).text
 
 
+def test_transfers_and_what_people_made_of_it_are_tables(tmp_path: Path) -> None:
+    """Of the held-out cases only means; there is no table of nothing."""
+    model = script([idea(1, "Rule alpha.")], right={"alpha": ALL})
+    world = World.make(tmp_path / "p", model=model, cases=WIDE)
+    assert "What people made of it" not in build(world).everything
+    assert world.run().verdicts == [("merge", "improved")]
+    for split in ("train", "holdout"):
+        moved = world.ratchet("transfer", "--models", "scripted", "--split", split)
+        assert moved.code == 0, moved.err
+    said = world.ratchet("correct", "--input", "Is it over?", "--expected", "no", "--why", "So.")
+    assert said.code == 0, said.err
+
+    report = build(world)
+
+    page = report.page().text
+    assert "on train" in page
+    assert "on holdout" in page
+    assert page.count("The new text is better on") == 2
+    assert "What people made of it" in page
+    assert all(f"agree to {name}?" not in report.everything for name in WIDE["holdout"])
+    assert build(world).files == report.files
+
+
 def test_every_link_leads_somewhere(told: Report) -> None:
     """Also to the right place in a page; traces are in the script that their address names."""
     for path in told.pages:

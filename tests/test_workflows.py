@@ -593,7 +593,7 @@ def test_what_is_installed_was_reviewed() -> None:
     )
     for option in ("--no-deps", "--require-hashes", "--only-binary :all:"):
         assert option in script
-    for name in ("runtime", "local"):
+    for name in ("runtime", "local", "report"):
         text = (ROOT / f"requirements/{name}.txt").read_text("utf-8")
         names = re.findall(r"^(\S+==\S+).*\\\n    --hash=sha256:", text, re.MULTILINE)
         assert len(names) == len(re.findall(r"^\S", text, re.MULTILINE))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from bot import bench, history, skillrepo, workspace
 from bot.core import leaks, render, sidebyside
-from bot.report import trials
+from bot.report import tables, trials
 from bot.report.cases import Cases, Origin, deltas
 from bot.report.runs import Runs, run_of
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
@@ -408,6 +408,8 @@ class Book:
             proposer_url=self._proposer_url,
             fixtures_url=f"skills/{self.name}/cases.html",
             withheld=len(self._withheld),
+            transfers=tables.transferred(self._ledger, opened=self._opened),
+            feedback=tables.feedback(self._ledger, self._space),
         )
 
 

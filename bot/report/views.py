@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bot.core.records import Side
     from bot.core.sidebyside import Line
     from bot.history import Looks
+    from bot.report.tables import Table, Transferred
 
 Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
 
@@ -111,6 +112,8 @@ class Skill:
     proposer_url: str  # the first of the proposer's calls; empty when none is shown
     fixtures_url: str
     withheld: int  # experiments whose text is not shown
+    transfers: tuple[Transferred, ...]
+    feedback: Table | None
 
     @property
     def kept(self) -> int:
