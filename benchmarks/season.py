@@ -284,6 +284,7 @@ class Season:
     desk: Desk
     ways: Counter[str] = field(default_factory=Counter)
     proposals: int = 0
+    hands: int = 0
 
     def day(self, number: int) -> Day:
         """Messages, corrections, the fixtures they become, and the run of the night."""
@@ -360,9 +361,8 @@ class Season:
     def _by_hand(self, *command: str) -> None:
         """Somebody does it in a clone, and pushes what came of it."""
         self.stage.sha = None
-        self.ways["hands"] += 1
-        world = self.stage.job(f"hand{self.ways['hands']}")
-        del self.ways["hands"]
+        self.hands += 1
+        world = self.stage.job(f"hand{self.hands}")
         _done(world.ratchet(*command))
         world.git("add", "--all")
         if world.git("status", "--porcelain"):
@@ -447,9 +447,10 @@ def _begin(shop: Table | Rules, build: Any, monkeypatch: pytest.MonkeyPatch) -> 
             case = {"input": one.text, "expected": one.truth, "correction": one.truth}
             if split != "train":
                 del case["correction"]
-            files[f"fixtures/{SKILL_NAME}/{split}/by-hand-{number}.yml"] = json.dumps(case)
+            files[f"fixtures/{SKILL_NAME}/{split}/{split}-{number}.yml"] = json.dumps(case)
     stage.hub.add_user(OWNER, "admin")
     stage.hub.person_pushes(OWNER, "main", files)
+    stage.hub.person_opens_issue(OWNER, "What people noted")  # where they comment
     return Season(shop, stage, Desk(stage.hub, stage, monkeypatch))
 
 

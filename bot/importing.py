@@ -225,7 +225,8 @@ def _columns(asked: Mapping[str, str], *, names: Collection[str], path: str) -> 
     for key in asked:
         if key not in KEYS:
             raise RatchetError(f"'{key}' cannot be imported{strict.suggestion(key, KEYS)}")
-    guessed = {key: _guess(key, names=names, path=path) for key in COLUMNS if key not in asked}
+    free = [name for name in names if name not in asked.values()]
+    guessed = {key: _guess(key, names=free, path=path) for key in COLUMNS if key not in asked}
     chosen = {key: key for key in OPTIONAL} | guessed | dict(asked)
     for key, name in chosen.items():
         if name and key in COLUMNS and _head(name, names) not in names:

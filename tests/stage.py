@@ -86,9 +86,11 @@ def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             monkeypatch.setenv(name, value)
         return Stage(hub, tmp_path, token)
 
-    yield build
-    for hub in hubs:  # all of them first: a server that is left behind would keep the process
-        hub.__exit__(None, None, None)
+    try:
+        yield build
+    finally:
+        for hub in hubs:  # all of them: a server that is left behind would keep the process
+            hub.__exit__(None, None, None)
     assert [hub.violations for hub in hubs] == [[] for _ in hubs]
 
 

@@ -132,6 +132,11 @@ def test_a_name_for_a_column_wins_over_a_guess() -> None:
     assert [one.input for one in result.fixtures] == ["b"]
 
 
+def test_a_column_that_is_named_for_one_thing_is_not_guessed_for_another() -> None:
+    result = imported("text,output,label\na,b,c\n", columns={"output": "output"})
+    assert [(one.expected, result.outputs[one.id]) for one in result.fixtures] == [("c", "b")]
+
+
 def test_an_empty_name_means_no_such_column() -> None:
     (fixture,) = imported("text,note\na,b\n", columns={"expected": ""}).fixtures
     assert fixture.expected is None
