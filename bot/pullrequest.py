@@ -351,6 +351,12 @@ class Job:
             return self.nothing("There is no open proposal.")
         return self.act(waiting, found.evidence)
 
+    def _clear(self, experiment: Experiment) -> None:
+        """Delete the proposal's branch, where it is still just what was merged."""
+        tip = self.github.head_of(self.branch)
+        if tip is not None and self._proposed_by(tip) == experiment:
+            self.github.delete_branch(self.branch, expected=tip)
+
     def _hear(self) -> Published | None:
         """See what a person did with the newest pull request that is closed: took it, or said no.
 
@@ -425,6 +431,7 @@ class Job:
             return None
         detail = f"It was decided before: {result.detail}"
         if result.action == "merge":
+            self._clear(experiment)  # the job that merged it may have been killed
             return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
         if pull is not None and self._proposed_by(pull.head_sha) == experiment:
             self._close(experiment, result.detail, pull)
