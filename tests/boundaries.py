@@ -8,9 +8,12 @@ elsewhere changes, so dying before each of them is dying everywhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -64,7 +67,7 @@ class Boundaries:
         root: The folder that counts; what is written elsewhere is lost with the process anyway.
         tape: Where each moment is written down, a line each; '' for nowhere.
         at: The moment at which the process sends itself ``by``, as on a tape; '' for never.
-        by: A signal.
+        by: A signal; 0 for a disk that is full from that moment on.
         deaf: Names below ``root`` that do not count.
     """
 
@@ -72,7 +75,7 @@ class Boundaries:
         self._root, self._at, self._by = f"{os.path.realpath(root)}/", at, by
         self._deaf = {*deaf}
         self._tape = os.open(tape, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if tape else -1
-        self._write = os.write
+        self._write, self._full = os.write, False
         self._seen: Counter[str] = Counter()
         self._within = threading.local()
 
@@ -80,6 +83,7 @@ class Boundaries:
         """Watch from now on."""
         sys.addaudithook(self._heard)
         os.write = self._writes
+        setattr(subprocess.Popen, "_execute_child", self._children())  # noqa: B010 - private
         setattr(Scripted, "complete", self._calls(Scripted.complete))  # noqa: B010 - mypy
         Wire.pause = lambda *_: None  # type: ignore[method-assign]  # nobody waits in a test
 
@@ -89,7 +93,9 @@ class Boundaries:
         moment = f"{step} #{self._seen[step]}"
         if self._tape >= 0:
             self._write(self._tape, f"{moment}\n".encode())
-        if moment == self._at:
+        if moment == self._at and not self._by:
+            self._full = True
+        elif moment == self._at:
             first()
             os.kill(os.getpid(), self._by)
             signal.pause() if self._by == signal.SIGKILL else None
@@ -106,6 +112,8 @@ class Boundaries:
                 made = event == "os.mkdir" and os.path.isdir(args[0])  # noqa: PTH112
                 if any(names) and not made:
                     self.reached(f"{_CHANGES[event]} {' to '.join(filter(None, names))}")
+                    if event in ("os.mkdir", "os.symlink"):
+                        self._need_space(args[0])
             elif event == "subprocess.Popen":
                 self._starts([os.fsdecode(one) for one in args[1]])
             elif event == "http.client.send":
@@ -120,6 +128,7 @@ class Boundaries:
         there = os.path.exists(path)  # noqa: PTH110 - a Path would be reported again
         if not there or flags & os.O_TRUNC:
             self.reached(f"open {name}")
+            self._need_space(path)
             mode = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             self.reached(f"empty {name}", first=lambda: os.open(path, mode, 0o600))
 
@@ -170,7 +179,28 @@ class Boundaries:
                 self.reached(f"write {name}")
                 half = bytes(data)[: len(data) // 2]
                 self.reached(f"half of write {name}", first=lambda: self._write(fd, half))
+                self._need_space(name)
         return self._write(fd, data)
+
+    def _need_space(self, path: Any) -> None:
+        if self._full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fsdecode(path))
+
+    def _children(self) -> Callable[..., None]:
+        """On a full disk a program that is started cannot write a byte to a file either."""
+        real = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+        def execute(*args: Any, **kwargs: Any) -> None:
+            if not self._full:
+                return real(*args, **kwargs)  # type: ignore[no-any-return]
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+            try:
+                return real(*args, **kwargs)  # type: ignore[no-any-return]
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+        return execute
 
     def _calls(self, real: Callable[..., Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
         async def complete(model: Scripted, request: Request) -> Reply:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KILLED: Final = -signal.SIGKILL
+AT_ONCE: Final = 8  # calls that the scripted provider has under way, at most
 PLACE: Final = "{folder}"  # in an argument: where the project is
 
 
@@ -87,16 +88,27 @@ class Played:
     calls: int
     others: int
 
-    def killed(self, mortuary: Mortuary, folder: Path, moment: str) -> list[str]:
-        """Play it in ``folder``, killed at a moment; returns everything that is wrong."""
+    def killed(
+        self, mortuary: Mortuary, folder: Path, moment: str, *, by: int = signal.SIGKILL
+    ) -> list[str]:
+        """Play it in ``folder``, killed at a moment; returns everything that is wrong.
+
+        With ``by`` 0 the disk is full from the moment on, and the command has to say so.
+        """
         scene = self.scene
         with scene.place(self.template, folder) as world:
-            first = mortuary.run(world, *scene.command(world), stop=moment)
-            if first.code != KILLED:
+            first = mortuary.run(world, *scene.command(world), stop=moment, by=by)
+            if not by and (bad := badly_said(first)):
+                return bad
+            if by and first.code != KILLED:
                 return [f"was not reached; it ended with {first.code}: {first.err[-500:]}"]
             paid = _came_back(world)
             lost = paid - max(0, _on_record(world) - self.others) if self.calls else 0
-            wrong = [f"{lost} calls were lost"] if not 0 <= lost <= scene.under_way else []
+            wrong = (
+                [f"{lost} calls were lost"]
+                if not 0 <= lost <= (scene.under_way if by else AT_ONCE)
+                else []
+            )
             if not scene.done(world):
                 again = scene.again(world)
                 if again.code != ExitCode.DONE:
@@ -108,6 +120,15 @@ class Played:
                 wrong.append(f"another outcome: {found}\ninstead of: {self.outcome}")
             world.assert_sound()
             return wrong
+
+
+def badly_said(ran: Ran) -> list[str]:
+    """What is wrong with how a command ended to which something has happened."""
+    if ran.code not in (ExitCode.DONE, ExitCode.ERROR) or "Traceback" in ran.err:
+        return [f"ended with {ran.code}: {ran.err[-1500:]}"]
+    if ran.code and not re.search(r"(?m)^hint: \S", ran.err):
+        return [f"says what is wrong and not what to do: {ran.err[-500:]}"]
+    return []
 
 
 def play(scene: Scene, mortuary: Mortuary, folder: Path) -> Played:

@@ -43,6 +43,31 @@ def test_a_killed_command_given_again_ends_as_if_nothing_had_happened(
     assert found == {moment: [] for moment in sample}
 
 
+@pytest.mark.parametrize("name", ["eval", "propose", "publish: merged"])
+def test_a_disk_that_gets_full_is_said_and_costs_nothing_but_time(
+    tmp_path: Path, mortuary: Mortuary, name: str
+) -> None:
+    """An error and what to do; with space again the same command ends as it would have."""
+    (scene,) = (one for one in SCENES if one.name == name)
+    played = play(scene, mortuary, tmp_path / "scene")
+    sample = random.Random(f"{SEED}/{name}/full").sample(played.moments, EACH)  # noqa: S311
+    found = {
+        moment: played.killed(mortuary, tmp_path / f"{nth}", moment, by=0)
+        for nth, moment in enumerate(sample)
+    }
+    assert found == {moment: [] for moment in sample}
+
+
+@pytest.mark.parametrize("moment", ["mkdir .proposal.tmp #1", "git bundle #1"])
+def test_a_bundle_that_does_not_fit_on_the_disk(
+    tmp_path: Path, mortuary: Mortuary, moment: str
+) -> None:
+    """Also outside of the ledger, and also where git is told so."""
+    (scene,) = (one for one in SCENES if one.name == "propose")
+    played = play(scene, mortuary, tmp_path / "scene")
+    assert played.killed(mortuary, tmp_path / "full", moment, by=0) == []
+
+
 def _killed(played: Played, mortuary: Mortuary, folder: Path, moment: str) -> list[str]:
     place = folder / f"{played.moments.index(moment)}"
     return played.killed(mortuary, place, moment)

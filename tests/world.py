@@ -255,7 +255,7 @@ class Mortuary:
         at: str = "",
         stop: str = "",
         tape: Path | None = None,
-        by: signal.Signals = signal.SIGKILL,
+        by: int = signal.SIGKILL,
     ) -> Ran:
         """Run a command in a child; its code is negative for a signal.
 
@@ -268,7 +268,7 @@ class Mortuary:
                 signal; ``#2`` behind it means the second time.
             stop: The same for a moment that a tape has.
             tape: Where every moment is written down: see ``Boundaries``.
-            by: The signal.
+            by: The signal; 0 for a disk that is full from ``stop`` on.
         """
         command, *rest = args
         order = {
