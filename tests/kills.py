@@ -293,7 +293,8 @@ class Job(Scene):
             with patch.dict(os.environ, where):
                 world = Clone.of(hub, token, folder / "p")
                 yield world
-                assert hub.violations == []
+                # Git tries an older protocol where an answer of the new one was spoiled.
+                assert [one for one in hub.violations if ".git/" not in one] == []
 
     def again(self, world: World) -> Ran:
         """The job is started again."""
