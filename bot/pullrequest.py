@@ -328,7 +328,13 @@ class Job:
     def edited(self) -> bool:
         """Whether the proposal's branch holds something that Ratchet did not propose."""
         tip = self.github.head_of(self.branch)
-        return tip is not None and self._proposed_by(tip) is None
+        return tip is not None and self._proposed_by(tip) is None and not self._is_bare(tip)
+
+    def _is_bare(self, tip: str) -> bool:
+        """Whether nothing was committed to it: a job ended between the branch and its commit."""
+        space = self.space
+        remote.fetch(space.project, space.branch)
+        return plain.is_ancestor(space.project, tip, f"refs/ratchet/origin/{space.branch}")
 
     # Without a pull request
 
@@ -533,7 +539,7 @@ class Job:
         """A commit of the skill's file on top of the base, at the end of ``branch``."""
         lines = "\n".join(f"{key}: {value}" for key, value in trailers.items())
         try:
-            if tip is None:
+            if tip in (None, now.base):  # the latter where a job ended before the commit
                 made = self.github.put_file_commit(
                     branch,
                     expected_head=now.base,

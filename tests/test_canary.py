@@ -61,7 +61,8 @@ def babble(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     async def complete(model: Scripted, request: Request) -> Reply:
         reply = await real(model, request)
         said = reply.text or ""
-        told = said.replace("idea", f"{secret} idea") if "idea" in said else f"{said} {secret}"
+        inside = f"{json.dumps(secret)[1:-1]} idea"
+        told = said.replace("idea", inside) if "idea" in said else f"{said} {secret}"
         return reply.with_(
             text=said if said == "yes" else told,
             response={"thinking": secret, "quoted": json.dumps({"key": secret})},
@@ -97,7 +98,6 @@ SHOWING = [
     ("looks", "--json"),
     ("explain", "1"),
     ("explain", "2", "--json"),
-    ("export", "--out", "exported.yml"),
     ("forget", "t1", "--json"),
     ("revert", "1"),
     ("init",),
@@ -118,10 +118,11 @@ def test_a_secret_of_the_environment_is_nowhere(
     ]
     assert len(traces) > 10
     ran += [world.ratchet("trace", name) for name in traces]
+    ran += [world.ratchet("export", "--out", str(tmp_path / "exported.yml"))]
     ran += [world.ratchet("import", str(log), "--json")]
     ran += [world.ratchet(*command) for command in SHOWING]
     log.unlink()  # this one had it
-    stage.decide()
+    assert stage.decide()["action"] == "merge"
     ran += [stage.publish(), stage.job("again").ratchet("publish", "--bundles", str(tmp_path))]
 
     assert [one.err for one in ran if one.code == ExitCode.BUG] == []

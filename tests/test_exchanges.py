@@ -37,6 +37,14 @@ def test_a_job_whose_exchange_failed_ends_well_when_it_is_started_again(
     assert found == {one: [] for one in sample}
 
 
+def test_a_job_that_made_the_branch_and_no_commit_can_be_started_again(tmp_path: Path) -> None:
+    """The commit is GitHub's then, too, and so it is signed."""
+    made = played("publish: merged", tmp_path / "whole")
+    commit = made.exchanges.index("POST /graphql")
+    assert "github-actions[bot]/GitHub" in made.outcome["hub"]
+    assert made.spoiled(tmp_path / "second", commit, "502") == []
+
+
 @pytest.mark.parametrize("fault", ["403, secondary limit", "connection cut, and done"])
 def test_a_job_that_published_one_branch_of_the_ledger_can_be_started_again(
     tmp_path: Path, fault: str
