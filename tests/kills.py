@@ -43,6 +43,7 @@ class Scene:
         prepare: What happens before.
         outcome: What has to be the same, however often it was killed.
         done: Whether it must not be given again, since it had come to its end.
+        finish: What is given instead then, if anything.
         under_way: Calls that may be lost, at most: those that had not been written down.
     """
 
@@ -52,6 +53,7 @@ class Scene:
     prepare: Callable[[World], object] = lambda _: None
     outcome: Callable[[World], Any] = outcome
     done: Callable[[World], bool] = lambda _: False
+    finish: tuple[str, ...] = ()
     under_way: int = 1
 
     def build(self, template: Path) -> None:
@@ -109,8 +111,9 @@ class Played:
                 if not 0 <= lost <= (scene.under_way if by else AT_ONCE)
                 else []
             )
-            if not scene.done(world):
-                again = scene.again(world)
+            done = scene.done(world)
+            if not done or scene.finish:
+                again = world.ratchet(*scene.finish) if done else scene.again(world)
                 if again.code != ExitCode.DONE:
                     return [*wrong, f"the second ended with {again.code}: {again.err[-500:]}"]
                 paid += _calls(again)
@@ -349,14 +352,18 @@ def _confirmed(world: World) -> None:
 
 RUN: Final = ("run", "--json", "--attempts", "2")
 BAD_EDIT: Final = [{"op": "add", "after": "No such line", "lines": "x"}]
+# An attempt that ended in a rejection is one: the same command again would make the next.
+ONE: Final[dict[str, Any]] = {
+    "args": ("run", "--json", "--attempts", "1"),
+    "done": lambda world: bool(world.ledger().results()) and not world.ledger().unfinished(),
+    "finish": ("run", "--json", "--attempts", "0"),
+}
 MERGED: Final[dict[str, Any]] = {"prepare": lambda world: world.run()}
 SCENES: Final = (
     Scene(name="run: merged", args=RUN),
-    Scene(name="run: screen fails", args=RUN, project={"model": script(right={})}),
-    Scene(
-        name="run: not confirmed", args=RUN, project={"model": script(right={"alpha": BOTH[:3]})}
-    ),
-    Scene(name="run: cannot be applied", args=RUN, project={"model": script([idea(1, BAD_EDIT)])}),
+    Scene(name="run: screen fails", project={"model": script(right={})}, **ONE),
+    Scene(name="run: not confirmed", project={"model": script(right={"alpha": BOTH[:3]})}, **ONE),
+    Scene(name="run: cannot be applied", project={"model": script([idea(1, BAD_EDIT)])}, **ONE),
     Scene(name="run: awaits a person", args=RUN, project={"config": {"gate": {"merge": "manual"}}}),
     Scene(name="eval", args=("eval", "--json"), outcome=_measured),
     Scene(name="check --noise", args=("check", "--noise", "--json"), outcome=_measured),
