@@ -79,7 +79,14 @@ def written(*folders: Path) -> bytes:
             if path.is_file() and not path.is_symlink():
                 parts.append(path.read_bytes())
             if path.name in ("objects", "quarantine") and (path.parent / "HEAD").exists():
-                command = ["git", "-C", path.parent, "cat-file", "--batch-all-objects", "--batch"]
+                command = [
+                    "git",
+                    "-C",
+                    str(path.parent),
+                    "cat-file",
+                    "--batch-all-objects",
+                    "--batch",
+                ]
                 parts.append(subprocess.run(command, check=True, capture_output=True).stdout)
     return b"\n".join(parts)
 

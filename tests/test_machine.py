@@ -73,7 +73,8 @@ def test_somebody_who_moves_the_ledger_during_a_run_takes_nothing_away(
     """Another machine's commits come in as each phase begins, so also between two flushes."""
     world = World.make(tmp_path / "p")
     assert world.ratchet("eval").code == ExitCode.DONE
-    real, moved = Reporter.phase, []
+    real = Reporter.phase
+    moved: list[str] = []
 
     def begins(self: Reporter, name: str, *, runs: int, **more: Any) -> None:
         real(self, name, runs=runs, **more)
