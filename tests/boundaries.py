@@ -9,6 +9,7 @@ elsewhere changes, so dying before each of them is dying everywhere.
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import re
 import resource
@@ -189,10 +190,13 @@ class Boundaries:
     def _children(self) -> Callable[..., None]:
         """On a full disk a program that is started cannot write a byte to a file either."""
         real = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+        # A full disk is an error and no signal: SIGXFSZ stays ignored, as it is in Python.
+        restore = list(inspect.signature(real).parameters).index("restore_signals")
 
         def execute(*args: Any, **kwargs: Any) -> None:
             if not self._full:
                 return real(*args, **kwargs)  # type: ignore[no-any-return]
+            args = (*args[:restore], False, *args[restore + 1 :])
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
             try:
