@@ -56,7 +56,7 @@ class Exchanged:
                 return [*wrong, f"the second ended with {second.code}: {second.err[-700:]}"]
             if (found := self.scene.outcome(world)) != self.outcome:
                 wrong.append(f"another outcome: {found}\ninstead of: {self.outcome}")
-            return wrong
+            return wrong + self.scene.objections(world)
 
 
 def exchange(scene: Job, folder: Path) -> Exchanged:
@@ -69,6 +69,7 @@ def exchange(scene: Job, folder: Path) -> Exchanged:
         before = len(world.hub.exchanges)
         ran = world.ratchet(*scene.command(world))
         assert ran.code == ExitCode.DONE, ran.err
+        assert scene.objections(world) == []
         made = world.hub.exchanges[before:]
         return Exchanged(
             scene=scene,
