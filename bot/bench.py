@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bot import providers, scorers, skillrepo, spending
 from bot.budget import BudgetSpent
+from bot.clock import Clock
 from bot.core.scoring import ScorerError, parse_spec
 from bot.errors import RatchetError
 from bot.ledger import Ledger, Ref, Store
@@ -48,6 +49,7 @@ class Bench:
     budget: Budget
     meta_budget: Budget  # the meta-agent's part of it
     account: Account
+    clock: Clock  # of everything that is written down
 
     def recall(self, text: Text) -> None:
         """Have the runner use again what the ledger has of the incumbent ``text`` on train."""
@@ -139,6 +141,7 @@ async def opened(
             )
             stack.push_async_callback(meta_provider.aclose)
         ledger = open_ledger(space.project, space.name, redact=settings.redact, blind=space.blind)
+        clock = Clock.of(ledger, now)
         if account is None:
             account = stack.enter_context(
                 spending.account(
@@ -164,10 +167,12 @@ async def opened(
             scorer=_scorer(space, tools),
             ledger=ledger,
             budget=budget,
-            now=lambda: now().isoformat(timespec="microseconds"),
+            now=lambda: clock().isoformat(timespec="microseconds"),
             on_trace=on_trace,
         )
-        yield Bench(space, ledger, runner, provider, meta_provider, budget, meta_budget, account)
+        yield Bench(
+            space, ledger, runner, provider, meta_provider, budget, meta_budget, account, clock
+        )
 
 
 class _Judge:

@@ -101,9 +101,10 @@ def bring(
             skip_broken=skip_broken,
             redact=cleaner.text,
         )
-    files = add(tree, imported.fixtures, folder=folder)
+    # First what the log shows: given again after a crash, the cases that are there are not new.
     if imported.seen is not None:
         _record(project, settings, name, imported, version=version)
+    files = add(tree, imported.fixtures, folder=folder)
     return Brought(
         skill=name,
         format=kind,
@@ -198,13 +199,14 @@ def _record(
                 similarity=min(1.0, seen.likeness / seen.answers),
             )
         )
+    known = {one.id for one in ledger.corrections()}
     for case in imported.fixtures:
         if case.id in imported.outputs:
-            ledger.add_correction(
-                _correction(
-                    case, imported.outputs[case.id], skill=skill, at=moment, version=version
-                )
+            said = _correction(
+                case, imported.outputs[case.id], skill=skill, at=moment, version=version
             )
+            if said.id not in known:
+                ledger.add_correction(said)
     ledger.flush(f"{skill}: what a log shows")
 
 

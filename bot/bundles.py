@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from dataclasses import dataclass, field
 from functools import partial
@@ -169,16 +170,19 @@ def write(
         transfer: What a transfer bundle is about.
     """
     require_new(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    # Filled beside its place: a folder with that name is whole, whenever this process is killed.
+    made = folder.resolve().with_name(f".{folder.resolve().name}.tmp")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
     bench.adopt(space.project)
     tips = {ref: tip for ref in _REFS[kind] if (tip := bench.ledger_tip(space.project, ref))}
     bring = [ref for ref in tips if _is_news(space.project, ref)]
     if bring:
-        create = ("bundle", "create", "--quiet", "--version=2", str(folder.resolve() / REFS))
+        create = ("bundle", "create", "--quiet", "--version=2", str(made / REFS))
         known = (f"--remotes=*/{_short(ref)}" for ref in bring)
         skillrepo.run(space.project, *create, *bring, "--not", *known)
     if decision is not None:
-        (folder / VERDICT).write_text(_json(decision), encoding="utf-8")
+        (made / VERDICT).write_text(_json(decision), encoding="utf-8")
     manifest = Manifest(
         kind=kind,
         skill=space.name,
@@ -188,9 +192,10 @@ def write(
         candidate=experiment.candidate if experiment else None,
         transfer=transfer.id if transfer else None,
         refs=tips,
-        files={file.name: _sha256(file.read_bytes()) for file in sorted(folder.iterdir())},
+        files={file.name: _sha256(file.read_bytes()) for file in sorted(made.iterdir())},
     )
-    (folder / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+    (made / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+    made.rename(folder)
     return manifest
 
 

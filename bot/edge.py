@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import platform
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ISSUES = "the project's issue tracker"
+# What a machine may refuse: no defect of ours, wherever it comes up.
+MACHINE: Final = {
+    errno.ENOSPC: "Free some disk space and run again; what finished is kept.",
+    errno.EDQUOT: "Your disk quota is used up: free some space and run again.",
+    errno.EFBIG: "A file may not get that large here (ulimit -f); run again with more room.",
+    errno.EROFS: "The file system is read-only; run again where it can be written.",
+    errno.EACCES: "Check who owns it and its permissions, and run again.",
+    errno.EPERM: "Check who owns it and its permissions, and run again.",
+    errno.EIO: "The disk reports errors; look at the system's log before you run again.",
+    errno.EMFILE: "Too many files are open (ulimit -n); run again with a higher limit.",
+    errno.ENFILE: "Too many files are open on this machine; run again later.",
+    errno.ENOMEM: "The machine is out of memory; run again when it has more.",
+    errno.EAGAIN: "The machine has no room for another process; run again later.",
+}
 
 
 def run(command: click.Command, args: Sequence[str]) -> int:
@@ -49,10 +64,12 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
         click.echo(redacted(usage.getvalue()), nl=False, err=True)
     elif isinstance(error, RatchetError):
         code, message, hint = error.exit_code, error.message, error.hint
+    elif isinstance(error, OSError) and error.errno in MACHINE:
+        code, message, hint = ExitCode.ERROR, _of_machine(error), MACHINE[error.errno]
     else:
         code, message = ExitCode.BUG, f"a bug in Ratchet: {type(error).__name__}"
         click.echo(actions.defused(_bug_report(error, args)), err=True)
-    if isinstance(error, RatchetError) or code is ExitCode.INTERRUPTED:
+    if code not in (ExitCode.USAGE, ExitCode.BUG) or isinstance(error, RatchetError):
         said = f"error: {message}" + (f"\nhint: {hint}" if hint else "")
         click.echo(actions.defused(redacted(said)), err=True)
         for line in actions.annotated(redacted(message)):
@@ -61,6 +78,11 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
         document = {"error": {"message": message, "hint": hint, "exit_code": int(code)}}
         click.echo(redacted(json.dumps(document, ensure_ascii=False)))
     return code
+
+
+def _of_machine(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 class ReportedError(RatchetError):

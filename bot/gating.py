@@ -25,6 +25,7 @@ from bot import (
     skillrepo,
     workspace,
 )
+from bot.clock import Clock
 from bot.core import edits, gate, leaks, pages, touched
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Proposal
@@ -307,7 +308,7 @@ def say(
             hint="Run the test of this commit again.",
         )
     ledger = bench.open_ledger(project, space.name, redact=settings.redact)
-    job = _Job(space, ledger, github, Recorder(ledger, now), now, redact)
+    job = _Job(space, ledger, github, Recorder(ledger, Clock.of(ledger, now)), now, redact)
     return job.report(pull, edit, checked)
 
 

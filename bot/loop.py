@@ -105,7 +105,7 @@ class Loop:
     Args:
         bench: The workspace, and what it takes to run its cases.
         reopen: Reads the workspace again from the base branch.
-        now: The UTC time.
+        now: The UTC time, for how long something has waited.
         observer: Told what goes on.
         confirm: Decide about this open experiment and no other; propose nothing, and leave acting
             on the verdict to somebody else (docs/design/github.md).
@@ -123,7 +123,7 @@ class Loop:
         self._space, self._confirm = bench.space, confirm
         self._bench, self._reopen, self._now, self._observer = bench, reopen, now, observer
         self._ledger, self._runner, self._budget = bench.ledger, bench.runner, bench.budget
-        self._recorder = Recorder(bench.ledger, now)
+        self._recorder = Recorder(bench.ledger, bench.clock)
         self._attempts: list[Attempt] = []
         self._baseline: float | None = None
 

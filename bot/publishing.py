@@ -22,6 +22,7 @@ from bot import (
     skillrepo,
     workspace,
 )
+from bot.clock import Clock
 from bot.core import pages
 from bot.errors import RatchetError
 from bot.pullrequest import Job, Published
@@ -58,7 +59,8 @@ def open_job(
     ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
     # What comes from the ledger was redacted where it was written, by another job's environment.
     redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
-    return Job(space, ledger, github, Recorder(ledger, now), now, redactor.redact)
+    recorder = Recorder(ledger, Clock.of(ledger, now))
+    return Job(space, ledger, github, recorder, now, redactor.redact)
 
 
 def publish(

@@ -328,7 +328,13 @@ class Job:
     def edited(self) -> bool:
         """Whether the proposal's branch holds something that Ratchet did not propose."""
         tip = self.github.head_of(self.branch)
-        return tip is not None and self._proposed_by(tip) is None
+        return tip is not None and self._proposed_by(tip) is None and not self._is_bare(tip)
+
+    def _is_bare(self, tip: str) -> bool:
+        """Whether nothing was committed to it: a job ended between the branch and its commit."""
+        space = self.space
+        remote.fetch(space.project, space.branch)
+        return plain.is_ancestor(space.project, tip, f"refs/ratchet/origin/{space.branch}")
 
     # Without a pull request
 
@@ -350,6 +356,12 @@ class Job:
         if tip is None or found is None or found.evidence is None:
             return self.nothing("There is no open proposal.")
         return self.act(waiting, found.evidence)
+
+    def _clear(self, experiment: Experiment) -> None:
+        """Delete the proposal's branch, where it is still just what was merged."""
+        tip = self.github.head_of(self.branch)
+        if tip is not None and self._proposed_by(tip) == experiment:
+            self.github.delete_branch(self.branch, expected=tip)
 
     def _hear(self) -> Published | None:
         """See what a person did with the newest pull request that is closed: took it, or said no.
@@ -425,6 +437,7 @@ class Job:
             return None
         detail = f"It was decided before: {result.detail}"
         if result.action == "merge":
+            self._clear(experiment)  # the job that merged it may have been killed
             return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
         if pull is not None and self._proposed_by(pull.head_sha) == experiment:
             self._close(experiment, result.detail, pull)
@@ -526,7 +539,7 @@ class Job:
         """A commit of the skill's file on top of the base, at the end of ``branch``."""
         lines = "\n".join(f"{key}: {value}" for key, value in trailers.items())
         try:
-            if tip is None:
+            if tip in (None, now.base):  # the latter where a job ended before the commit
                 made = self.github.put_file_commit(
                     branch,
                     expected_head=now.base,

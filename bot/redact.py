@@ -160,7 +160,9 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _escaped(value: str) -> Iterator[str]:
-    """As it stands inside a JSON string, and inside a JSON text that is itself a JSON string."""
+    """As in a JSON string, in a JSON text that is itself a JSON string, and in a traceback."""
+    yield repr(value)[1:-1]
+    yield ascii(value)[1:-1]
     for ascii_only in (True, False):
         once = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
         yield once

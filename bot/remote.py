@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from bot.skillrepo import Output, Project
 
+_UNREACHED = (
+    "Try 'git ls-remote origin' to see whether it can be reached, and run again: nothing is lost."
+)
 TRIES = 5  # pushes, while others push to the same branch
 # Whole, also into a clone that leaves contents out: nothing may be fetched by accident later.
 _FETCH = (
@@ -70,7 +73,10 @@ def push(project: Project, commit: str, *, branch: str, expect: str | None) -> N
 
 def _talk(project: Project, *args: str, ok: Collection[int] = (0,)) -> Output:
     """A git command that speaks with the remote, with the workflow's token where it is one's."""
-    return run(project, *args, ok=ok, env=_login(project, os.environ))
+    try:
+        return run(project, *args, ok=ok, env=_login(project, os.environ))
+    except RatchetError as error:
+        raise RatchetError(error.message, hint=error.hint or _UNREACHED) from error
 
 
 def _login(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +122,9 @@ def push_ledger(project: Project, *, skill: str) -> None:
     Raises:
         RatchetError: The remote has other versions of this skill's files, or refuses.
     """
-    for ref in Ref:
+    # As a flush does it: a verdict on the ledger always has its evidence. A job that is started
+    # again after the first of the two finds an experiment that is still open, and goes on.
+    for ref in (Ref.HOLDOUT, Ref.LEDGER):
         if run(project, "for-each-ref", ref.value).text:
             _push_ref(project, ref, skill=skill)
 

@@ -9,6 +9,7 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING, Literal
 
 from bot import bench, bundles, checking, skillrepo, workspace
+from bot.clock import Clock
 from bot.core import render
 from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
 from bot.core.gate import Reason
@@ -199,7 +200,7 @@ def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experim
         if usable:
             return known
     number = next_number(read_past(ledger.for_proposer()))
-    begun = Recorder(ledger, bench.now).begin(candidate, space, number=number)
+    begun = Recorder(ledger, Clock.of(ledger, bench.now)).begin(candidate, space, number=number)
     ledger.flush(f"{space.name}: experiment {number}: begun")  # the run has a ledger of its own
     return begun
 
@@ -226,6 +227,7 @@ def _decide(
         running = _improve(space, 1, reopen, reporter, job=job, usd=usd, confirm=experiment.id)
         report = asyncio.run(running)
     decision = _decided(ledger, experiment, report, space) if experiment else None
+    ledger.flush(f"{space.name}: what was not written yet")  # by a job that was killed
     manifest = bundles.write(
         out,
         space,

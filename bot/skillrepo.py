@@ -581,7 +581,7 @@ def _check_usable(toplevel: Path, *, unborn: bool) -> None:
 
 
 def _failure(command: str, error: str, where: Path) -> RatchetError:
-    hint = None
+    hint = "Put right what git says, and run again: what finished is kept."
     if "dubious ownership" in error:
         hint = f"If you trust its owner: git config --global --add safe.directory {where}"
     elif ".lock" in error:

@@ -16,6 +16,10 @@ editables' > requirements/.build.in
 rm requirements/.build.in
 # GEPA is only measured against; it needs nothing, and goes on top of dev.txt.
 echo 'gepa==0.1.4' | compile - > requirements/bench.txt
+# What builds and audits a release, in CI alone.
+echo 'cyclonedx-bom
+hatchling
+pip-audit' | compile - > requirements/release.txt
 # Other people's doubles of GitHub have an environment of their own, with Node for the one from npm
 # (requirements/doubles; after another version there: npm install --package-lock-only).
 echo 'myworld[gateway]==0.2.1

@@ -824,6 +824,17 @@ def other_experiments_trace(forge: Forge) -> None:
     forge.commit({"triage/experiments/000000000000/traces/t1.candidate.0.json": text})
 
 
+def no_time(forge: Forge) -> None:
+    path = f"{forge.experiment}/experiment.json"
+    forge.commit({path: forge.record.with_(started_at="soon").model_dump_json()})
+
+
+def time_without_a_zone(forge: Forge) -> None:
+    path = f"{forge.experiment}/experiment.json"
+    record = forge.record.with_(started_at="2026-07-14T09:30:00.000000")
+    forge.commit({path: record.model_dump_json()})
+
+
 def no_trace(forge: Forge) -> None:
     forge.commit({f"{forge.experiment}/traces/t9.json": '{"id": 1}'})
 
@@ -907,6 +918,8 @@ PATHS = {
     other_skills_record: "not what belongs there",
     other_experiments_record: "not what belongs there",
     other_experiments_trace: "not what belongs there",
+    no_time: "not what belongs there",
+    time_without_a_zone: "not what belongs there",
     no_trace: "is not a Trace",
     bomb_in_a_trace: "is not a Trace",
     run_of_another_skill: "not what belongs there",

@@ -9,7 +9,18 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from world import BOTH, META, SKILL, SKILL_TEXT, Mortuary, World, calls_file, idea, script
+from world import (
+    BOTH,
+    META,
+    SKILL,
+    SKILL_TEXT,
+    Mortuary,
+    World,
+    calls_file,
+    idea,
+    outcome,
+    script,
+)
 
 from bot.errors import ExitCode
 from bot.terminal import Reporter
@@ -176,25 +187,6 @@ ENDINGS = [
     ("is judged", "after put trace #5"),
     ("is judged", "after publish"),
 ]
-
-
-def outcome(world: World) -> dict[str, Any]:
-    """What came of it all, but for times and names of commits."""
-    rows = world.ratchet("log", "--json").json
-    for row in rows:
-        row["started_at"] = row["landed"] = None
-        row["result"] |= {"seconds": None, "finished_at": None}
-        if row["state"] == "merged":  # in the gate's words, or in those of who found it merged
-            row["result"]["detail"] = None
-    ledger = world.ledger()
-    traces = [*ledger.traces(), *ledger.traces(split="holdout")]
-    return {
-        "experiments": rows,
-        "looks": [look.attempt for look in ledger.confirmations()],
-        "calls": sorted((one.job, one.side or "", one.fixture) for one in traces),
-        "branches": world.branches(),
-        "skill": world.skill(),
-    }
 
 
 @pytest.fixture(scope="module")

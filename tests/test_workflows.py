@@ -99,7 +99,7 @@ def everything() -> dict[str, str]:
 
 
 def test_this_repository_runs_what_init_writes() -> None:
-    """Its own workflows are the templates, with the action it brings; ci.yml is its own."""
+    """Its own workflows are the templates, with the action it brings; two are its own alone."""
     config = load((ROOT / "ratchet.yml").read_text("utf-8"))
     rendered = workflows.render(config, action=workflows.choose_action(None, ROOT), prefix="")
     there = {
@@ -107,7 +107,9 @@ def test_this_repository_runs_what_init_writes() -> None:
         for folder in (workflows.FOLDER, workflows.FORMS)
         for path in (ROOT / folder).iterdir()
     }
-    assert there == {**rendered, ".github/workflows/ci.yml": CI.encode()}
+    release = ".github/workflows/release.yml"  # see test_release
+    own = {".github/workflows/ci.yml": CI.encode(), release: (ROOT / release).read_bytes()}
+    assert there == {**rendered, **own}
 
 
 def test_every_job_has_the_permissions_that_are_written_here() -> None:

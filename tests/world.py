@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from boundaries import EXIT, Boundaries
 from gitrepo import GitRepo
 
 from bot import bench, bringing, edge, skillrepo
@@ -209,6 +210,27 @@ def case(name: str, split: str) -> str:
     return json.dumps({"input": f"{about}?", "expected": "yes"})
 
 
+def outcome(world: World) -> dict[str, Any]:
+    """What came of it all, but for times and names of commits."""
+    rows = world.ratchet("log", "--json").json
+    for row in rows:
+        row["started_at"] = row["landed"] = None
+        row["result"] = row["result"] and row["result"] | {"seconds": None, "finished_at": None}
+        for shipped in (one for one in row.values() if isinstance(one, dict) and "link" in one):
+            shipped |= {"by": None, "at": None, "link": None}  # who found it, and where
+        if row["state"] == "merged":  # in the gate's words, or in those of who found it merged
+            row["result"]["detail"] = None
+    ledger = world.ledger()
+    traces = [*ledger.traces(), *ledger.traces(split="holdout")]
+    return {
+        "experiments": rows,
+        "looks": [look.attempt for look in ledger.confirmations()],
+        "calls": sorted((one.job, one.side or "", one.fixture) for one in traces),
+        "branches": world.branches(),
+        "skill": world.skill(),
+    }
+
+
 # Commands that end early ----------------------------------------------------------------------
 
 
@@ -229,7 +251,13 @@ class Mortuary:
         )
 
     def run(
-        self, world: World, *args: str, at: str = "", by: signal.Signals = signal.SIGKILL
+        self,
+        world: World,
+        *args: str,
+        at: str = "",
+        stop: str = "",
+        tape: Path | None = None,
+        by: int = signal.SIGKILL,
     ) -> Ran:
         """Run a command in a child; its code is negative for a signal.
 
@@ -240,7 +268,9 @@ class Mortuary:
             args: The command.
             at: A moment of the run, as ``Moments`` names them, at which the child sends itself a
                 signal; ``#2`` behind it means the second time.
-            by: The signal.
+            stop: The same for a moment that a tape has.
+            tape: Where every moment is written down: see ``Boundaries``.
+            by: The signal; 0 for a disk that is full from ``stop`` on.
         """
         command, *rest = args
         order = {
@@ -250,6 +280,7 @@ class Mortuary:
             "calls": str(calls_file(world)),
             "at": at,
             "by": by,
+            "watch": {"root": str(world.path.parent), "at": stop, "tape": str(tape or "")},
         }
         assert self._server.stdin
         assert self._server.stdout
@@ -281,7 +312,16 @@ def _serve() -> None:
         sys.stdout.flush()
 
 
-def _live(*, args: list[str], env: dict[str, str], output: str, calls: str, **end: Any) -> None:
+def _live(
+    *,
+    args: list[str],
+    env: dict[str, str],
+    output: str,
+    calls: str,
+    at: str,
+    by: int,
+    watch: dict[str, str],
+) -> None:
     """Be the command, up to its end."""
     os.environ.clear()
     os.environ.update(env | {"VICTIM": str(os.getpid())})
@@ -290,10 +330,14 @@ def _live(*, args: list[str], env: dict[str, str], output: str, calls: str, **en
         os.dup2(fd, stream.fileno())
     # A shell that starts its tests in the background has them ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    Moments(calls=calls, **end).arm()
+    Moments(calls=calls, at=at, by=by).arm()
+    boundaries = Boundaries(**watch, by=by, deaf=(Path(calls).name,))
+    if watch["at"] or watch["tape"]:
+        boundaries.arm()
     code = edge.run(cli, args)
     sys.stdout.flush()
     sys.stderr.flush()
+    boundaries.reached(EXIT)
     os._exit(code)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -68,6 +69,7 @@ _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]
 _JOBS: Final = {"traces": "task", "judge": "judge"}
 # Of a result that waited, what may change when it turns out what became of the proposal.
 _AMENDED: Final = ("action", "reason", "detail", "finished_at")
+_TIMES: Final = ("started_at", "finished_at", "completed_at", "at")
 _SUPERSEDED: Final = "superseded"
 _REDACTED: Final = "[redacted:"
 
@@ -231,7 +233,7 @@ def check_record(ref: Ref, where: Place, data: bytes, *, skill: str, sealed: Sea
             _refuse_held_out(ref, record, where, sealed)
         if isinstance(record, Transfer) and (ref is Ref.LEDGER) != (record.split == "train"):
             raise RatchetError(f"The bundle has a transfer on the wrong branch: {where.path}")
-        wrong = not _fits(record, where.match, skill=skill)
+        wrong = not (_fits(record, where.match, skill=skill) and _is_timed(record))
     if wrong:
         raise RatchetError(
             f"The bundle's {where.path} on {_branch(ref)} is not what belongs there."
@@ -282,6 +284,19 @@ def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
     elif "home" not in groups:
         owner = record.key.skill if record.key and not owner else ""
     return record.job == _JOBS[match["run"]] and owner.startswith(match["owner"])
+
+
+def _is_timed(record: Record) -> bool:
+    """Whether its times are some: what came first is told by them, and how long ago it was."""
+    stamps = (getattr(record, name, None) for name in _TIMES)
+    return all(_is_time(stamp) for stamp in stamps if stamp is not None)
+
+
+def _is_time(stamp: str) -> bool:
+    try:
+        return datetime.fromisoformat(stamp).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def parse(kind: type[Record], data: bytes, path: str) -> Record:

@@ -55,8 +55,11 @@ class Journal:
 
     def _create(self) -> FileLock:
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The time comes first: where two files speak of one path, the younger is believed.
-        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
+        # The time comes first: where two files speak of one path, the younger is believed. A clock
+        # that was set back must not make an older one of it.
+        youngest = max((_time_of(path) for path in _files(self._folder)), default=0)
+        began = max(time.time_ns(), youngest + 1)
+        name = f"{began:020d}-{os.getpid()}-{secrets.token_hex(4)}"
         # Locked under another name, so that nobody can take it for a dead one's.
         lock = FileLock.take(self._folder / f"{name}.new")
         assert lock is not None  # noqa: S101  the name is random: nobody else can hold it
@@ -124,6 +127,11 @@ def _append_whole(fd: int, line: bytes) -> None:
     except OSError:
         os.ftruncate(fd, before)  # or the next line would be glued to half of this one
         raise
+
+
+def _time_of(path: Path) -> int:
+    began = path.name.partition("-")[0]
+    return int(began) if began.isdecimal() and began.isascii() else 0
 
 
 def _files(folder: Path) -> list[Path]:

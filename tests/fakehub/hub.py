@@ -190,6 +190,15 @@ class FakeHub:
         )
         self._service.planned.append(planned)
 
+    def watch(self, look: Callable[[str, str], object]) -> None:
+        """Have ``look`` told of the method and path of every request, before it is looked at."""
+        self._service.watchers.append(look)
+
+    def cancel_planned(self) -> None:
+        """Nothing more happens to any request."""
+        self._service.planned.clear()
+        self._service.watchers.clear()
+
     @property
     def pending(self) -> int:
         """How many planned faults and actions no request has met; a test ends with 0."""

@@ -16,7 +16,7 @@ from fakehub.validate import Checker
 from fakehub.wire import Exchange, Fault, Planned, Request, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fakehub.model import Token
     from fakehub.state import State
@@ -64,10 +64,13 @@ class Service:
         self.shapes = Shapes(state, api=f"{web}{prefix}", web=web)
         self.exchanges: list[Exchange] = []
         self.planned: list[Planned] = []
+        self.watchers: list[Callable[[str, str], object]] = []
         self._checker = Checker()
 
     def handle(self, request: Request) -> Reply | None:
         """Answer one request and record it; None closes the connection."""
+        for look in self.watchers:
+            look(request.method, request.path)
         planned = self._meet(request)
         fault = planned.fault if planned else None
         if fault and planned and not planned.after_effect:

@@ -1,0 +1,153 @@
+"""What a machine and a network may do to a run: an error that says so, and then the same end."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from messages_server import Planned, answer, failure, serve, text
+from world import World, script
+
+from bot.errors import ExitCode
+from bot.terminal import Reporter
+
+if TYPE_CHECKING:
+    from messages_server import MessagesServer
+
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
+
+
+def objects(world: World) -> dict[str, list[Path]]:
+    """The files that git keeps the ledger in: loose objects, and packs."""
+    folder = world.path / ".git/objects"
+    return {
+        "loose": sorted(folder.glob("??/*")),
+        "pack": sorted(folder.glob("pack/*.pack")),
+    }
+
+
+@pytest.mark.parametrize("kind", ["loose", "pack"])
+def test_a_damaged_object_is_an_error_and_nothing_is_decided(tmp_path: Path, kind: str) -> None:
+    """Bytes of the ledger's newest commit are flipped on the disk; the rest is left as it is."""
+    world = World.make(tmp_path / "p", model=script(right={}))
+    assert world.run().code == ExitCode.DONE
+    if kind == "pack":
+        world.git("repack", "-qad")
+        (damaged,) = objects(world)["pack"]
+    else:
+        pack = objects(world)["pack"]
+        for one in pack:
+            moved = one.rename(tmp_path / one.name)
+            one.with_suffix(".idx").unlink()
+            one.with_suffix(".rev").unlink(missing_ok=True)
+            subprocess.run(
+                ["git", "unpack-objects", "-q"],
+                cwd=world.path,
+                input=moved.read_bytes(),
+                check=True,
+            )
+        name = world.tip("ratchet/ledger")
+        damaged = world.path / ".git/objects" / name[:2] / name[2:]
+    data = bytearray(damaged.read_bytes())
+    for at in range(len(data) // 3, 2 * len(data) // 3):
+        data[at] ^= 0xFF
+    damaged.chmod(0o644)
+    damaged.write_bytes(data)
+    main = world.git("rev-parse", "--verify", "refs/heads/main")
+
+    ran = world.ratchet("run", "--json")
+
+    assert ran.code == ExitCode.ERROR, ran.err
+    assert "Traceback" not in ran.err
+    assert re.search(r"(?m)^hint: \S", ran.err)
+    assert world.git("rev-parse", "--verify", "refs/heads/main") == main
+
+
+def test_somebody_who_moves_the_ledger_during_a_run_takes_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine's commits come in as each phase begins, so also between two flushes."""
+    world = World.make(tmp_path / "p")
+    assert world.ratchet("eval").code == ExitCode.DONE
+    real = Reporter.phase
+    moved: list[str] = []
+
+    def begins(self: Reporter, name: str, *, runs: int, **more: Any) -> None:
+        real(self, name, runs=runs, **more)
+        for ref in ("ratchet/ledger", "ratchet/holdout"):
+            if ref in world.branches():
+                tree = world.git("rev-parse", f"{ref}^{{tree}}")
+                commit = world.git("commit-tree", tree, "-p", ref, "-m", f"theirs {len(moved)}")
+                world.git("update-ref", f"refs/heads/{ref}", commit)
+                moved.append(commit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "phase", begins)
+        ran = world.run("--attempts", "2")
+
+    assert ran.verdicts == [("merge", "improved")]
+    assert len(moved) >= 4
+    for commit in moved:
+        told = "ledger" if moved.index(commit) < 3 else "*"
+        names = world.git("branch", "--list", f"ratchet/{told}", "--contains", commit)
+        assert "ratchet/" in names
+    assert world.run("--attempts", "2").json["calls"] == 0
+    world.assert_sound()
+
+
+FAILING: dict[str, Planned] = {
+    "529 storm": failure(529, "overloaded_error", "Overloaded"),
+    "429 without Retry-After": Planned(
+        status=429,
+        body=b'{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}',
+        headers={"retry-after-ms": "1"},
+    ),
+    "reset": Planned(fault="reset", headers={"retry-after-ms": "1"}),
+    "cut": Planned(body=b'{"id": "msg_1", "type": "mess', fault="cut"),
+    "half of the JSON": Planned(body=b'{"id": "msg_1", "type": "mess'),
+}
+
+
+def project(tmp_path: Path, server: MessagesServer | str) -> World:
+    """One whose model is at an address."""
+    url = server if isinstance(server, str) else server.url
+    provider = {"type": "anthropic", "base_url": url, "max_retries": 1}
+    return World.make(tmp_path / "p", config={"provider": provider})
+
+
+@pytest.mark.parametrize("name", [*FAILING, "connection refused", "no such host"])
+def test_a_run_that_cannot_reach_its_model_waits_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No score is no verdict: an error with a hint, and nothing is decided; then it goes on."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "made-up-for-this-test")
+    away = {"connection refused": "http://127.0.0.1:9", "no such host": "http://model.invalid"}
+    with serve(FAILING.get(name, answer(text("no")))) as server:
+        world = project(tmp_path, away.get(name, server))
+        ran = world.ratchet("run", "--json")
+        assert ran.code == ExitCode.ERROR, ran.err
+        assert "Traceback" not in ran.err
+        assert re.search(r"(?m)^hint: \S", ran.err)
+        assert world.ledger().experiments() == []
+        if name in FAILING:
+            server.plan = [answer(text("no"))]
+            again = world.ratchet("run", "--json")
+            assert again.code == ExitCode.DONE, again.err
+            assert len([one for one in world.ledger().traces(job="task") if one.score]) == 3
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    """A promise without a test is none."""
+    page = (ROOT / "docs/reliability.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    there = {
+        name
+        for file in TESTS.glob("test_*.py")
+        for name in re.findall(r"(?m)^def (test_\w+)\(", file.read_text("utf-8"))
+    }
+    assert len(named) > 20
+    assert named - there == set()
