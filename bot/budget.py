@@ -53,6 +53,7 @@ class Budget:
         self.usd = 0.0
         self.calls = 0
         self.priced = True  # False once a call's price was unknown
+        self.predicted: float | None = None  # USD of the calls so far and those of this phase
 
     def part(self, name: str, *, usd: float | None, setting: str) -> Budget:
         """A part of this budget with a cap in dollars of its own."""
@@ -93,6 +94,14 @@ class Budget:
         self.calls += 1
         self._reserved += worst
         return worst
+
+    def predict(self, usd: float | None) -> None:
+        """Add what calls are predicted to cost; less than nothing for those that were not needed.
+
+        It is shown and written down beside what they did cost, and decides nothing.
+        """
+        if usd is not None:
+            self.predicted = max(0.0, (self.predicted or 0.0) + usd)
 
     def settle(self, booked: float, actual: float | None) -> None:
         """Replace what was booked by what the call cost.

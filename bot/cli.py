@@ -327,11 +327,11 @@ def evaluate(
 
     Runs the ledger has already are re-used. Of the holdout only the mean is shown.
     """
-    from bot import running  # noqa: PLC0415
+    from bot import evaluating  # noqa: PLC0415
     from bot.terminal import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
-        done = running.evaluate(
+        done = evaluating.evaluate(
             start,
             skill=skill,
             split=split,  # type: ignore[arg-type]  # click has checked the choice
@@ -717,12 +717,12 @@ def _ledger_of(space: Workspace) -> Ledger:
 
 
 def _ledger(start: Path, skill: str | None) -> Ledger:
-    from bot import bench, skillrepo, workspace  # noqa: PLC0415
+    from bot import opening, skillrepo  # noqa: PLC0415
 
     project = skillrepo.open_project(start)
-    settings = workspace.load_config(skillrepo.WorkTree(project))
-    name = workspace.choose_skill(settings, skill)
-    return bench.open_ledger(project, name, redact=settings.redact)
+    settings = opening.load_config(skillrepo.WorkTree(project))
+    name = opening.choose_skill(settings, skill)
+    return opening.open_ledger(project, name, redact=settings.redact)
 
 
 def _fail(report: Report) -> None:
@@ -975,5 +975,6 @@ from bot import (  # noqa: E402 - they need what is above
     cli_feedback,  # noqa: F401
     cli_github,  # noqa: F401
     cli_report,  # noqa: F401
+    cli_status,  # noqa: F401
     cli_transfer,  # noqa: F401
 )

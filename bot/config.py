@@ -199,6 +199,17 @@ class AnthropicConfig(_Provider):
     )
     concurrency: int = Field(default=8, ge=1, le=256, description="Calls in flight at once.")
     cache: bool = Field(default=True, description="Mark the skill as a cached prompt prefix.")
+    batch: bool = Field(
+        default=False, description="Send the calls of a sweep as one batch, at half the price."
+    )
+    batch_wait: Annotated[str, Field(pattern=f"^{_DURATION}$")] = Field(
+        default="4h", description="How long a batch is waited for until it is cancelled."
+    )
+
+    @property
+    def batch_seconds(self) -> int:
+        """``batch_wait`` in seconds."""
+        return int(self.batch_wait[:-1]) * _UNITS[self.batch_wait[-1]]
 
 
 class LocalConfig(_Provider):

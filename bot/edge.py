@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import traceback
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -18,6 +19,8 @@ from bot.errors import ExitCode, RatchetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bot.redact import Redactor
 
 ISSUES = "the project's issue tracker"
 # What a machine may refuse: no defect of ours, wherever it comes up.
@@ -89,11 +92,23 @@ class ReportedError(RatchetError):
     """An expected error whose JSON document was printed already."""
 
 
+def clean(text: str) -> str:
+    """Text of any origin for a terminal or a log: no control characters, secrets or commands."""
+    from bot.core import render  # noqa: PLC0415
+
+    return actions.defused(render.safe(redacted(text)))
+
+
 def redacted(text: str) -> str:
     """``text`` without the secrets of this process's environment."""
+    return _redactor(tuple(os.environ.items())).redact(text)
+
+
+@lru_cache(maxsize=1)  # a table asks once a cell
+def _redactor(environ: tuple[tuple[str, str], ...]) -> Redactor:
     from bot.redact import Redactor  # noqa: PLC0415 - not on the start-up path
 
-    return Redactor.from_environ(os.environ).redact(text)
+    return Redactor.from_environ(dict(environ))
 
 
 def _bug_report(error: BaseException, args: Sequence[str]) -> str:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bot.bench import now
 from bot.core import charts, compare, edits, graph, reading, reign, render
 from bot.core import evidence as stats
-from bot.core.records import Landing
+from bot.core.records import NOT_CONFIRMED, Landing
 from bot.errors import RatchetError
-from bot.forge import Refused, plain
-from bot.recording import NOT_CONFIRMED, tally
+from bot.opening import now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -61,18 +59,23 @@ class Row:
 
 
 def rows(ledger: Ledger, *, most: int, only: Collection[str] = ()) -> list[Row]:
-    """The newest experiments, newest first; with ``only`` those that have one of these marks."""
-    found = ledger.experiments()
-    if only:
-        results, reverted = ledger.results(), ledger.reversions()
-        kinds = {
-            one.id: graph.kind(
-                results[one.id].action if one.id in results else None, reverted=one.id in reverted
-            )
-            for one in found
-        }
-        found = [one for one in found if kinds[one.id] in only]
-    return [row(ledger, experiment) for experiment in found[: -most - 1 : -1]]
+    """The newest experiments, newest first; with ``only`` those that have one of these marks.
+
+    Each kind of record is read in one go.
+    """
+    results, landed, reverted = ledger.results(), ledger.landings(), ledger.reversions()
+    looks = {look.experiment: look for look in ledger.confirmations()}
+    found = [
+        Row(
+            experiment=experiment,
+            result=results.get(experiment.id),
+            confirmation=looks.get(experiment.id),
+            landing=landed.get(experiment.id),
+            reversion=reverted.get(experiment.id),
+        )
+        for experiment in reversed(ledger.experiments())
+    ]
+    return [one for one in found if not only or one.kind in only][:most]
 
 
 def points(ledger: Ledger, *, last: int | None = None) -> tuple[charts.Point, ...]:
@@ -358,6 +361,8 @@ def revert(ledger: Ledger, experiment: Experiment, *, space: Workspace, branch: 
     Raises:
         RatchetError: It was not merged here, or the file has changed too much since.
     """
+    from bot.forge import Refused, plain  # noqa: PLC0415 - only this writes
+
     wanted = space.config.base or branch
     commit = plain.landed(space.project, branch=wanted, experiment_id=experiment.id)
     if commit is None:
@@ -400,6 +405,8 @@ def explain(row: Row) -> Explanation:
     if done is None or done.evidence is None or done.verdict is None:
         numbers = _train_numbers(row)
         return Explanation(sentence, numbers, document(row) | {"sentence": sentence})
+    from bot.recording import tally  # noqa: PLC0415 - brings the proposers with it
+
     evidence, verdict = done.evidence, done.verdict
     held = tally(evidence.confirm, evidence.holdout_fixtures)
     lines = [_train_numbers(row), *_holdout_numbers(evidence, verdict, held)]
@@ -420,6 +427,8 @@ def verdict_sentence(row: Row) -> str:
             return "It is still under way. The holdout was not consulted."
         head = f"{render.HEADS[ended.action]} ({ended.reason})"
         return f"{head}: {ended.detail} The holdout was not consulted."
+    from bot.recording import tally  # noqa: PLC0415 - brings the proposers with it
+
     held = tally(done.evidence.confirm, done.evidence.holdout_fixtures)
     return render.sentence(
         done.verdict,

@@ -17,7 +17,7 @@ from bot import badges, workspace
 from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
-from bot.core.records import Evidence
+from bot.core.records import NOT_CONFIRMED, Evidence
 from bot.errors import RatchetError
 from bot.forge import plain
 from bot.proposing import (
@@ -31,7 +31,6 @@ from bot.proposing import (
     read_past,
 )
 from bot.recording import (
-    NOT_CONFIRMED,
     NOT_MERGED,
     Attempt,
     Outcome,
@@ -380,6 +379,7 @@ class Loop:
             experiment=trial.experiment.id,
             fresh=holdout,
             judge=lambda pairs: self._progress(pairs, len(fixtures), attempt, trial.scores),
+            most=most,
         )
 
     def _progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bot.core.records import Usage, canonical_json
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 # What the server adds to a call by itself: the tool-use instructions (up to about 800 tokens) and
 # the marks between turns.
 OVERHEAD_TOKENS = 1_000
+STEP = 256  # tokens; a bound is rounded up to it, so that few different ones are looked up
 
 
 def price(model: str, usage: Usage, *, provider: str = "anthropic") -> float | None:
@@ -23,14 +25,27 @@ def price(model: str, usage: Usage, *, provider: str = "anthropic") -> float | N
             and written to the cache.
         provider: Whose price list applies.
     """
-    import genai_prices  # noqa: PLC0415  half a second, and only needed once a call was made
+    return _price(
+        model,
+        usage.input_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        provider,
+    )
 
-    total = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+
+@lru_cache(maxsize=4096)  # a look-up takes a third of a millisecond, and calls are much alike
+def _price(  # noqa: PLR0917  a cache needs plain arguments
+    model: str, plain: int, read: int, written: int, output: int, provider: str
+) -> float | None:
+    import genai_prices  # noqa: PLC0415  a tenth of a second, and only needed once a call was made
+
     counted = genai_prices.Usage(  # its input_tokens, unlike ours, include the cached ones
-        input_tokens=total,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
+        input_tokens=plain + read + written,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        output_tokens=output,
     )
     try:
         # calc_price reads the list inside the package; only an UpdatePrices would fetch one.
@@ -49,5 +64,6 @@ def worst_case(request: Request, *, provider: str = "anthropic") -> float | None
     """
     sent = [request.system, request.messages, request.tools, request.options]
     tokens = OVERHEAD_TOKENS + len(canonical_json(sent).encode())
+    tokens += -tokens % STEP
     usage = Usage(cache_write_tokens=tokens, output_tokens=request.max_tokens)
     return price(request.model, usage, provider=provider)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from bot.core.gate import Action, Reason, Verdict
-from bot.core.records import Experiment, Landing, Result, Tally, digest
+from bot.core.records import NOT_CONFIRMED, Experiment, Landing, Result, Tally, digest
 from bot.core.reign import Confirmation
 from bot.proposing import Candidate, Unusable, experiment_id, question
 from bot.workspace import BOTH, PERSON
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from bot.workspace import Workspace
 
 NO_TALLY = Tally(incumbent=None, candidate=None)
-NOT_CONFIRMED = "not_confirmed"
 NOT_MERGED = "Not merged."
 # Reasons that say nothing about held-out cases; the proposer reads no other.
 TELLABLE = frozenset(

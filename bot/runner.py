@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from math import fsum
+from typing import TYPE_CHECKING, Any
 
 from bot.agents import task
 from bot.budget import BudgetSpent
+from bot.core import forecast
 from bot.core.evidence import Cause, Progress, State
 from bot.core.records import Pair, Reply, RolloutKey, Trace
 from bot.core.scoring import ScorerError
+from bot.providers.naming import CALL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from bot.budget import Budget
     from bot.core.plan import Planned
@@ -65,6 +69,11 @@ class Duel:
 NO_DUEL = Duel((), (), Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0))
 
 
+SEEN = 200  # earlier answers that a prediction looks at
+
+# Seconds that calls under way get to end once a run is told to stop: they are paid for already.
+DRAIN = 1.0
+
 # Replicate of a run that is a filter and no evidence: no sweep has this number, so that neither
 # its key nor its place in the ledger is ever that of a run which counts.
 FILTER = 1000
@@ -98,11 +107,19 @@ class Runner:
         self._ledger, self._budget, self._now, self._on_trace = ledger, budget, now, on_trace
         self._slots = asyncio.Semaphore(provider.concurrency)
         self._known: dict[str, Trace] = {}
+        self._stopping = False
 
     @property
     def width(self) -> int:
-        """Pairs worth having under way at once."""
-        return max(1, self._provider.concurrency // 2)
+        """Pairs worth having under way at once: both sides of a pair have room to start."""
+        limiter = getattr(self._provider, "limiter", None)
+        calls = self._provider.concurrency if limiter is None else limiter.width
+        return max(1, calls // 2)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether the calls of a whole sweep are made together."""
+        return bool(getattr(self._provider, "sweeps", False))
 
     @property
     def deterministic(self) -> bool:
@@ -114,6 +131,36 @@ class Runner:
         for trace in traces:
             if trace.key is not None and trace.score is not None:
                 self._keep(trace, trace.key)
+
+    def predict(self, jobs: Sequence[Job]) -> list[float]:
+        """Say what each job will cost, and put that beside the budget.
+
+        Runs that are there already cost nothing. Where no price is known nothing is said: the
+        list is empty.
+        """
+        ask: Callable[..., list[float] | None] | None = getattr(
+            self._provider, "forecast_usd", None
+        )
+        if ask is None:
+            return []
+        new = [self._key(job).digest not in self._known for job in jobs]
+        seen = list(self._known.values())[-SEEN:]
+        since = datetime.fromisoformat(self._now()) - timedelta(seconds=forecast.LIFE)
+        found = ask(
+            [self._request(job) for job, is_new in zip(jobs, new, strict=True) if is_new],
+            [one.reply for one in seen],
+            recent=[one.reply for one in seen if datetime.fromisoformat(one.started_at) > since],
+        )
+        if found is None:
+            return []
+        self._budget.predict(fsum(found))
+        prices = iter(found)
+        return [next(prices) if is_new else 0.0 for is_new in new]
+
+    def unneeded(self, prices: Sequence[float]) -> None:
+        """Take back what was predicted of jobs that are not made after all."""
+        if prices:
+            self._budget.predict(-fsum(prices))
 
     def _keep(self, trace: Trace, key: RolloutKey) -> None:
         self._known[key.digest] = trace
@@ -129,26 +176,31 @@ class Runner:
         Raises:
             BudgetSpent: The call could exceed a cap; it was not made.
         """
-        key = RolloutKey(
-            skill=job.skill.digest,
-            fixture=job.fixture.digest,
-            model=self._how.digest,
-            replicate=job.replicate,
-            experiment=job.experiment,
-        )
+        key = self._key(job)
         if known := self._known.get(key.digest):
             self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
             return known
         async with self._slots:
+            if self._stopping:
+                raise asyncio.CancelledError
             trace = await self._call(job, key)
         if trace.score is not None:
             self._keep(trace, key)
         self._on_trace(trace, True)  # noqa: FBT003
         return trace
 
-    async def _call(self, job: Job, key: RolloutKey) -> Trace:
+    def _key(self, job: Job) -> RolloutKey:
+        return RolloutKey(
+            skill=job.skill.digest,
+            fixture=job.fixture.digest,
+            model=self._how.digest,
+            replicate=job.replicate,
+            experiment=job.experiment,
+        )
+
+    def _request(self, job: Job) -> Request:
         how = self._how
-        request = task.build_request(
+        return task.build_request(
             job.skill.text,
             job.fixture,
             path=how.path,
@@ -156,7 +208,26 @@ class Runner:
             max_tokens=how.max_tokens,
             options=how.options,  # type: ignore[arg-type]  # JSON values, validated by the config
         )
+
+    async def drain(self, runs: Iterable[asyncio.Task[Any]]) -> None:
+        """Start no more calls; let those of ``runs`` that are under way end, or cancel them."""
+        self._stopping = True
+        left = {run for run in runs if not run.done()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=DRAIN)
+        await self.abandon(left)
+
+    async def abandon(self, runs: Iterable[asyncio.Task[Any]]) -> None:
+        """Cancel ``runs``; what they had booked is paid."""
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _call(self, job: Job, key: RolloutKey) -> Trace:
+        how = self._how
+        request = self._request(job)
         started = self._now()
+        CALL.set(key.digest)  # of this task's context alone
         reply = await paid_call(self._provider, request, budget=self._budget)
         trace = Trace(
             id=trace_id(key, started),
@@ -230,6 +301,7 @@ async def duel(
     experiment: str,
     fresh: bool,
     judge: Callable[[Sequence[Pair]], Progress],
+    most: int = 0,
 ) -> Duel:
     """Run pairs in planned order until ``judge`` settles on the finished prefix of the plan.
 
@@ -239,6 +311,7 @@ async def duel(
 
     Args:
         fresh: Make the incumbent's runs for this experiment too, instead of re-using kept ones.
+        most: Pairs in the plan, for the prediction of what they cost; 0 for none.
     """
     finished: dict[int, Pair | list[Trace]] = {}
     running: dict[asyncio.Task[Pair | list[Trace]], int] = {}
@@ -246,9 +319,12 @@ async def duel(
     progress = judge(pairs)
     started = 0
     both = _Sides(incumbent, candidate, experiment, experiment if fresh else "")
+    predicted = _predict(runner, list(fixtures.values()), both, most=most)
     try:
         while not progress.settled:
-            while len(running) < runner.width and not _blocked(finished):
+            # A batch is one sweep: the verdict may need no second one.
+            width = min(runner.width, len(fixtures)) if runner.sweeps else runner.width
+            while len(running) < width and not _blocked(finished):
                 planned = next(plan, None)
                 if planned is None:
                     break
@@ -269,10 +345,29 @@ async def duel(
         # What is under way is paid for: let it finish and be kept.
         await asyncio.gather(*running, return_exceptions=True)
         raise
+    except asyncio.CancelledError:
+        await runner.drain(running)
+        raise
     finally:
         await _cancel(running)
+    runner.unneeded(predicted[2 * started :])
     missing = () if progress.settled else _missing(finished)
     return Duel(tuple(pairs), missing, progress)
+
+
+def _predict(
+    runner: Runner, fixtures: Sequence[Fixture], sides: _Sides, *, most: int
+) -> list[float]:
+    """What so many pairs would cost, both sides of each in turn."""
+    jobs = []
+    for number in range(most if fixtures else 0):
+        case, replicate = fixtures[number % len(fixtures)], number // len(fixtures)
+        for text, side, made_for in (
+            (sides.candidate, "candidate", sides.experiment),
+            (sides.incumbent, "incumbent", sides.incumbent_for),
+        ):
+            jobs.append(Job(text, case, replicate, side, made_for))  # type: ignore[arg-type]
+    return runner.predict(jobs) if jobs else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +386,7 @@ async def _pair(
         candidate, skill=sides.incumbent, side="incumbent", experiment=sides.incumbent_for
     )
     order = (candidate, incumbent) if planned.candidate_first else (incumbent, candidate)
-    made = await _all(runner.run(job) for job in order)
+    made = await _all(runner, order, stop=runner.abandon)
     new, old = made if planned.candidate_first else reversed(made)
     return _paired(
         fixture, old, new, sweep=planned.sweep, made_for=sides.incumbent_for and sides.experiment
@@ -331,7 +426,7 @@ async def aimed(
     replicate = 0 if runner.deterministic else FILTER
     cases = [fixtures[target.fixture] for target in targets]
     made = await _all(
-        runner.run(Job(candidate, case, replicate, "candidate", experiment)) for case in cases
+        runner, [Job(candidate, case, replicate, "candidate", experiment) for case in cases]
     )
     both = list(map(_paired, cases, targets, made))
     pairs = tuple(one for one in both if isinstance(one, Pair))
@@ -357,11 +452,28 @@ async def sweep(
 ) -> list[Trace]:
     """Run every fixture once as the incumbent, in the given order, re-using kept runs."""
     jobs = [Job(skill, fixture, replicate, "incumbent") for fixture in fixtures]
-    return await _all(runner.run(job) for job in jobs)
+    runner.predict(jobs)
+    return await _all(runner, jobs)
 
 
-async def _all(runs: Iterable[Coroutine[None, None, Trace]]) -> list[Trace]:
-    """Wait for every run, also when one fails: what was started is paid for."""
+async def _all(
+    runner: Runner, jobs: Sequence[Job], *, stop: Callable[..., Awaitable[None]] | None = None
+) -> list[Trace]:
+    """Wait for every run, also when one fails: what was started is paid for.
+
+    Args:
+        runner: Makes them.
+        jobs: The runs.
+        stop: What is done with them when this is cancelled: by default that is the end of the
+            whole run. A pair is also cancelled because nobody needs it any more.
+    """
+    runs = [asyncio.ensure_future(runner.run(job)) for job in jobs]
+    try:
+        if runs:
+            await asyncio.wait(runs)
+    except asyncio.CancelledError:
+        await (stop or runner.drain)(runs)
+        raise
     made = await asyncio.gather(*runs, return_exceptions=True)
     for result in made:
         if isinstance(result, BaseException):

@@ -15,6 +15,7 @@ from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
 from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
 from bot.errors import RatchetError
+from bot.evaluating import Evaluation, evaluate
 from bot.ledger import RunLock
 from bot.loop import Loop, same_surroundings
 from bot.proposing import SUPERSEDED, experiment_id, next_number, read_past
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.bundles import Decision, Manifest
-    from bot.core.records import Experiment, RunJob, Split, Trace
+    from bot.core.records import Experiment, RunJob, Trace
     from bot.ledger import Ledger
     from bot.loop import Report
     from bot.proposing import Candidate
@@ -34,29 +35,18 @@ if TYPE_CHECKING:
     from bot.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One sweep of a split."""
-
-    skill: str
-    model: str
-    split: Split
-    ref: str
-    traces: tuple[Trace, ...]
-    reused: int
-    calls: int
-    usd: float | None
-
-    @property
-    def score(self) -> float | None:
-        """Mean over the cases with a score; None when there is none."""
-        values = [trace.score.value for trace in self.traces if trace.score]
-        return fmean(values) if values else None
-
-    @property
-    def failed(self) -> tuple[Trace, ...]:
-        """Runs without a score."""
-        return tuple(trace for trace in self.traces if trace.score is None)
+__all__ = [
+    "Audit",
+    "Confirmed",
+    "Evaluation",
+    "NoiseReport",
+    "audit",
+    "confirm",
+    "evaluate",
+    "gate",
+    "improve",
+    "measure_noise",
+]
 
 
 def improve(
@@ -265,51 +255,6 @@ def _note(experiment: Experiment | None, report: Report | None) -> str:
     if report and report.error:
         return report.error.message
     return (report.stopped if report else None) or "It was not decided."
-
-
-def evaluate(
-    start: Path,
-    *,
-    skill: str | None,
-    split: Split,
-    ref: str | None,
-    override: Mapping[str, object],
-    reporter: Reporter,
-) -> Evaluation:
-    """Run one split once: the skill as it is on disk, or as it was at ``ref``."""
-    project = skillrepo.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=ref, override=override, require=(split,)
-    )
-    return asyncio.run(_evaluate(space, split, reporter))
-
-
-async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evaluation:
-    reused = 0
-
-    def on_trace(trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
-        nonlocal reused
-        reused += not paid
-        reporter.ran(trace, paid)
-
-    async with bench.opened(space, on_trace=on_trace, job="eval") as opened:
-        reporter.budget = opened.budget
-        if split == "train":
-            opened.recall(space.text)
-        opened.ledger.add_skill_text(space.text.digest, space.text.text)
-        cases = space.fixtures(split)
-        reporter.phase(f"evaluating on {split}", runs=len(cases))
-        traces = await sweep(opened.runner, space.text, cases)
-        return Evaluation(
-            skill=space.name,
-            model=space.how.model,
-            split=split,
-            ref=space.base,
-            traces=tuple(traces),
-            reused=reused,
-            calls=opened.budget.calls,
-            usd=opened.budget.spent,
-        )
 
 
 @dataclass(frozen=True, slots=True)

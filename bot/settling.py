@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from bot import skillformat, skillrepo, workspace
 from bot.core import gate, render
 from bot.core.gate import Action, Reason
-from bot.core.records import digest
+from bot.core.records import NOT_CONFIRMED, digest
 from bot.errors import RatchetError
 from bot.forge import EVIDENCE, EXPERIMENT, PARENT, Refused, plain, proposal_branch
 from bot.proposing import SHIPPED_EDITED, SUPERSEDED, Stop
-from bot.recording import NOT_CONFIRMED, NOT_MERGED
+from bot.recording import NOT_MERGED
 from bot.shipping import BY_PERSON, Arrival, Shipping
 from bot.skillrepo import CommitTree
 from bot.workspace import PERSON

@@ -80,6 +80,7 @@ class Account:
                 calls=self.budget.calls,
                 usd=self.budget.spent,
                 counted=self.budget.usd,
+                predicted=self.budget.predicted,
             )
             self._ledger.add_run(self._run)
 

@@ -19,9 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text as RichText
 
-from bot.actions import defused
+from bot import edge
 from bot.core import charts, graph, render
-from bot.edge import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +109,10 @@ class Reporter:
         parts = [f"score {render.arrow(means)}"] if means else []
         if self.budget is not None:
             parts.append(f"{self.budget.calls} calls")
-            parts.append(render.dollars(self.budget.spent))
+            cost = render.dollars(self.budget.spent)
+            if self.budget.predicted:
+                cost += f" of {render.dollars(self.budget.predicted)} predicted"
+            parts.append(cost)
         return " \N{MIDDLE DOT} ".join(parts)
 
     def _finish_phase(self) -> None:
@@ -167,9 +169,7 @@ class Steps:
             self._bar.advance(self._task)
 
 
-def clean(text: str) -> str:
-    """Text of any origin for a terminal or a log: no control characters, secrets or commands."""
-    return defused(render.safe(redacted(text)))
+clean = edge.clean
 
 
 def plain() -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import __version__, config, fixtures, skillformat, skillrepo
+from bot import __version__, config, fixtures, opening, skillformat, skillrepo
 from bot.core import gate, scoring, touched
 from bot.core.records import Binding, Setting, digest
 from bot.errors import RatchetError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 INSTRUCTIONS = "skills/improve-skill/SKILL.md"
 BOTH: tuple[Split, ...] = ("train", "holdout")
 TRAIN: tuple[Split, ...] = ("train",)
-HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
+HOLD_FILE = opening.HOLD_FILE
 PERSON = "person"  # in the place of a proposer: a person's edit, which only a person merges
 
 
@@ -129,26 +129,10 @@ class Workspace:
 
 def text_of(content: str) -> Text:
     """A version of the skill, named by its content."""
-    return Text(content, digest("skill", content))
+    return Text(content, opening.skill_digest(content))
 
 
-def load_config(tree: Tree) -> Config:
-    """``ratchet.yml`` of a tree."""
-    path = skillrepo.CONFIG_FILE
-    return config.load(skillformat.decode(tree.read(path), path=path), path=path)
-
-
-def choose_skill(settings: Config, name: str | None) -> str:
-    """The named skill, or the only one there is."""
-    if name is not None:
-        settings.skill(name)
-        return name
-    if len(settings.skills) == 1:
-        return next(iter(settings.skills))
-    raise RatchetError(
-        f"ratchet.yml has {len(settings.skills)} skills; say which one.",
-        hint=f"One of: {', '.join(sorted(settings.skills))}.",
-    )
+load_config, choose_skill = opening.load_config, opening.choose_skill
 
 
 def open_at_base(
@@ -383,7 +367,9 @@ def _programs(tree: Tree, commands: Sequence[object]) -> list[str]:
 
 
 def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
-    provider = settings.provider.model_dump(mode="json", exclude={"concurrency", "batch"})
+    provider = settings.provider.model_dump(
+        mode="json", exclude={"concurrency", "batch", "batch_wait"}
+    )
     if script := provider.get("file"):
         provider["script"] = digest("script", tree.read(str(script)).decode("utf-8", "replace"))
     for path in _harness(tree, settings):

@@ -1,6 +1,7 @@
-"""A loopback server that speaks as much of the Messages API as the tests need.
+"""A loopback server that speaks as much of the Messages API as tests and benchmarks need.
 
-Each POST takes the next planned reply (the last one repeats) and is recorded whole.
+Each POST takes the next planned reply (the last one repeats), or the one that a function makes of
+its body, and is recorded whole.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 RETRY_AT_ONCE = {"retry-after-ms": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One answer of the server; ``fault`` breaks the connection instead of ending it well."""
+    """One answer of the server; ``fault`` breaks the connection instead of ending it well.
+
+    ``delay`` is how many seconds it takes to come: for benchmarks, since no test waits. ``done``
+    is called just before it is sent.
+    """
 
     status: int = 200
+    delay: float = 0.0
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     fault: Literal["reset", "cut", "hang"] | None = None
+    done: Callable[[], None] | None = None
 
 
 def answer(*blocks: dict[str, Any], stop_reason: str = "end_turn", **usage: int) -> Planned:
@@ -61,13 +68,18 @@ def failure(status: int, kind: str, message: str, **headers: str) -> Planned:
 
 
 class MessagesServer(ThreadingHTTPServer):
-    """Answers by plan and remembers what it was asked."""
+    """Answers by plan and remembers what it was asked.
+
+    Args:
+        plan: The replies in order, or a function from a body and its number, from 1, to a reply.
+    """
 
     daemon_threads = True
+    request_queue_size = 64
 
-    def __init__(self, plan: Sequence[Planned]) -> None:
+    def __init__(self, plan: Sequence[Planned] | Callable[[Any, int], Planned]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.plan = list(plan)
+        self.plan = plan
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.asked = threading.Event()  # set by the first request
@@ -84,7 +96,11 @@ class MessagesServer(ThreadingHTTPServer):
         with self._lock:
             self.bodies.append(body)
             self.headers.append(headers)
-            planned = self.plan[min(len(self.bodies), len(self.plan)) - 1]
+            number = len(self.bodies)
+        if callable(self.plan):
+            planned = self.plan(body, number)
+        else:
+            planned = self.plan[min(number, len(self.plan)) - 1]
         self.asked.set()
         return planned
 
@@ -94,12 +110,23 @@ class MessagesServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: else the second waits 40 ms for an ACK
+    disable_nagle_algorithm = True
     server: MessagesServer
 
+    def do_GET(self) -> None:
+        self._take({"method": "GET"})
+
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self._take(json.loads(self.rfile.read(int(self.headers["content-length"] or 0)) or "{}"))
+
+    def _take(self, body: Any) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         planned = self.server.take({"path": self.path, **body}, headers)
+        if planned.delay:
+            self.server.closing.wait(planned.delay)
+        if planned.done:
+            planned.done()
         if planned.fault == "reset":
             self._reset()
         elif planned.fault == "hang":
@@ -133,9 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(*plan: Planned) -> Iterator[MessagesServer]:
-    """Run a server for the length of a ``with`` block."""
-    with MessagesServer(plan) as server:
+def serve(
+    *plan: Planned, by: Callable[[Any, int], Planned] | None = None
+) -> Iterator[MessagesServer]:
+    """Run a server for the length of a ``with`` block; ``by`` makes the replies, if given."""
+    with MessagesServer(by or plan) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -92,6 +92,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "eval --split holdout": lambda _: ("eval", "--split", "holdout"),
     "eval --ref": lambda _: ("eval", "--ref", "main^"),
     "log": lambda _: ("log",),
+    "status": lambda _: ("status",),
     "compare": lambda _: ("compare", "--by", "provider"),
     "show": lambda _: ("show", "1"),
     "explain": lambda _: ("explain", "1"),
@@ -117,6 +118,7 @@ TOLD = {  # words of what each prints for people
     "eval --split holdout": "on holdout: 100% over 2 runs",
     "eval --ref": "on train: 0% over 3 runs",
     "log": "merged",
+    "status": "on train when it was tried, experiment 1",
     "compare": "scripted 3 1 33%",
     "show": "train cases: 2 improved, 0 worse, 1 unchanged",
     "explain": "screen on train",
@@ -153,6 +155,7 @@ KEYS = {  # of each one's document
         "calls",
         "usd",
     },
+    "status": {"skills", "held", "month_usd", "left_usd"},
     "looks": {
         *("skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "transfers"),
         "advice",
@@ -520,6 +523,7 @@ def test_an_interruption_ends_with_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(history, "row", interrupted)
+    monkeypatch.setattr(history, "rows", interrupted)
     shown = project.ratchet(*COMMANDS[name](project), "--json")
     assert shown.code == ExitCode.INTERRUPTED
     assert shown.json["error"]["exit_code"] == ExitCode.INTERRUPTED

@@ -25,7 +25,7 @@ Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 class Record(BaseModel):
     """A frozen value that refuses unknown keys and non-finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def with_(self, **changes: Any) -> Self:
         """A validated copy with some fields replaced (``model_copy`` does not validate)."""
@@ -293,6 +293,9 @@ class Tally(Record):
         return self.pairs - self.wins - self.losses
 
 
+NOT_CONFIRMED = "not_confirmed"  # what a result says for everything the holdout decided
+
+
 class Result(Record):
     """What became of an experiment, as far as the proposer may know it.
 
@@ -450,6 +453,8 @@ class Run(Record):
     # What a budget counts: for a call of unknown price what was reserved for it, and before the
     # end all that the run may spend.
     counted: float = Field(ge=0, le=1e9)
+    # What the calls of cases were predicted to cost before they were made; None when not known.
+    predicted: float | None = Field(default=None, ge=0)
 
     @property
     def name(self) -> str:

@@ -167,6 +167,11 @@ class _Reads:
             and trace.score is not None
         }
 
+    def incumbent_runs(self, skill_digest: str) -> list[Trace]:
+        """Every scored train run of a text as the incumbent, with any model."""
+        paths = self._train.list(f"{self._incumbent(skill_digest)}/traces/")
+        return [trace for trace in _traces(self._train, paths) if trace.score is not None]
+
     def proposer_reply(self, key: RolloutKey) -> Reply | None:
         """The meta-agent's answer to one question, if it was asked and did not fail."""
         found = _traces(self._train, self._train.grep(key.digest[:16], f"{self.skill}/proposer"))

@@ -40,12 +40,23 @@ class Provider(Protocol):
 def _anthropic(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
     from bot.providers.anthropic import Anthropic  # noqa: PLC0415 - imported where it is used
 
-    return Anthropic(
+    single = Anthropic(
         base_url=config.base_url,
         timeout=config.timeout,
         max_retries=config.max_retries,
         concurrency=config.concurrency,
         cache=config.cache,
+    )
+    if not config.batch:
+        return single
+    from bot.providers.batches import Batched  # noqa: PLC0415
+
+    return Batched(
+        single,
+        folder=project.common_dir / "ratchet" / "batches",
+        wait=config.batch_seconds,
+        cache=config.cache,
+        base_url=config.base_url,
     )
 
 

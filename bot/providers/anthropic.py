@@ -1,29 +1,35 @@
-"""Claude, or any server that speaks the Messages API, through the ``anthropic`` SDK."""
+"""Claude, or any server that speaks the Messages API."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import random
 import time
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 from pydantic_core import from_json
 
 from bot import pricing
+from bot.core import forecast, limiter
+from bot.core.forecast import Size
 from bot.core.records import Reply, Usage, canonical_json
 from bot.errors import RatchetError
+from bot.pacing import Limiter
+from bot.providers.transport import LostError, Transport, connect, is_loopback
 from bot.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import anthropic
+    from collections.abc import Mapping, Sequence
 
     from bot.core.records import Request
+    from bot.providers.transport import Answered
 
-DEFAULT_URL = "https://api.anthropic.com"
+__all__ = ["Anthropic", "check_options", "is_loopback"]
+
+PATH = "/v1/messages"
+
 OPTIONS = ("metadata", "output_config", "stop_sequences", "thinking", "tool_choice")
 OWNED = ("max_tokens", "messages", "model", "system", "tools", "stream")
 SAMPLING = ("temperature", "top_k", "top_p")
@@ -56,7 +62,8 @@ class Anthropic:
         base_url: Where the API is; None means ``ANTHROPIC_BASE_URL``, then Anthropic's own.
         timeout: Seconds to wait for one attempt.
         max_retries: Further attempts after 408, 409, 429, 5xx (529 too) and lost connections.
-        concurrency: Calls worth having in flight; as many connections are kept.
+        concurrency: Calls in flight, at most; as many connections are kept. The server's limits
+            can make it fewer for a while (``core.limiter``).
         cache: Mark the system text as a prefix to be cached.
         api_key: Overrides ``ANTHROPIC_API_KEY``; kept out of every reply.
     """
@@ -76,12 +83,14 @@ class Anthropic:
         api_key: str | None = None,
     ) -> None:
         self.concurrency = concurrency
+        self.limiter = Limiter(concurrency)
         self._base_url = base_url
         self._timeout = timeout
         self._max_retries = max_retries
         self._cache = cache
         self._api_key = api_key
-        self._client: anthropic.AsyncAnthropic | None = None
+        self._transport: Transport | None = None
+        self._secrets = Redactor({})
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request.
@@ -91,83 +100,117 @@ class Anthropic:
         """
         if complaints := check_options(request.options):
             raise RatchetError(" ".join(complaints), hint="Correct the model's options.")
-        client = self._connect()
-        started = time.monotonic()
-        reply = await _send(client, _body(request, cache=self._cache))
-        return reply.model_copy(update={"latency": time.monotonic() - started})
+        transport = self._connect()
+        reply, latency = await self._send(transport, body_of(request, cache=self._cache))
+        return reply.model_copy(update={"latency": latency})
 
     def worst_case_usd(self, request: Request) -> float | None:
         """Upper bound of one billed attempt in USD; None when the model has no known price."""
         return pricing.worst_case(request)
 
+    def forecast_usd(
+        self, requests: Sequence[Request], seen: Sequence[Reply], *, recent: Sequence[Reply]
+    ) -> list[float] | None:
+        """What each of these calls will cost in USD; None when the model has no known price.
+
+        Args:
+            requests: In the order in which they are made.
+            seen: Answers of calls like them.
+            recent: Those of them that were answered within ``forecast.LIFE`` seconds.
+        """
+        known = [(_size(one.request), one.usage) for one in seen if one.error is None]
+        used = forecast.usage(
+            [_size(body_of(request, cache=self._cache)) for request in requests],
+            by=forecast.rates(known),
+            at_once=self.concurrency,
+            cache=self._cache,
+            warm={_size(one.request).name for one in recent},
+        )
+        prices = [
+            pricing.price(request.model, one) for request, one in zip(requests, used, strict=True)
+        ]
+        known_prices = [price for price in prices if price is not None]
+        return known_prices if len(known_prices) == len(prices) else None
+
     async def aclose(self) -> None:
         """Close the connections; a later call would open new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
-    def _connect(self) -> anthropic.AsyncAnthropic:
-        if self._client is None:
-            self._client = self._new_client()
-        return self._client
-
-    def _new_client(self) -> anthropic.AsyncAnthropic:
-        import anthropic  # noqa: PLC0415  one to two seconds
-        import httpx2  # noqa: PLC0415
-
-        url = self._base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_URL
-        try:
-            client = anthropic.AsyncAnthropic(
-                base_url=url,
-                api_key=self._key(url),
-                max_retries=self._max_retries,
-                open_telemetry=False,
-                http_client=_connections(url, count=self.concurrency, timeout=self._timeout),
+    def _connect(self) -> Transport:
+        if self._transport is None:
+            self._transport = connect(
+                base_url=self._base_url,
+                api_key=self._api_key,
+                timeout=self._timeout,
+                connections=self.concurrency,
             )
-        except (anthropic.AnthropicError, httpx2.InvalidURL, ValueError) as error:
-            raise RatchetError(
-                f"The anthropic provider cannot be set up: {error}",
-                hint="Look at base_url, ANTHROPIC_BASE_URL and the credentials.",
-            ) from None
-        if not (client.api_key or client.auth_token or client.credentials):
-            raise RatchetError(
-                "The anthropic provider has no API key.",
-                hint="Set ANTHROPIC_API_KEY, or use 'provider: local', which needs none.",
-            )
-        return client
+            # Some gateways tell which key they were given.
+            self._secrets = Redactor({"ANTHROPIC_API_KEY": self._transport.secret})
+        return self._transport
 
-    def _key(self, url: str) -> str | None:
-        key = self._api_key or os.environ.get("ANTHROPIC_API_KEY")
-        if not key and is_loopback(url) and not os.environ.get("ANTHROPIC_AUTH_TOKEN"):
-            return "none"  # the SDK sends nothing without one
-        return key or None
+    async def _send(self, transport: Transport, body: dict[str, Any]) -> tuple[Reply, float]:
+        """The answer of the last attempt, and how many seconds that one took.
+
+        Each attempt waits for a turn of its own, in the place that the first one had, so that
+        calls which were refused do not come back all at once.
+        """
+        ticket = self.limiter.ticket()
+        attempt = 0
+        while True:
+            attempt += 1
+            async with self.limiter.turn(ticket) as began:
+                started = time.monotonic()
+                got = await _attempt(transport, body)
+                latency = time.monotonic() - started
+                wait = self._wait(got, attempt=attempt, began=began)
+            if wait is None:
+                return self._reply(got, body), latency
+            await asyncio.sleep(wait)
+
+    def _wait(self, got: Answered | LostError, *, attempt: int, began: float) -> float | None:
+        """Seconds until the next attempt; None when this one was the last."""
+        asked: float | None = None
+        retry = True
+        if not isinstance(got, LostError):
+            signal = limiter.read(got.status, got.headers, at=datetime.now(UTC))
+            self.limiter.told(signal, began=began)
+            asked = signal.retry_after
+            retry = not signal.answered and limiter.worth_retrying(got.status, got.headers)
+        if not retry or attempt > self._max_retries:
+            return None
+        if asked is None:
+            return limiter.backoff(attempt, chance=random.random())  # noqa: S311  spreads calls out
+        return asked if asked <= limiter.MOST_WAIT else None
+
+    def _reply(self, got: Answered | LostError, body: dict[str, Any]) -> Reply:
+        if isinstance(got, LostError):
+            return Reply(error=self._secrets.redact(str(got)), request=body)
+        response = _json(self._secrets.redact(got.text))
+        if got.status // 100 == 2:  # noqa: PLR2004  HTTP's own
+            return read_answer(response, request=body, request_id=got.request_id)
+        return Reply(
+            error=_status_error(got, response),
+            request=body,
+            response=response,
+            request_id=got.request_id,
+            usd=0.0,  # a call that ends in an HTTP error is not billed
+        )
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
+async def _attempt(transport: Transport, body: dict[str, Any]) -> Answered | LostError:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return await transport.post(PATH, body)
+    except LostError as lost:
+        return lost
 
 
-def _connections(url: str, *, count: int, timeout: float) -> anthropic.DefaultAsyncHttpxClient:
-    import anthropic  # noqa: PLC0415
-    import httpx2  # noqa: PLC0415
+def body_of(request: Request, *, cache: bool) -> dict[str, Any]:
+    """The body of a call, as it is sent.
 
-    # A proxy cannot reach this machine's own servers.
-    direct = {f"all://{urlsplit(url).netloc}": None} if is_loopback(url) else {}
-    return anthropic.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=count, max_keepalive_connections=count),
-        timeout=httpx2.Timeout(timeout, pool=None),  # waiting for a turn is not a failure
-        mounts=direct,
-    )
-
-
-def _body(request: Request, *, cache: bool) -> dict[str, Any]:
+    What calls of a sweep have in common comes first and is marked: tools, then the system text.
+    """
     body: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_tokens,
@@ -182,42 +225,25 @@ def _body(request: Request, *, cache: bool) -> dict[str, Any]:
     return body
 
 
-async def _send(client: anthropic.AsyncAnthropic, body: dict[str, Any]) -> Reply:
-    import anthropic  # noqa: PLC0415  as above
-
-    # Some gateways tell which key they were given.
-    secrets = Redactor({"ANTHROPIC_API_KEY": client.api_key or ""})
-    try:
-        raw = await client.messages.with_raw_response.create(**body)
-    except anthropic.APIStatusError as error:
-        return Reply(
-            error=secrets.redact(_status_error(error)),
-            request=body,
-            response=_json(secrets.redact(_text(error.response.content))),
-            request_id=error.request_id,
-            usd=0.0,  # a call that ends in an HTTP error is not billed
-        )
-    except anthropic.AnthropicError as error:
-        return Reply(error=secrets.redact(_lost(error)), request=body)
-    response = _json(secrets.redact(_text(raw.http_response.content)))
-    return _read(response, request=body, request_id=raw.request_id)
+def _size(body: JsonValue) -> Size:
+    """A body's length: what the server counts, which is what it reads."""
+    sent = body if isinstance(body, dict) else {}
+    prefix = canonical_json([sent[name] for name in ("tools", "system") if sent.get(name)])
+    rest = canonical_json(sent.get("messages"))
+    return Size(
+        prefix=len(prefix.encode("utf-8", "replace")),
+        rest=len(rest.encode("utf-8", "replace")),
+        name=prefix,
+    )
 
 
-def _status_error(error: anthropic.APIStatusError) -> str:
-    kind = error.type or type(error).__name__
-    message = error.api_message or error.response.reason_phrase
-    where = f" (request {error.request_id})" if error.request_id else ""
-    return f"{error.status_code} {kind}: {message}{where}"
-
-
-def _lost(error: anthropic.AnthropicError) -> str:
-    cause = error.__cause__
-    why = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
-    return f"{type(error).__name__}: {error}{why}"
-
-
-def _text(content: bytes) -> str:
-    return content.decode(errors="replace")
+def _status_error(got: Answered, response: JsonValue) -> str:
+    kind, message = "", got.reason
+    error = response.get("error") if isinstance(response, dict) else None
+    if isinstance(error, dict):
+        kind, message = str(error.get("type") or ""), str(error.get("message") or message)
+    where = f" (request {got.request_id})" if got.request_id else ""
+    return f"{got.status} {kind}{': ' if kind else ''}{message}{where}"
 
 
 def _json(text: str) -> JsonValue:
@@ -248,7 +274,8 @@ class _Answer(BaseModel):
     usage: _Tokens
 
 
-def _read(response: JsonValue, *, request: dict[str, Any], request_id: str | None) -> Reply:
+def read_answer(response: JsonValue, *, request: dict[str, Any], request_id: str | None) -> Reply:
+    """A message of the API as a reply; one that is none is an error of unknown cost."""
     kept = {"request": request, "response": response, "request_id": request_id}
     try:
         answer = _Answer.model_validate(response)

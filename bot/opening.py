@@ -1,0 +1,97 @@
+"""Opens the config and the ledger: all that a command needs which looks back and runs nothing.
+
+Such a command answers at once, so nothing here imports what runs, proposes or scores.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bot import config, skillformat, skillrepo
+from bot.core.records import digest
+from bot.errors import RatchetError
+from bot.ledger import Ledger, Ref, Store
+from bot.redact import Redactor
+
+if TYPE_CHECKING:
+    from bot.config import Config
+    from bot.skillrepo import Project, Tree
+
+HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
+
+
+def skill_digest(content: str) -> str:
+    """Names a version of a skill by its text."""
+    return digest("skill", content)
+
+
+def load_config(tree: Tree) -> Config:
+    """``ratchet.yml`` of a tree."""
+    path = skillrepo.CONFIG_FILE
+    return config.load(skillformat.decode(tree.read(path), path=path), path=path)
+
+
+def choose_skill(settings: Config, name: str | None) -> str:
+    """The named skill, or the only one there is."""
+    if name is not None:
+        settings.skill(name)
+        return name
+    if len(settings.skills) == 1:
+        return next(iter(settings.skills))
+    raise RatchetError(
+        f"ratchet.yml has {len(settings.skills)} skills; say which one.",
+        hint=f"One of: {', '.join(sorted(settings.skills))}.",
+    )
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)
+
+
+def open_ledger(
+    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
+) -> Ledger:
+    """The ledger of one skill; secrets of this process's environment never enter it."""
+    adopt(project)
+    redactor = Redactor.from_environ(os.environ, extra=redact)
+    store = Store(project.root, redactor=redactor, clock=time.time)
+    return Ledger(store, skill, blind=blind)
+
+
+def adopt(project: Project) -> None:
+    """Take the ledger's branches over from the remote, where this clone has none of its own.
+
+    A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
+    would begin again.
+    """
+    for ref in Ref:
+        if _own_tip(project, ref) is None and (tip := ledger_tip(project, ref)):
+            skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
+
+
+def ledger_tip(project: Project, ref: Ref) -> str | None:
+    """Where a branch of the ledger is: this clone's, or the remote's if it has none of its own.
+
+    Raises:
+        RatchetError: Several remotes have it, and they differ.
+    """
+    if own := _own_tip(project, ref):
+        return own
+    name = ref.removeprefix("refs/heads/")
+    listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
+    have = set(skillrepo.run(project, *listed).text.split())
+    if len(have) > 1:
+        raise RatchetError(
+            f"Several remotes have a branch {name}, and they differ.",
+            hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
+        )
+    return have.pop() if have else None
+
+
+def _own_tip(project: Project, ref: Ref) -> str | None:
+    listed = ("for-each-ref", "--format=%(objectname)", ref.value)
+    return skillrepo.run(project, *listed).text or None
