@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bot import opening, providers, scorers, spending
 from bot.budget import BudgetSpent
 from bot.clock import Clock
-from bot.core.scoring import ScorerError, parse_spec
+from bot.core.scoring import Label, ScorerError, parse_spec
 from bot.errors import ExitCode, RatchetError
 from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
@@ -228,10 +228,24 @@ def _scorer(
     return score
 
 
+def _knowing(space: Workspace, fixture: Fixture) -> Spec:
+    spec, given = space.scorer, fixture.expected
+    listed = "labels" in space.skill.scorer
+    if not isinstance(spec, Label) or spec.labels is None or listed:
+        return spec
+    wanted = given if isinstance(given, list) else [given]
+    new = [one for one in wanted if isinstance(one, str) and one not in spec.labels]
+    return spec.with_(labels=(*spec.labels, *dict.fromkeys(new))) if new else spec
+
+
 def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
-    """The scorer of one fixture: its own, one of the skill's by name, or the skill's."""
+    """The scorer of one fixture: its own, one of the skill's by name, or the skill's.
+
+    Where nobody has listed the labels, that which a case expects is one of them for it: the first
+    case of a new label may be a held-out one.
+    """
     own = fixture.scorer
     if own is None:
-        return space.scorer
+        return _knowing(space, fixture)
     named = space.scorers.get(str(own["type"]))
     return named or parse_spec(own, where=f"fixture {fixture.id}: scorer")

@@ -158,6 +158,29 @@ def test_a_reason_that_repeats_held_out_cases_is_refused(world: World) -> None:
     assert world.ledger().corrections() == []
 
 
+# A label that is new --------------------------------------------------------------------------
+
+NEW = ("--input", "Is it neither the one nor the other?", "--expected", "maybe")
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_a_label_that_no_train_case_has_is_one_for_its_own_case(world: World, ratio: int) -> None:
+    """The first case of a new label may be a held-out one."""
+    world.write("fixtures/triage/train/no.yml", '{"input": "Is it not?", "expected": "no"}')
+    world.configure(feedback={"ratio": ratio})
+    assert correct(world, *NEW)["outcome"] == "new"
+    world.commit("cases")
+    checked = world.ratchet("check")
+    assert checked.code == ExitCode.DONE, checked.err
+    assert world.ratchet("eval", "--split", "holdout").code == ExitCode.DONE
+
+
+def test_where_labels_are_listed_no_other_is_taken(world: World) -> None:
+    world.configure(skills={"triage": {"scorer": {"type": "label", "labels": ["yes", "no"]}}})
+    assert "'maybe' is not one of labels" in refusal(world, *NEW)
+    assert world.ledger().corrections() == []
+
+
 # In an editor ---------------------------------------------------------------------------------
 
 
