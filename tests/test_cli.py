@@ -93,6 +93,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "eval --ref": lambda _: ("eval", "--ref", "main^"),
     "log": lambda _: ("log",),
     "status": lambda _: ("status",),
+    "metrics": lambda _: ("metrics",),
     "compare": lambda _: ("compare", "--by", "provider"),
     "show": lambda _: ("show", "1"),
     "explain": lambda _: ("explain", "1"),
@@ -119,6 +120,7 @@ TOLD = {  # words of what each prints for people
     "eval --ref": "on train: 0% over 3 runs",
     "log": "merged",
     "status": "on train when it was tried, experiment 1",
+    "metrics": "what people made of each version",
     "compare": "scripted 3 1 33%",
     "show": "train cases: 2 improved, 0 worse, 1 unchanged",
     "explain": "screen on train",
@@ -156,6 +158,7 @@ KEYS = {  # of each one's document
         "usd",
     },
     "status": {"skills", "held", "month_usd", "left_usd"},
+    "metrics": {"skill", "branch", "rows"},
     "looks": {
         *("skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "transfers"),
         "advice",

@@ -651,6 +651,7 @@ LOOP_REASONS = (
     proposing.PROTECTED,
     proposing.DUPLICATE,
     proposing.SUPERSEDED,
+    proposing.SHIPPED_EDITED,
     "not_confirmed",
     pullrequest.REJECTED,
     pullrequest.EDITED,
