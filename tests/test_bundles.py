@@ -1250,7 +1250,8 @@ def test_a_proposal_that_waited_may_turn_out_merged(later: Forge) -> None:
     home = older(later, 2)
     rewrite(later, f"{home}/result.json", action="merge", reason="improved", detail="Merged.")
     identifier = json.loads(later.get(f"{home}/experiment.json"))["id"]
-    landing = {"experiment": identifier, "commit": "0" * 40, "branch": "main", "at": "", "by": ""}
+    landing = {"experiment": identifier, "commit": "0" * 40, "branch": "main", "by": ""}
+    landing["at"] = "2026-01-01T00:00:00+00:00"
     later.commit({f"{home}/landed.json": json.dumps(landing)})
 
     checked = read(later.reader, later.folder, "proposal")
