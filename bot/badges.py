@@ -42,9 +42,9 @@ def facts(ledger: Ledger, space: Workspace, *, text: str | None = None) -> Badge
     )
 
 
-def refresh(ledger: Ledger, space: Workspace, *, text: str | None = None) -> bool:
+def refresh(ledger: Ledger, space: Workspace) -> bool:
     """Put the badge as it is now on the ledger; False when it was there just so."""
-    svg = badge.draw(facts(ledger, space, text=text))
+    svg = badge.draw(facts(ledger, space))
     if ledger.badge() == svg:
         return False
     ledger.put_badge(svg)

@@ -94,11 +94,12 @@ class Job:
         return self.github.find_pull(self.marker, self.branch)
 
     def badge(self, done: Published) -> Published:
-        """Bring the skill's badge up to date with what was done; returns that."""
-        text = None
-        if done.action == Action.MERGE and done.experiment:
-            text = self.ledger.find(done.experiment).candidate
-        if badges.refresh(self.ledger, self.space, text=text):
+        """Bring the skill's badge up to date with what was done; returns that.
+
+        It is of the base as it is by now, whichever commit the job was started on: jobs that run
+        again do not make it say this and that.
+        """
+        if badges.refresh(self.ledger, self.base_now()):
             self.publish_ledger(f"{self.skill}: badge")
         return done
 
