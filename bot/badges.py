@@ -43,9 +43,10 @@ def facts(ledger: Ledger, space: Workspace, *, text: str | None = None) -> Badge
 
 
 def refresh(ledger: Ledger, space: Workspace) -> bool:
-    """Put the badge as it is now on the ledger; False when it was there just so."""
-    svg = badge.draw(facts(ledger, space))
-    if ledger.badge() == svg:
+    """Put the badge as it is now on the ledger; False when it is there, or has nothing to say."""
+    made, there = facts(ledger, space), ledger.badge()
+    svg = badge.draw(made)
+    if there == svg or (there is None and made.score is None):
         return False
     ledger.put_badge(svg)
     return True
