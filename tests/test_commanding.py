@@ -616,7 +616,7 @@ def test_a_bot_with_write_access_is_left_alone(scene: Callable[[str], Scene]) ->
 def test_another_event_is_left_alone(scene: Callable[[str], Scene]) -> None:
     stage = scene("waiting")
     stage.last = stage.hub.person_comments("owner", PULL, "/ratchet merge")
-    ran = stage.event("issues", stage.comment_event())
+    ran = stage.event("discussion_comment", stage.comment_event())
     assert (ran.code, ran.json["outcome"]) == (0, "ignored")
     untouched(stage, stage.hub.world())
 
