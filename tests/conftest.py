@@ -42,6 +42,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
+# What tells a program where it runs: a test says so itself when it matters.
+WHERE = ("CI", "EDITOR", "VISUAL", "PAGER", "LESS", "FORCE_COLOR", "COLORTERM", "CLICOLOR_FORCE")
+
+
 @pytest.fixture(autouse=True)
 def hermetic_seal(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
@@ -49,7 +53,7 @@ def hermetic_seal(
     """Pin HOME, git's configuration, identity and dates, the terminal, and drop credentials."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
-        if name.startswith(("GIT_", "ANTHROPIC_", "GITHUB_", "RATCHET_", "XDG_")):
+        if name in WHERE or name.startswith(("GIT_", "ANTHROPIC_", "GITHUB_", "RATCHET_", "XDG_")):
             monkeypatch.delenv(name)
     for name, value in {
         "HOME": str(home),
