@@ -19,7 +19,8 @@ from bot.skillrepo import run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bot.skillrepo import Output, Project
+    from bot.plumbing import Output
+    from bot.skillrepo import Project
 
 ABSENT: Final = "0" * 40  # git's name for 'no object'
 REGULAR: Final = "100644"

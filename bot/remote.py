@@ -13,7 +13,8 @@ from bot.skillrepo import run
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from bot.skillrepo import Output, Project
+    from bot.plumbing import Output
+    from bot.skillrepo import Project
 
 _UNREACHED = (
     "Try 'git ls-remote origin' to see whether it can be reached, and run again: nothing is lost."

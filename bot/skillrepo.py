@@ -10,25 +10,25 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 import threading
 import unicodedata
 import weakref
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from bot import plumbing
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from git import Git
 
+    from bot.plumbing import Output
+
 CONFIG_FILE: Final = "ratchet.yml"
-OLDEST_GIT: Final = (2, 30)
 MAX_EXTRACT: Final = 200_000_000  # bytes
 REGULAR_MODES: Final = frozenset({"100644", "100755"})
 EXECUTABLE: Final = "100755"
@@ -74,25 +74,6 @@ class Project:
         return self.prefix + inside(path)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a git command said, and its exit status."""
-
-    status: int
-    raw: bytes
-    error: str
-
-    @property
-    def text(self) -> str:
-        """Standard output without its last line end."""
-        return os.fsdecode(self.raw).removesuffix("\n")
-
-    @property
-    def fields(self) -> list[str]:
-        """Standard output of a ``-z`` command, cut at the NULs."""
-        return os.fsdecode(self.raw).split("\0")[:-1]
-
-
 class Entry(NamedTuple):
     """One file of a commit: its mode, and the name of its content."""
 
@@ -134,6 +115,7 @@ def open_project(start: Path, *, unborn: bool = False) -> Project:
         RatchetError: No usable git, no repository, no commit in it, or no ``ratchet.yml``.
     """
     start = start.resolve()
+    _check_version(start)
     git_dir, common_dir, toplevel = _locate(start)
     _check_usable(toplevel, unborn=unborn)
     for folder in (start, *start.parents):
@@ -182,7 +164,7 @@ def run(
     }
     output = _execute(project.toplevel, args, stdin=stdin, env=here | dict(env or {}))
     if output.status not in ok:
-        raise _failure(args[0], output.error, project.toplevel)
+        raise plumbing.failure(args[0], output.error, project.toplevel)
     return output
 
 
@@ -391,7 +373,9 @@ class CommitTree:
     @cached_property
     def _objects(self) -> Git:
         """One git process that answers for every blob: a process a fixture would be slow."""
-        objects = _git(self.project.toplevel)
+        from git import Git  # noqa: PLC0415  takes a tenth of a second, and log reads no commit's files
+
+        objects = Git(self.project.toplevel)
         objects.update_environment(GIT_DIR=str(self.project.git_dir), **_ENVIRONMENT)
         # Ends it with the tree, also where an error's traceback keeps the tree in a cycle.
         weakref.finalize(self, objects.clear_cache)
@@ -491,15 +475,6 @@ def _damaged(project: Project, sha: str, path: str) -> RatchetError:
     )
 
 
-def _git(where: Path) -> Git:
-    try:
-        # Importing it takes a tenth of a second, and fails where there is no git.
-        from git import Git  # noqa: PLC0415
-    except ImportError as error:
-        raise _no_git() from error
-    return Git(where)
-
-
 def _execute(
     where: Path,
     args: Sequence[str],
@@ -507,70 +482,33 @@ def _execute(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Output:
-    git = _git(where)
-    from git.exc import GitCommandNotFound  # noqa: PLC0415  as above
-
-    with _as_file(stdin) as source:
-        try:
-            status, raw, error = git.execute(
-                [git.GIT_PYTHON_GIT_EXECUTABLE or "git", *_OPTIONS, *args],
-                istream=source,
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                shell=False,
-                env=_ENVIRONMENT | dict(env or {}),
-            )
-        except GitCommandNotFound as problem:
-            raise _no_git() from problem
-    return Output(status, raw, error)
-
-
-@contextmanager
-def _as_file(stdin: bytes | None) -> Iterator[BinaryIO | None]:
-    """GitPython hands a process a file to read from, not bytes."""
-    if stdin is None:
-        yield None
-        return
-    with tempfile.TemporaryFile() as file:
-        file.write(stdin)
-        file.seek(0)
-        yield cast("BinaryIO", file)
+    return plumbing.execute(
+        where, (*_OPTIONS, *args), stdin=stdin or b"", env=_ENVIRONMENT | dict(env or {})
+    )
 
 
 def _locate(start: Path) -> tuple[Path, Path, Path]:
     """The git folder, the common folder and the top of the checkout that ``start`` is in."""
-    _git(start)  # says it better when there is no git
-    from git import InvalidGitRepositoryError, NoSuchPathError, Repo  # noqa: PLC0415  as above
-
-    try:
-        with Repo(start, search_parent_directories=True, expand_vars=False) as repo:
-            found = (repo.git_dir, repo.common_dir, repo.working_tree_dir)
-    except NoSuchPathError as error:
-        raise RatchetError(f"there is no folder {start}") from error
-    except InvalidGitRepositoryError as error:
-        raise RatchetError(
-            f"{start} is not in a git repository",
-            hint="Run 'git init' in the project's folder and commit its files.",
-        ) from error
-    git_dir, common_dir, toplevel = (Path(path).resolve() if path else None for path in found)
-    if not (git_dir and common_dir and toplevel):
+    found = plumbing.locate(start)
+    if found.toplevel is None:
         raise RatchetError(
             f"{start} is a bare repository: it has no files to work on",
             hint="Run Ratchet in a clone of it, or in a linked worktree.",
         )
-    return git_dir, common_dir, toplevel
+    return found.git_dir, found.common_dir, found.toplevel
+
+
+def _check_version(start: Path) -> None:
+    version = plumbing.execute(start, ["version"]).text
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers < plumbing.OLDEST_GIT:
+        raise RatchetError(f"this is {version or 'an unknown git'}", hint=plumbing.no_git().hint)
 
 
 def _check_usable(toplevel: Path, *, unborn: bool) -> None:
-    version = _execute(toplevel, ["version"]).text
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
-    if numbers < OLDEST_GIT:
-        raise RatchetError(f"this is {version or 'an unknown git'}", hint=_no_git().hint)
     head = _execute(toplevel, ["rev-parse", "--show-object-format", "--verify", "HEAD^{commit}"])
     if head.status and "Needed a single revision" not in head.error:
-        raise _failure("rev-parse", head.error, toplevel)
+        raise plumbing.failure("rev-parse", head.error, toplevel)
     if head.status and not unborn:
         raise RatchetError(
             f"the repository {toplevel} has no commit yet",
@@ -578,17 +516,3 @@ def _check_usable(toplevel: Path, *, unborn: bool) -> None:
         )
     if not head.text.startswith("sha1"):
         raise RatchetError(f"the repository {toplevel} does not use SHA-1 object names")
-
-
-def _failure(command: str, error: str, where: Path) -> RatchetError:
-    hint = "Put right what git says, and run again: what finished is kept."
-    if "dubious ownership" in error:
-        hint = f"If you trust its owner: git config --global --add safe.directory {where}"
-    elif ".lock" in error:
-        hint = "Another git command is at work, or one was killed: if none runs, delete the lock."
-    return RatchetError(f"git {command} failed in {where}: {error.strip()}", hint=hint)
-
-
-def _no_git() -> RatchetError:
-    oldest = ".".join(map(str, OLDEST_GIT))
-    return RatchetError("the git command was not found", hint=f"Install git {oldest} or newer.")

@@ -342,7 +342,7 @@ def test_worktrees_and_subfolders_share_one_store(repo: Path, tmp_path: Path) ->
 
 
 def test_outside_a_repository_there_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(RatchetError, match="not inside a git repository"):
+    with pytest.raises(RatchetError, match="not in a git repository"):
         make_store(tmp_path)
 
 

@@ -32,7 +32,8 @@ from bot.skillrepo import REGULAR_MODES, CommitTree, checkout_at, dirty, resolve
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bot.skillrepo import Output, Project
+    from bot.plumbing import Output
+    from bot.skillrepo import Project
 
 _IDENTITY: Final = {
     "GIT_AUTHOR_NAME": BOT_NAME,

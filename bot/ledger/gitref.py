@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from bot import plumbing
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from bot.plumbing import Output
 
 AUTHOR = "Ratchet <ratchet@users.noreply.github.com>"
 _RACE = re.compile(r"Not updating|\.lock': File exists")
@@ -24,34 +26,6 @@ _GIT_SETTINGS = (
 
 class LostRaceError(Exception):
     """Another writer moved the branch first; nothing was written."""
-
-
-class Output(NamedTuple):
-    """What a git command that was allowed to fail did."""
-
-    status: int
-    out: bytes
-    err: str
-
-
-def find_common_dir(repo_path: Path) -> Path:
-    """The directory that all worktrees of the repository at or above ``repo_path`` share.
-
-    Raises:
-        RatchetError: There is no git repository, or git refuses to use it.
-    """
-    try:
-        import git  # noqa: PLC0415  GitPython takes a tenth of a second to import
-    except ImportError as error:  # GitPython looks for the executable as it is imported
-        raise RatchetError("git was not found", hint="Install git, 2.34 or newer.") from error
-    try:
-        with git.Repo(repo_path, search_parent_directories=True) as repo:
-            return Path(repo.common_dir).resolve()
-    except (git.InvalidGitRepositoryError, git.NoSuchPathError) as error:
-        raise RatchetError(
-            f"{repo_path} is not inside a git repository",
-            hint="Run `git init` there, or run Ratchet inside your repository.",
-        ) from error
 
 
 class GitRef:
@@ -92,7 +66,7 @@ class GitRef:
         done = self._try("-c", "color.ui=false", "grep", *search)
         if done.status > 1:  # 1: nothing found
             raise self._failed("grep", done)
-        found = done.out.decode(errors="replace").split("\0")[:-1]
+        found = done.raw.decode(errors="replace").split("\0")[:-1]
         return [path.removeprefix(f"{tip}:") for path in found]
 
     def read(self, paths: Iterable[str]) -> dict[str, str]:
@@ -122,8 +96,8 @@ class GitRef:
         # Without --force, fast-import moves a branch only to a descendant of where it is.
         command = ("fast-import", "--quiet", "--done", "--date-format=raw")
         done = self._try(*command, stdin=b"".join([*parts, b"done\n"]))
-        if done.status and (_RACE.search(done.err) or self.tip() != onto):
-            raise LostRaceError(done.err.strip())
+        if done.status and (_RACE.search(done.error) or self.tip() != onto):
+            raise LostRaceError(done.error.strip())
         if done.status:
             raise self._failed("fast-import", done)
 
@@ -187,30 +161,16 @@ class GitRef:
         done = self._try(*args, stdin=stdin)
         if done.status:
             raise self._failed(args[0], done)
-        return done.out
+        return done.raw
 
     def _try(self, *args: str, stdin: bytes = b"") -> Output:
-        import git  # noqa: PLC0415  GitPython takes a tenth of a second to import
-
         settings = [word for setting in _GIT_SETTINGS for word in ("-c", setting)]
-        command = ["git", f"--git-dir={self.common_dir}", *settings, *args]
-        # A file and not a pipe: if we die, git still reads a whole stream or none.
-        with tempfile.TemporaryFile() as stream:
-            stream.write(stdin)
-            stream.seek(0)
-            status, out, err = git.Git(self.common_dir).execute(
-                command,
-                istream=stream,
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-            )
-        return Output(status, out if isinstance(out, bytes) else out.encode(), str(err))
+        command = (f"--git-dir={self.common_dir}", *settings, *args)
+        return plumbing.execute(self.common_dir, command, stdin=stdin)
 
     def _failed(self, command: str, done: Output) -> RatchetError:
         return RatchetError(
-            f"git {command} failed on {self.ref}: {done.err.strip() or f'status {done.status}'}",
+            f"git {command} failed on {self.ref}: {done.error.strip() or f'status {done.status}'}",
             hint=f"Nothing is lost: unwritten records wait in {self.common_dir}/ratchet/journal.",
         )
 

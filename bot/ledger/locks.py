@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from bot.errors import RatchetError
-from bot.ledger.gitref import find_common_dir
+from bot.plumbing import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class RunLock:
         if not _SKILL.fullmatch(skill):
             raise RatchetError(f"{skill!r} is not a usable skill name")
         self._skill = skill
-        self._path = find_common_dir(repo_path) / "ratchet" / f"{skill}.lock"
+        self._path = locate(repo_path).common_dir / "ratchet" / f"{skill}.lock"
         self._lock: FileLock | None = None
 
     def __enter__(self) -> Self:

@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bot.errors import RatchetError
-from bot.ledger.gitref import GitRef, LostRaceError, find_common_dir
+from bot.ledger.gitref import GitRef, LostRaceError
 from bot.ledger.journal import Journal, JournalView, read_journal
 from bot.ledger.locks import FileLock, writing
+from bot.plumbing import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -142,7 +143,7 @@ class Store:
     def __init__(
         self, repo_path: Path, *, redactor: Redactor, clock: Callable[[], float] = time.time
     ) -> None:
-        self.common_dir = find_common_dir(repo_path)
+        self.common_dir = locate(repo_path).common_dir
         self._redactor = redactor
         self._clock = clock
         self._readers = {ref: Reader(self.common_dir, ref) for ref in Ref}
