@@ -20,7 +20,7 @@ from unittest.mock import patch
 from bot import providers, running
 from bot.core.gate import Action
 from bot.core.records import Reply, Request
-from bot.terminal import Reporter
+from bot.progress import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

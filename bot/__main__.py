@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and exit; see ``bot.errors.ExitCode`` for the codes."""
+    # A plugin of pydantic's would see every record; looking for one reads every package's data.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    # What is imported stays: looking through it for garbage, over and over, is a tenth of it all.
+    gc.set_threshold(100_000, 20, 100)
     from bot.cli import cli  # noqa: PLC0415 - the start-up path stays one import deep
     from bot.edge import run  # noqa: PLC0415
 

@@ -211,7 +211,7 @@ def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None
 
 def _noise(start: Path, skill: str | None) -> NoiseReport:
     from bot import running  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         return running.measure_noise(start, skill=skill, reporter=reporter)
@@ -262,7 +262,7 @@ def confirm(
     The verdict and its evidence go to a new bundle, for whoever may act on it.
     """
     from bot import running  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         done = running.confirm(
@@ -284,7 +284,7 @@ def _improve(
     bundle: Path | None = None,
 ) -> None:
     from bot import running  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         report = running.improve(
@@ -328,7 +328,7 @@ def evaluate(
     Runs the ledger has already are re-used. Of the holdout only the mean is shown.
     """
     from bot import evaluating  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         done = evaluating.evaluate(
@@ -474,7 +474,7 @@ def audit(start: Path, *, skill: str | None, as_json: bool) -> None:
     from dataclasses import asdict  # noqa: PLC0415
 
     from bot import running, terminal  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         done = running.audit(start, skill=skill, reporter=reporter)

@@ -248,7 +248,7 @@ def _test_pull(
     start: Path, pull: int, sha: str, out: Path, *, usd: float | None, as_json: bool
 ) -> None:
     from bot import gating, terminal  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         done = gating.try_out(start, number=pull, sha=sha, out=out, reporter=reporter, usd=usd)

@@ -37,8 +37,9 @@ def report(
 
     from bot import report as reporting  # noqa: PLC0415
     from bot import terminal  # noqa: PLC0415
+    from bot.progress import Steps  # noqa: PLC0415
 
-    with terminal.Steps() as steps:
+    with Steps() as steps:
         built = reporting.build(
             start, skill=skill, out=out, with_holdout=with_holdout, progress=steps
         )

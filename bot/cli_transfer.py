@@ -56,7 +56,7 @@ def transfer(start: Path, /, *, bundle: Path | None, as_json: bool, **given: Any
 
 def _run(start: Path, *, as_json: bool, **given: Any) -> None:
     from bot import transferring  # noqa: PLC0415
-    from bot.terminal import Reporter  # noqa: PLC0415
+    from bot.progress import Reporter  # noqa: PLC0415
 
     with Reporter() as reporter:
         done = transferring.transfer(start, reporter=reporter, **given)

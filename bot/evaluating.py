@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.core.records import Split, Trace
-    from bot.terminal import Reporter
+    from bot.progress import Reporter
     from bot.workspace import Workspace
 
 

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from bot.core.pages import PullFacts
     from bot.core.records import Evidence, Experiment
     from bot.forge.github import GitHub, Pull, State
+    from bot.progress import Reporter
     from bot.runner import Text
     from bot.running import Confirmed
     from bot.skillrepo import Project
-    from bot.terminal import Reporter
     from bot.workspace import Workspace
 
 WORKFLOWS = ".github"  # what Ratchet is run by

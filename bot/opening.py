@@ -68,8 +68,9 @@ def adopt(project: Project) -> None:
     A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
     would begin again.
     """
+    own, remote = _tips(project)
     for ref in Ref:
-        if _own_tip(project, ref) is None and (tip := ledger_tip(project, ref)):
+        if ref not in own and (tip := _only(ref, remote)):
             skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
 
 
@@ -79,19 +80,31 @@ def ledger_tip(project: Project, ref: Ref) -> str | None:
     Raises:
         RatchetError: Several remotes have it, and they differ.
     """
-    if own := _own_tip(project, ref):
-        return own
+    own, remote = _tips(project)
+    return own.get(ref) or _only(ref, remote)
+
+
+def _tips(project: Project) -> tuple[dict[Ref, str], dict[Ref, set[str]]]:
+    """Where the branches are: this clone's, and those of its remotes."""
+    names = {ref.removeprefix("refs/heads/"): ref for ref in Ref}
+    patterns = [at for name in names for at in (f"refs/heads/{name}", f"refs/remotes/*/{name}")]
+    listed = skillrepo.run(project, "for-each-ref", "--format=%(objectname) %(refname)", *patterns)
+    own: dict[Ref, str] = {}
+    remote: dict[Ref, set[str]] = {ref: set() for ref in Ref}
+    for line in listed.text.splitlines():
+        tip, _, full = line.partition(" ")
+        if full.startswith("refs/heads/"):
+            own[Ref(full)] = tip
+        else:
+            remote[names["/".join(full.split("/")[-2:])]].add(tip)
+    return own, remote
+
+
+def _only(ref: Ref, remote: dict[Ref, set[str]]) -> str | None:
     name = ref.removeprefix("refs/heads/")
-    listed = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}")
-    have = set(skillrepo.run(project, *listed).text.split())
-    if len(have) > 1:
+    if len(remote[ref]) > 1:
         raise RatchetError(
             f"Several remotes have a branch {name}, and they differ.",
             hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
         )
-    return have.pop() if have else None
-
-
-def _own_tip(project: Project, ref: Ref) -> str | None:
-    listed = ("for-each-ref", "--format=%(objectname)", ref.value)
-    return skillrepo.run(project, *listed).text or None
+    return next(iter(remote[ref]), None)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from bot.core.records import Experiment, RunJob, Trace
     from bot.ledger import Ledger
     from bot.loop import Report
+    from bot.progress import Reporter
     from bot.proposing import Candidate
-    from bot.terminal import Reporter
     from bot.workspace import Workspace
 
 

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from bot.config import AnyProvider
     from bot.core.records import Experiment, Fixture, Request, Trace
     from bot.ledger import Ledger
+    from bot.progress import Reporter
     from bot.runner import Text
     from bot.skillrepo import Project
     from bot.spending import Account
-    from bot.terminal import Reporter
     from bot.workspace import Workspace
 
 GOES_ON = Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0)  # nothing is stopped early

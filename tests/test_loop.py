@@ -16,8 +16,8 @@ from bot.budget import Budget, BudgetSpent
 from bot.core.records import Reply
 from bot.errors import ExitCode
 from bot.forge import plain
+from bot.progress import Reporter
 from bot.providers.scripted import Scripted
-from bot.terminal import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from messages_server import Planned, answer, failure, serve, text
 from world import World, script
 
 from bot.errors import ExitCode
-from bot.terminal import Reporter
+from bot.progress import Reporter
 
 if TYPE_CHECKING:
     from messages_server import MessagesServer

@@ -16,8 +16,8 @@ from bot.agents.meta import MOST_CALLS, Terms, propose
 from bot.agents.toolbox import NAMES, PROPOSE, Toolbox
 from bot.core.records import AddLines, Reply
 from bot.errors import ExitCode
+from bot.progress import Reporter
 from bot.providers.scripted import Scripted
-from bot.terminal import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -23,7 +23,7 @@ from world import (
 )
 
 from bot.errors import ExitCode
-from bot.terminal import Reporter
+from bot.progress import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.core.records import Reply, RolloutKey, Score, Trace, digest
-from bot.terminal import Reporter
+from bot.progress import Reporter
 
 if TYPE_CHECKING:
     import pytest

@@ -129,13 +129,13 @@ class GitRef:
         return None
 
     def _tree(self, folder: str, *options: str) -> Iterator[tuple[str, str]]:
-        tip = self.tip()
-        if tip is None:
-            return
-        out = self._run(
-            "ls-tree", "-z", "--full-tree", *options, tip, *([folder] if folder else [])
-        )
-        for entry in out.decode(errors="replace").split("\0")[:-1]:
+        listed = ("ls-tree", "-z", "--full-tree", *options, self.ref, *([folder] if folder else []))
+        done = self._try(*listed)
+        if done.status:
+            if self.tip() is None:
+                return
+            raise self._failed("ls-tree", done)
+        for entry in done.raw.decode(errors="replace").split("\0")[:-1]:
             about, _, path = entry.partition("\t")
             yield path, about.rpartition(" ")[2]
 
