@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class Evaluation:
     model: str
     split: Split
     ref: str
-    traces: tuple[Trace, ...]
+    traces: tuple[Trace, ...] = field(repr=False)  # long, and asyncio shows a result to nobody
     reused: int
     calls: int
     usd: float | None
