@@ -354,6 +354,9 @@ def evaluate(
         )
 
 
+MOST_CASES = 40  # lines of the table of an evaluation: the worst, where there are more
+
+
 # Look back ------------------------------------------------------------------------------------
 
 
@@ -886,6 +889,8 @@ def _show_evaluation(done: Any) -> None:
     from bot.core import render  # noqa: PLC0415
 
     if done.split == "train":
+        worst = sorted(done.traces, key=lambda one: one.score.value if one.score else -1.0)
+        shown = done.traces if len(done.traces) <= MOST_CASES else worst[:MOST_CASES]
         terminal.table(
             [
                 (
@@ -893,12 +898,13 @@ def _show_evaluation(done: Any) -> None:
                     render.percent(trace.score.value if trace.score else None),
                     render.one_line(trace.score.reason if trace.score else "no score", 44),
                 )
-                for trace in done.traces
+                for trace in shown
             ],
             header=("case", "score", "why"),
             right=(1,),
         )
-        terminal.say("")
+        more = len(done.traces) - len(shown)
+        terminal.say(f"and {more} that scored no less; --json has them all\n" if more else "")
     reused = f", {done.reused} of them re-used" if done.reused else ""
     terminal.say(
         f"{done.skill} with {done.model} on {done.split}: {render.percent(done.score)} "

@@ -18,7 +18,7 @@ from bot import __version__, actions
 from bot.errors import ExitCode, RatchetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bot.redact import Redactor
 
@@ -94,9 +94,15 @@ class ReportedError(RatchetError):
 
 def clean(text: str) -> str:
     """Text of any origin for a terminal or a log: no control characters, secrets or commands."""
+    return cleaner()(text)
+
+
+def cleaner() -> Callable[[str], str]:
+    """``clean`` for many texts: the environment is read once and not for each."""
     from bot.core import render  # noqa: PLC0415
 
-    return actions.defused(render.safe(redacted(text)))
+    redact = _redactor(tuple(os.environ.items())).redact
+    return lambda text: actions.defused(render.safe(redact(text)))
 
 
 def redacted(text: str) -> str:
@@ -104,7 +110,7 @@ def redacted(text: str) -> str:
     return _redactor(tuple(os.environ.items())).redact(text)
 
 
-@lru_cache(maxsize=1)  # a table asks once a cell
+@lru_cache(maxsize=1)
 def _redactor(environ: tuple[tuple[str, str], ...]) -> Redactor:
     from bot.redact import Redactor  # noqa: PLC0415 - not on the start-up path
 

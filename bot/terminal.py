@@ -14,7 +14,7 @@ from bot import edge
 from bot.core import charts, graph, render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -63,10 +63,15 @@ _ASCII: Final = {
 
 def _shown(text: str) -> str:
     """Words of ours and of others as this terminal can show them; a ``?`` is what it cannot."""
-    shown = clean(text)
+    return _shower()(text)
+
+
+def _shower() -> Callable[[str], str]:
+    """``_shown`` for many texts."""
+    cleaned, encoding = edge.cleaner(), _encoding()
     if not plain():
-        return shown
-    return shown.translate(_ASCII).encode(_encoding(), "replace").decode(_encoding())
+        return cleaned
+    return lambda text: cleaned(text).translate(_ASCII).encode(encoding, "replace").decode(encoding)
 
 
 def _fitting(text: str) -> str:
@@ -100,8 +105,9 @@ def table(
             overflow="fold",
             no_wrap=rest not in (None, column),
         )
+    shown = _shower()
     for row in rows:
-        cells = [RichText(_shown(cell)) for cell in row]
+        cells = [RichText(shown(cell)) for cell in row]
         if rest is not None:
             cells[rest].no_wrap, cells[rest].overflow = True, "ellipsis"
         made.add_row(*cells)

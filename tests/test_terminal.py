@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot import cli
 from bot.core.records import Reply, RolloutKey, Score, Trace, digest
+from bot.evaluating import Evaluation
 from bot.progress import Reporter
 
 if TYPE_CHECKING:
@@ -47,3 +49,18 @@ def test_a_phase_that_paid_for_nothing_says_nothing(capsys: pytest.CaptureFixtur
         reporter.phase("baseline on train", runs=1)
         reporter.ran(run(OLD, 1.0), paid=False)
     assert capsys.readouterr().err == ""
+
+
+def test_of_many_cases_the_worst_are_listed_and_the_rest_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = [1.0] * 60 + [0.0]
+    traces = tuple(
+        run(OLD, score).with_(fixture=f"case-{number}") for number, score in enumerate(scores)
+    )
+    done = Evaluation("triage", "m", "train", "disk", traces, reused=0, calls=61, usd=0.0)
+    cli._show_evaluation(done)
+    first, *shown = capsys.readouterr().out.splitlines()[1:]
+    assert first.split() == ["case-60", "0%"]
+    assert sum("100%" in line for line in shown) == 39
+    assert "and 21 that scored no less; --json has them all" in shown
