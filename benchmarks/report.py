@@ -43,15 +43,16 @@ from bot.core.records import (
     Trace,
     Usage,
     digest,
+    trace_id,
 )
 from bot.core.reign import Confirmation
-from bot.runner import Text, trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bot.core.records import Fixture, Side, Split
     from bot.ledger import Ledger
+    from bot.runner import Text
     from bot.workspace import Workspace
 
 NAME: Final = "support"  # of the skill

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from bot.budget import Budget
     from bot.config import AnyProvider
-    from bot.core.records import Fixture, Reply, Request, RunJob, Score, Trace
+    from bot.core.records import Fixture, Reply, Request, Run, RunJob, Score, Trace
     from bot.core.scoring import Spec
+    from bot.core.shards import Shard
     from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
@@ -69,6 +70,8 @@ async def opened(
     usd: float | None = None,
     account: Account | None = None,
     judge: Workspace | None = None,
+    shard: Shard | None = None,
+    earlier: Sequence[Run] = (),
 ) -> AsyncIterator[Bench]:
     """Open everything a run needs; write down what it spent and release it, whatever happens.
 
@@ -79,6 +82,8 @@ async def opened(
         usd: A cap in dollars besides those of the config.
         account: The one it is a part of, which whoever opened that will end, in place of its own.
         judge: Whose model judges for the scorer ``rubric``; None for the one that is run.
+        shard: Which part of the work this is: it has its part of the caps.
+        earlier: Other parts of it, which have spent of the caps already.
     """
     settings = space.config
     check_price(space)
@@ -98,7 +103,13 @@ async def opened(
         if account is None:
             account = stack.enter_context(
                 spending.account(
-                    ledger, job=job, settings=settings.budget, clock=time.monotonic, usd=usd
+                    ledger,
+                    job=job,
+                    settings=settings.budget,
+                    clock=time.monotonic,
+                    usd=usd,
+                    shard=shard,
+                    earlier=earlier,
                 )
             )
         budget = account.budget

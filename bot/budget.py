@@ -67,6 +67,11 @@ class Budget:
             setting=setting,
         )
 
+    def charge(self, *, calls: int, usd: float) -> None:
+        """Count what others have spent of it already."""
+        self.calls += calls
+        self.usd += usd
+
     @property
     def seconds(self) -> float:
         """Time since the run began."""

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -169,34 +170,48 @@ def write(
         by_person: A person made the edit, not the proposer of the settings.
         transfer: What a transfer bundle is about.
     """
-    require_new(folder)
-    # Filled beside its place: a folder with that name is whole, whenever this process is killed.
-    made = folder.resolve().with_name(f".{folder.resolve().name}.tmp")
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
     bench.adopt(space.project)
     tips = {ref: tip for ref in _REFS[kind] if (tip := bench.ledger_tip(space.project, ref))}
     bring = [ref for ref in tips if _is_news(space.project, ref)]
-    if bring:
-        create = ("bundle", "create", "--quiet", "--version=2", str(made / REFS))
-        known = (f"--remotes=*/{_short(ref)}" for ref in bring)
-        skillrepo.run(space.project, *create, *bring, "--not", *known)
-    if decision is not None:
-        (made / VERDICT).write_text(_json(decision), encoding="utf-8")
-    manifest = Manifest(
-        kind=kind,
-        skill=space.name,
-        parent=space.text.digest,
-        setting=space.setting(by_person=by_person),
-        experiment=experiment.id if experiment else None,
-        candidate=experiment.candidate if experiment else None,
-        transfer=transfer.id if transfer else None,
-        refs=tips,
-        files={file.name: _sha256(file.read_bytes()) for file in sorted(made.iterdir())},
-    )
-    (made / MANIFEST).write_text(_json(manifest), encoding="utf-8")
-    made.rename(folder)
+    with filled(folder) as made:
+        if bring:
+            create = ("bundle", "create", "--quiet", "--version=2", str(made / REFS))
+            known = (f"--remotes=*/{_short(ref)}" for ref in bring)
+            skillrepo.run(space.project, *create, *bring, "--not", *known)
+        if decision is not None:
+            (made / VERDICT).write_text(_json(decision), encoding="utf-8")
+        manifest = Manifest(
+            kind=kind,
+            skill=space.name,
+            parent=space.text.digest,
+            setting=space.setting(by_person=by_person),
+            experiment=experiment.id if experiment else None,
+            candidate=experiment.candidate if experiment else None,
+            transfer=transfer.id if transfer else None,
+            refs=tips,
+            files=digests(made),
+        )
+        (made / MANIFEST).write_text(_json(manifest), encoding="utf-8")
     return manifest
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes ``folder`` at the end; that is missing or empty.
+
+    It is filled beside its place: one with that name is whole, whenever this process is killed.
+    """
+    require_new(folder)
+    made = folder.resolve().with_name(f".{folder.resolve().name}.tmp")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    yield made
+    made.rename(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a folder, by its name."""
+    return {file.name: _sha256(file.read_bytes()) for file in sorted(folder.iterdir())}
 
 
 def _is_news(project: Project, ref: Ref) -> bool:
@@ -226,7 +241,9 @@ def read_manifest(folder: Path, *, kind: Kind, limits: Limits = LIMITS) -> Manif
     Raises:
         RatchetError: There is none, or it is of another kind or format.
     """
-    manifest: Manifest = _parse(Manifest, _bytes(folder, MANIFEST, most=limits.manifest), MANIFEST)
+    manifest: Manifest = parse_file(
+        Manifest, read_file(folder, MANIFEST, most=limits.manifest), MANIFEST
+    )
     if manifest.kind != kind:
         raise RatchetError(f"{folder} is a {manifest.kind} bundle; a {kind} bundle is needed.")
     return manifest
@@ -278,7 +295,7 @@ def read(
         experiment, candidate = _proposed(inside, space, by_person=by_person)
         decision = None
         if VERDICT in files:
-            decision = _parse(Decision, files[VERDICT], VERDICT)
+            decision = parse_file(Decision, files[VERDICT], VERDICT)
             _check_decision(decision, inside, space)
         transfer = _transferred(inside, space) if kind == "transfer" else None
     pack = packed.pack if packed and moves else None
@@ -317,8 +334,12 @@ def _joined(ref: Ref, old: str | None, new: str, space: Workspace) -> str:
 # The folder
 
 
-def _bytes(folder: Path, name: str, *, most: int) -> bytes:
-    """A regular file of the folder, and no link."""
+def read_file(folder: Path, name: str, *, most: int) -> bytes:
+    """A regular file of the folder, of at most so many bytes, and no link.
+
+    Raises:
+        RatchetError: It is none, or cannot be read.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(folder / name, flags)
@@ -339,14 +360,30 @@ def _files(folder: Path, manifest: Manifest, limits: Limits) -> dict[str, bytes]
     allowed = {REFS: limits.refs}
     if manifest.kind == "confirmation":
         allowed[VERDICT] = limits.verdict
+    return read_files(folder, manifest.files, allowed=allowed)
+
+
+def read_files(
+    folder: Path, listed: Mapping[str, str], *, allowed: Mapping[str, int]
+) -> dict[str, bytes]:
+    """The files of a folder besides its manifest: those it lists, as it lists them.
+
+    Args:
+        folder: The bundle.
+        listed: The SHA-256 of each, by its name.
+        allowed: Which there may be, and how many bytes each may have.
+
+    Raises:
+        RatchetError: Any other is there, or one is missing, altered or too large.
+    """
     found = {entry.name for entry in os.scandir(folder)} - {MANIFEST}
-    if extra := sorted((found | set(manifest.files)) - set(allowed)):
+    if extra := sorted((found | set(listed)) - set(allowed)):
         raise RatchetError(f"The bundle has what does not belong in it: {extra[0]!a}")
-    if found != set(manifest.files):
+    if found != set(listed):
         raise RatchetError("The bundle's files are not those its manifest lists.")
-    files = {name: _bytes(folder, name, most=allowed[name]) for name in sorted(found)}
+    files = {name: read_file(folder, name, most=allowed[name]) for name in sorted(found)}
     for name, data in files.items():
-        if _sha256(data) != manifest.files[name]:
+        if _sha256(data) != listed[name]:
             raise RatchetError(
                 f"The bundle's {name} is not the file its manifest lists (SHA-256 differs).",
                 hint="Was it cut off on its way? Make it again.",
@@ -354,7 +391,12 @@ def _files(folder: Path, manifest: Manifest, limits: Limits) -> dict[str, bytes]
     return files
 
 
-def _parse(kind: type[Any], data: bytes, name: str) -> Any:
+def parse_file(kind: type[Any], data: bytes, name: str) -> Any:
+    """The record that a file of a bundle holds.
+
+    Raises:
+        RatchetError: It holds none of that kind.
+    """
     try:
         return kind.model_validate(strict.load_json(strict.decode(data)))
     except ValidationError as error:

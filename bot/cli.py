@@ -14,6 +14,7 @@ from bot import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bot.core.shards import Shard
     from bot.ledger import Ledger
     from bot.loop import Report
     from bot.running import Confirmed, NoiseReport
@@ -62,6 +63,34 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
     if value is not None and not math.isfinite(value):
         raise click.BadParameter("expected a number of dollars")  # 'nan' is in every range
     return value
+
+
+def _shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard | None:
+    if value is None:
+        return None
+    from bot.core.shards import Shard  # noqa: PLC0415
+
+    try:
+        return Shard.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def shard_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How the work of a command is shared by several machines."""
+    gather = click.option(
+        "--from-shards",
+        type=FOLDER,
+        metavar="DIR",
+        help="Put together what all the shards wrote: a folder of their folders.",
+    )
+    part = click.option(
+        "--shard",
+        metavar="I/N",
+        callback=_shard,
+        help="Make the runs of one of N shares of the cases, and hand them in.",
+    )
+    return part(gather(command))
 
 
 usd_option = click.option(
@@ -312,16 +341,20 @@ def _improve(
 )
 @click.option("--ref", help="A branch, tag or commit, instead of the files on disk.")
 @provider_option
+@shard_options
+@click.option("--out", type=FOLDER, metavar="DIR", help="Where the runs of the shard go.")
 @options
 @click.pass_obj
 def evaluate(
     start: Path,
+    /,
     *,
-    skill: str | None,
-    split: str,
-    ref: str | None,
     provider: str | None,
+    shard: Shard | None,
+    from_shards: Path | None,
+    out: Path | None,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Score a skill on one split, each case once.
 
@@ -330,19 +363,27 @@ def evaluate(
     from bot import evaluating  # noqa: PLC0415
     from bot.progress import Reporter  # noqa: PLC0415
 
+    _require_fitting(shard, from_shards)
+    if bool(shard) != bool(out):
+        raise click.UsageError("--shard and --out go together.")
+    asked["override"] = _override(provider=provider)
     with Reporter() as reporter:
-        done = evaluating.evaluate(
-            start,
-            skill=skill,
-            split=split,  # type: ignore[arg-type]  # click has checked the choice
-            ref=ref,
-            override=_override(provider=provider),
-            reporter=reporter,
-        )
+        if from_shards:
+            done = evaluating.put_together(start, folder=from_shards, **asked)
+        elif shard and out:
+            done = evaluating.evaluate_shard(
+                start, shard=shard, out=out, reporter=reporter, **asked
+            )
+        else:
+            done = evaluating.evaluate(start, reporter=reporter, **asked)
     if as_json:
-        print_json(_eval_document(done))
+        print_json(_eval_document(done) | ({"shard": str(shard)} if shard else {}))
     else:
         _show_evaluation(done)
+        if shard:
+            from bot import terminal  # noqa: PLC0415
+
+            terminal.say(f"Shard {shard}: its runs are in {out}.")
     if done.failed:
         from bot.edge import ReportedError  # noqa: PLC0415
 
@@ -352,6 +393,11 @@ def evaluate(
             f"{first.reply.error or first.scorer_error}",
             hint="Run again: what succeeded is kept.",
         )
+
+
+def _require_fitting(shard: Shard | None, from_shards: Path | None) -> None:
+    if shard and from_shards:
+        raise click.UsageError("Give one of --shard (a part) and --from-shards (the whole).")
 
 
 MOST_CASES = 40  # lines of the table of an evaluation: the worst, where there are more

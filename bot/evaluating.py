@@ -8,13 +8,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bot import bench, skillrepo, workspace
+from bot.core.records import JUDGE
+from bot.core.spending import known
 from bot.runner import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bot.core.records import Split, Trace
+    from bot.core.records import Run, Split, Trace
+    from bot.core.shards import Shard
     from bot.progress import Reporter
     from bot.workspace import Workspace
 
@@ -58,10 +61,85 @@ def evaluate(
     space = workspace.open_anywhere(
         project, skill=skill, ref=ref, override=override, require=(split,)
     )
-    return asyncio.run(_evaluate(space, split, reporter))
+    return asyncio.run(_evaluate(space, split, reporter))[0]
 
 
-async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evaluation:
+def evaluate_shard(
+    start: Path,
+    *,
+    shard: Shard,
+    out: Path,
+    skill: str | None,
+    split: Split,
+    ref: str | None,
+    override: Mapping[str, object],
+    reporter: Reporter,
+) -> Evaluation:
+    """Run one share of a split once, and write its runs to the folder ``out``."""
+    from bot import bundles, shards  # noqa: PLC0415 - heavier than the rest
+
+    bundles.require_new(out)
+    project = skillrepo.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=ref, override=override, require=(split,)
+    )
+    done, spent = asyncio.run(_evaluate(space, split, reporter, shard=shard))
+    ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+    names = {f"{trace.id}{end}" for trace in done.traces for end in ("", JUDGE)}
+    kept = [
+        trace
+        for job in ("task", "judge")
+        for trace in ledger.text_runs(space.text.digest, split, job=job)
+        if trace.id in names
+    ]
+    plan = shards.plan_of(space, job="eval", split=split)
+    shards.write(out, shard, plan, traces=kept, reused=done.reused, spent=spent)
+    return done
+
+
+def put_together(
+    start: Path,
+    *,
+    folder: Path,
+    skill: str | None,
+    split: Split,
+    ref: str | None,
+    override: Mapping[str, object],
+) -> Evaluation:
+    """What one machine would have said that had made the runs of all the shards in ``folder``.
+
+    Raises:
+        RatchetError: One is missing, or is not what it should be.
+    """
+    from bot import shards  # noqa: PLC0415 - heavier than the rest
+
+    project = skillrepo.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=ref, override=override, require=(split,)
+    )
+    plan = shards.plan_of(space, job="eval", split=split)
+    handed = shards.read(folder, plan, space)
+    handed.require_all()
+    ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+    ledger.add_skill_text(space.text.digest, space.text.text)
+    shards.take_up(handed, plan, ledger)
+    ledger.flush(f"{space.name}: shards of an evaluation")
+    made = {trace.fixture: trace for trace in handed.traces if trace.job == "task"}
+    return Evaluation(
+        skill=space.name,
+        model=space.how.model,
+        split=split,
+        ref=space.base,
+        traces=tuple(made[case.id] for case in space.fixtures(split)),
+        reused=handed.reused,
+        calls=sum(run.calls for run in handed.spent),
+        usd=known(handed.spent),
+    )
+
+
+async def _evaluate(
+    space: Workspace, split: Split, reporter: Reporter, *, shard: Shard | None = None
+) -> tuple[Evaluation, Run]:
     reused = 0
 
     def on_trace(trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
@@ -69,15 +147,17 @@ async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evalu
         reused += not paid
         reporter.ran(trace, paid)
 
-    async with bench.opened(space, on_trace=on_trace, job="eval") as opened:
+    async with bench.opened(space, on_trace=on_trace, job="eval", shard=shard) as opened:
         reporter.budget = opened.budget
         if split == "train":
             opened.recall(space.text)
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
-        cases = space.fixtures(split)
-        reporter.phase(f"evaluating on {split}", runs=len(cases))
+        cases, name = space.fixtures(split), f"evaluating on {split}"
+        if shard is not None:
+            cases, name = shard.cases(cases), f"{name}, shard {shard}"
+        reporter.phase(name, runs=len(cases))
         traces = await sweep(opened.runner, space.text, cases)
-        return Evaluation(
+        done = Evaluation(
             skill=space.name,
             model=space.how.model,
             split=split,
@@ -87,3 +167,4 @@ async def _evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evalu
             calls=opened.budget.calls,
             usd=opened.budget.spent,
         )
+    return done, opened.account.run

@@ -15,9 +15,9 @@ from bot.agents import examples, meta
 from bot.agents.briefing import PastExperiment, View
 from bot.agents.toolbox import Toolbox
 from bot.core import breadth, edits, memory
-from bot.core.records import Proposal, RolloutKey, Trace, digest
+from bot.core.records import Proposal, RolloutKey, Trace, digest, trace_id
 from bot.errors import RatchetError
-from bot.runner import Text, paid_call, trace_id
+from bot.runner import Text, paid_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from bot.agents import task
 from bot.budget import BudgetSpent
 from bot.core import forecast
 from bot.core.evidence import Cause, Progress, State
-from bot.core.records import Pair, Reply, RolloutKey, Trace
+from bot.core.records import JUDGE, Pair, Reply, RolloutKey, Trace, trace_id
 from bot.core.scoring import ScorerError
 from bot.providers.naming import CALL
 
@@ -265,7 +265,7 @@ class Runner:
 
     def _keep_judgement(self, trace: Trace, reply: Reply | None) -> None:
         if reply is not None:
-            judge = trace.with_(id=f"{trace.id}-judge", job="judge", reply=reply)
+            judge = trace.with_(id=f"{trace.id}{JUDGE}", job="judge", reply=reply)
             self._ledger.add_trace(judge)
 
 
@@ -284,11 +284,6 @@ async def paid_call(provider: Provider, request: Request, *, budget: Budget) -> 
     finally:
         budget.settle(booked, cost)
     return reply
-
-
-def trace_id(key: RolloutKey, started: str) -> str:
-    """Unique in a ledger: the run's key, and when it was made (a failed run is made again)."""
-    return f"{key.digest[:16]}-{''.join(filter(str.isdigit, started))[8:]}"
 
 
 async def duel(

@@ -17,9 +17,10 @@ from bot.core.records import Ended, Run, RunJob
 from bot.core.spending import Cap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from bot.config import BudgetConfig
+    from bot.core.shards import Shard
     from bot.ledger import Ledger
 
 
@@ -32,6 +33,8 @@ class Account:
         settings: Its caps.
         clock: Monotonic seconds.
         usd: A further cap in dollars, of this run alone.
+        shard: It may spend its part of every cap but that of time.
+        earlier: Runs that are a part of the same work, and what they spent a part of its caps.
     """
 
     def __init__(
@@ -42,23 +45,31 @@ class Account:
         settings: BudgetConfig,
         clock: Callable[[], float],
         usd: float | None,
+        shard: Shard | None = None,
+        earlier: Sequence[Run] = (),
     ) -> None:
         began = datetime.now(UTC)
         self._ledger = ledger
         caps = [Cap(settings.usd, "the budget", "budget.usd"), Cap(usd, "this run's cap", "--usd")]
         if settings.month_usd is not None:
+            names = {run.name for run in earlier}
             month = ledger.runs_of_month(spending.month_of(began))
+            month = [run for run in month if run.name not in names]  # they are charged below
             left = spending.left(settings.month_usd, month)
             caps.append(Cap(left, "what is left of the month's budget", "budget.month_usd"))
-        cap = spending.tightest(caps)
-        self.budget = Budget(
+        cap = _part_of(spending.tightest(caps), shard)
+        calls = settings.calls
+        budget = Budget(
             usd=cap.usd,
-            calls=settings.calls,
+            calls=shard.part(calls) if shard and calls is not None else calls,
             minutes=settings.minutes,
             clock=clock,
             name=cap.name,
             setting=cap.setting,
         )
+        budget.charge(calls=sum(run.calls for run in earlier), usd=spending.counted(earlier))
+        # What is written down is what this run spends itself.
+        self.budget = budget.part(cap.name, usd=None, setting=cap.setting) if earlier else budget
         self._run = Run(
             skill=ledger.skill,
             job=job,
@@ -67,9 +78,14 @@ class Account:
             ended=None,
             calls=0,
             usd=None,
-            counted=cap.usd or 0.0,
+            counted=max(0.0, (cap.usd or 0.0) - budget.usd),
         )
         ledger.add_run(self._run)
+
+    @property
+    def run(self) -> Run:
+        """The record."""
+        return self._run
 
     def end(self, how: Ended) -> None:
         """Write down how the run ended; the ledger is to be flushed then. The first word counts."""
@@ -93,9 +109,13 @@ def account(
     settings: BudgetConfig,
     clock: Callable[[], float],
     usd: float | None = None,
+    shard: Shard | None = None,
+    earlier: Sequence[Run] = (),
 ) -> Iterator[Account]:
     """A run's account, ended and flushed whatever happens."""
-    opened = Account(ledger, job=job, settings=settings, clock=clock, usd=usd)
+    opened = Account(
+        ledger, job=job, settings=settings, clock=clock, usd=usd, shard=shard, earlier=earlier
+    )
     how: Ended = "done"
     try:
         yield opened
@@ -105,6 +125,13 @@ def account(
     finally:
         opened.end(how)
         ledger.flush(f"{ledger.skill}: end of a run")
+
+
+def _part_of(cap: Cap, shard: Shard | None) -> Cap:
+    """What one of several machines may spend of a limit."""
+    if shard is None or cap.usd is None:
+        return cap
+    return cap._replace(usd=spending.share(cap.usd, shard.of))
 
 
 def ending(error: BaseException) -> Ended:

@@ -173,6 +173,15 @@ def most_pairs(*, fixtures: int, attempt: int | None, policy: Policy, determinis
     return stats.confirm_cap(error_level, fixtures=fixtures, effort=policy.confirm_effort)
 
 
+def fewest_sweeps(*, fixtures: int, attempt: int, policy: Policy, deterministic: bool) -> int:
+    """The fewest sweeps of a confirm run that may be hoped to end in a merge, within its cap."""
+    if policy.rule == "improves" or deterministic:
+        return 1
+    error_level = stats.level(attempt, alpha=policy.alpha, k=policy.k)
+    cap = stats.confirm_cap(error_level, fixtures=fixtures, effort=policy.confirm_effort)
+    return min(cap // fixtures, stats.fewest_sweeps(-math.log(error_level), fixtures=fixtures))
+
+
 # The policy, in its order ---------------------------------------------------------------------
 
 

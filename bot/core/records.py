@@ -197,6 +197,14 @@ class Trace(Record):
     tags: tuple[str, ...] = ()
 
 
+JUDGE = "-judge"  # what the id of a judge's call has behind that of the run it judges
+
+
+def trace_id(key: RolloutKey, started: str) -> str:
+    """Unique in a ledger: the run's key, and when it was made (a failed run is made again)."""
+    return f"{key.digest[:16]}-{''.join(filter(str.isdigit, started))[8:]}"
+
+
 class AddLines(Record):
     """Insert ``lines`` after the one line equal to ``after``; at the end when it is None."""
 

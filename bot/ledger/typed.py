@@ -422,6 +422,15 @@ class Ledger(_Reads):
             return []
         return _runs(reader, self._home(experiment), split, folder=_FOLDERS[job])
 
+    def text_runs(
+        self, skill_digest: str, split: Split, *, job: Literal["task", "judge"] = "task"
+    ) -> list[Trace]:
+        """A text's runs as the incumbent on one split, or the judgements of them."""
+        reader = self._train if split == "train" else self._sealed
+        if reader is None:
+            return []
+        return _runs(reader, self._incumbent(skill_digest), split, folder=_FOLDERS[job])
+
     def traces(self, *, split: Split = "train", job: Job | None = None) -> Iterator[Trace]:
         """Every trace of one split, one at a time; ``job`` narrows it."""
         return (trace for trace in self._some(split) if job in (None, trace.job))

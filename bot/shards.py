@@ -1,0 +1,359 @@
+"""The folder that one of several machines hands in: a manifest, and the runs of its share.
+
+``write`` makes it; ``read`` checks all of them against each other and against what is here, and
+changes nothing; ``take_up`` writes their runs to the ledger, where a run of one machine that was
+killed would have left them. Every reason to refuse one is in docs/design/github.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bot import bench, bundles
+from bot.core import scoring
+from bot.core.records import Digest, Record, Run, Trace
+from bot.core.shards import MOST, Plan, Shard, Sorted, sort_out
+from bot.errors import ExitCode, RatchetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bot.core.records import Experiment, Fixture, Split
+    from bot.ledger import Ledger
+    from bot.workspace import Workspace
+
+RUNS: Final = "runs.jsonl"
+_REDACTED: Final = "[redacted:"
+AGAIN: Final = "Run that shard again and hand in all of them; what it has made is not paid twice."
+
+
+class Limits(Record):
+    """How large what is handed in may be; more is refused before it is read."""
+
+    manifest: int = 64_000  # bytes
+    runs: int = 1_000_000_000  # bytes, of one shard
+    run: int = 32_000_000  # bytes, of one of them
+
+
+LIMITS: Final = Limits()
+
+
+class Manifest(Record):
+    """What a shard is, and what its runs were made for.
+
+    ``reused`` counts those that were on record before; ``spent`` says what the others cost, and is
+    None where nothing was opened that costs.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["shard"] = "shard"
+    number: int = Field(ge=1, le=MOST)
+    of: int = Field(ge=1, le=MOST)
+    plan: Plan
+    reused: int = Field(ge=0)
+    spent: Run | None
+    files: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(f"there is no shard {self.number} of {self.of}")
+        return self
+
+    @property
+    def shard(self) -> Shard:
+        """Which it is."""
+        return Shard(self.number, self.of)
+
+
+@dataclass(frozen=True, slots=True)
+class HandedIn:
+    """The shards of a plan that are there, each checked; ``lacking`` says what is not, or ''."""
+
+    found: Mapping[Shard, tuple[Manifest, Sorted]]
+    lacking: str
+    budget: bool = False  # it lacks because a cap was reached
+
+    @property
+    def traces(self) -> list[Trace]:
+        """Every call they have, of judges too."""
+        made = (one for _, one in self.found.values())
+        return [trace for one in made for trace in (*one.runs.values(), *one.others)]
+
+    @property
+    def spent(self) -> list[Run]:
+        """What each cost."""
+        return [manifest.spent for manifest, _ in self.found.values() if manifest.spent]
+
+    @property
+    def reused(self) -> int:
+        """Runs that were on record before."""
+        return sum(manifest.reused for manifest, _ in self.found.values())
+
+    def require_all(self) -> None:
+        """Raise RatchetError unless all is there: nothing is decided on a part."""
+        if self.lacking:
+            code = ExitCode.BUDGET if self.budget else ExitCode.ERROR
+            raise RatchetError(self.lacking, hint=AGAIN, exit_code=code)
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def plan_of(
+    space: Workspace,
+    *,
+    job: Literal["eval", "confirm"],
+    split: Split,
+    experiment: Experiment | None = None,
+    attempt: int | None = None,
+    sweeps: int = 1,
+) -> Plan:
+    """The plan of an evaluation, or of the confirm run of an experiment (None: there is none)."""
+    return Plan(
+        job=job,
+        skill=space.name,
+        parent=space.text.digest,
+        setting=space.setting(),
+        split=split,
+        experiment=experiment.id if experiment else None,
+        candidate=experiment.candidate if experiment else None,
+        begun=experiment.started_at if experiment else "",
+        attempt=attempt,
+        sweeps=sweeps,
+    )
+
+
+def write(
+    folder: Path,
+    shard: Shard,
+    plan: Plan,
+    *,
+    traces: Sequence[Trace],
+    reused: int,
+    spent: Run | None,
+) -> Manifest:
+    """Write what a shard hands in.
+
+    Args:
+        folder: Missing or empty.
+        shard: Which it is.
+        plan: What its runs were made for.
+        traces: As the ledger has them: without secrets.
+        reused: How many of them were on record before.
+        spent: The record of what the others cost.
+    """
+    with bundles.filled(folder) as made:
+        with (made / RUNS).open("w", encoding="utf-8") as file:
+            file.writelines(f"{_line(trace)}\n" for trace in traces)
+        manifest = Manifest(
+            number=shard.number,
+            of=shard.of,
+            plan=plan,
+            reused=reused,
+            spent=spent,
+            files=bundles.digests(made),
+        )
+        text = f"{manifest.model_dump_json(indent=2)}\n"
+        (made / bundles.MANIFEST).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def _line(trace: Trace) -> str:
+    # Escaped, since a model may have written what is not Unicode.
+    return json.dumps(trace.model_dump(mode="json"), separators=(",", ":"))
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+def read(folder: Path, plan: Plan, space: Workspace, *, limits: Limits = LIMITS) -> HandedIn:
+    """Check every shard in a folder: that each is sound, and that all are of one plan.
+
+    Args:
+        folder: Has one folder for each shard, whatever their names.
+        plan: What they have to be made for. Its sweeps are those that all of them have.
+        space: What is here.
+        limits: How large they may be.
+
+    Raises:
+        RatchetError: One is not what it should be, or is there twice. What is missing is no error
+            yet: see ``HandedIn.require_all``.
+    """
+    manifests = _manifests(folder, limits)
+    for name, manifest in manifests.items():
+        with _naming(name):
+            _check_plan(manifest, plan, space)
+    _check_together(manifests)
+    cases = space.fixtures(plan.split)
+    found: dict[Shard, tuple[Manifest, Sorted]] = {}
+    for name, manifest in manifests.items():
+        with _naming(name):
+            made = sort_out(
+                _traces(folder / name, manifest, limits),
+                plan=manifest.plan,
+                share=manifest.plan.wanted(manifest.shard.cases(cases)),
+                everything=manifest.plan.wanted(cases),
+                score_again=lambda trace, case: _scores(space, trace, case),
+            )
+            found[manifest.shard] = (manifest, made)
+    lacking, budget = _lacking(folder, found)
+    return HandedIn(dict(sorted(found.items())), lacking, budget)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say of which shard an error is."""
+    try:
+        yield
+    except RatchetError as error:
+        raise RatchetError(f"Shard {name!a}: {error.message}", hint=error.hint or AGAIN) from error
+
+
+def _manifests(folder: Path, limits: Limits) -> dict[str, Manifest]:
+    """The manifests, by the names of their folders."""
+    entries = sorted(os.scandir(folder), key=lambda one: one.name) if folder.is_dir() else []
+    found: dict[str, Manifest] = {}
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            raise RatchetError(
+                f"{entry.name!a} in {folder} is no folder of a shard.",
+                hint="Give the folder that has one folder for each shard, and nothing else.",
+            )
+        with _naming(entry.name):
+            data = bundles.read_file(folder / entry.name, bundles.MANIFEST, most=limits.manifest)
+            found[entry.name] = bundles.parse_file(Manifest, data, bundles.MANIFEST)
+    return found
+
+
+def _check_plan(manifest: Manifest, plan: Plan, space: Workspace) -> None:
+    """It was made for what is here, and says one record of what it spent."""
+    there, spent = manifest.plan, manifest.spent
+    here = plan.with_(sweeps=there.sweeps)
+    if there.job == "confirm" and not there.sweeps:
+        here = here.with_(attempt=None)
+    if changed := here.differences(there):
+        raise RatchetError(
+            f"It was made for something else than {space.name} here; these differ: "
+            f"{', '.join(changed)}.",
+            hint="Every shard must work on the same commit, bundle and ledger, with the same "
+            "Ratchet and settings.",
+        )
+    if spent and (spent.skill, spent.job) != (plan.skill, plan.job):
+        raise RatchetError("What it says that it spent is of another run.")
+
+
+def _check_together(manifests: Mapping[str, Manifest]) -> None:
+    """The shards are of one plan, and none is there twice."""
+    by_shard: dict[Shard, str] = {}
+    first_name, first = next(iter(manifests.items()), ("", None))
+    for name, one in manifests.items():
+        assert first is not None  # noqa: S101 - there is one
+        if one.of != first.of:
+            raise RatchetError(
+                f"Shard {name!a} is one of {one.of}, and {first_name!a} one of {first.of}.",
+                hint="Hand in the shards of one run alone.",
+            )
+        if changed := first.plan.differences(one.plan):
+            raise RatchetError(
+                f"Shards {first_name!a} and {name!a} were made for two plans; these differ: "
+                f"{', '.join(changed)}.",
+                hint="Hand in the shards of one run alone.",
+            )
+        if (other := by_shard.setdefault(one.shard, name)) != name:
+            raise RatchetError(
+                f"Shard {one.shard} is there twice: in {other!a} and in {name!a}.",
+                hint="Hand in the one that was made first, and it alone.",
+            )
+
+
+def _traces(folder: Path, manifest: Manifest, limits: Limits) -> list[Trace]:
+    files = bundles.read_files(folder, manifest.files, allowed={RUNS: limits.runs})
+    if RUNS not in files:
+        raise RatchetError(f"The bundle has no file {RUNS}.")
+    lines = files[RUNS].split(b"\n")
+    if lines.pop():
+        raise RatchetError(f"The bundle's {RUNS} is cut off.")
+    if max(map(len, lines), default=0) > limits.run:
+        raise RatchetError(f"The bundle's {RUNS} has a run larger than {limits.run:,} bytes.")
+    return [
+        bundles.parse_file(Trace, line, f"{RUNS}:{number}")
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _scores(space: Workspace, trace: Trace, case: Fixture) -> bool:
+    """Whether an answer has the score that its trace says, as far as that can be told here.
+
+    A program or a judge is not asked again, and what was redacted is not what was scored.
+    """
+    spec = bench.fixture_spec(space, case)
+    answer = trace.reply.text or ""
+    if spec.type not in scoring.PURE or _REDACTED in answer:
+        return True
+    try:
+        again = scoring.score_pure(spec, answer, case)
+    except scoring.ScorerError:
+        return False
+    return trace.score is not None and again.value == trace.score.value
+
+
+def _lacking(folder: Path, found: Mapping[Shard, tuple[Manifest, Sorted]]) -> tuple[str, bool]:
+    """What is not there, in words, and whether that is for a cap that was reached."""
+    if not found:
+        return f"There is no shard in {folder}.", False
+    of = next(iter(found)).of
+    missing = [Shard(one, of) for one in range(1, of + 1) if Shard(one, of) not in found]
+    if missing:
+        return f"Missing: shard {', '.join(map(str, missing))}.", False
+    for shard, (manifest, made) in sorted(found.items()):
+        if made.lacking:
+            spent = manifest.spent is not None and manifest.spent.ended == "budget"
+            why = ": a cap was reached" if spent else ""
+            return f"Shard {shard} lacks {made.lacking} of its runs{why}.", spent
+    return "", False
+
+
+# Taking up ------------------------------------------------------------------------------------
+
+
+def take_up(handed: HandedIn, plan: Plan, ledger: Ledger, *, own: Sequence[Trace] = ()) -> None:
+    """Write the runs to the ledger, and what they cost. It is not flushed.
+
+    Args:
+        handed: What was checked.
+        plan: What it was checked against.
+        ledger: Where to.
+        own: The runs of a confirm run that are on record.
+
+    Raises:
+        RatchetError: The ledger has another answer for a run: nobody may choose between two.
+    """
+    on_record = {one.key.digest: one for one in own if one.key and one.score}
+    for trace in handed.traces:
+        there = on_record.get(trace.key.digest) if trace.key else None
+        if there and trace.job == "task" and trace.score and trace != there:
+            raise RatchetError(
+                "The ledger has another answer for a run that a shard has made.",
+                hint="The first one counts: run that shard again on the ledger as it is now.",
+            )
+    known_runs = {run.name: run for run in ledger.spent_by_runs()}
+    for run in handed.spent:
+        if known_runs.setdefault(run.name, run) != run:
+            raise RatchetError(f"The ledger has another record of what {run.name} spent.")
+    kept = set()  # of an evaluation: a text's runs that experiments were measured with
+    if plan.job == "eval":
+        kept = set(ledger.kept_runs(plan.parent, plan.setting.model_digest))
+    for trace in handed.traces:
+        assert trace.key is not None  # noqa: S101 - it was sorted out by it
+        if (trace.key.fixture, trace.key.replicate) not in kept:
+            ledger.add_trace(trace)
+    for run in handed.spent:
+        ledger.add_run(run)
