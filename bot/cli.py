@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bot.core.shards import Shard
+    from bot.errors import RatchetError
     from bot.ledger import Ledger
     from bot.loop import Report
-    from bot.running import Confirmed, NoiseReport
+    from bot.running import Confirmed, MadeShard, NoiseReport
     from bot.scaffold import Workflows, Written
     from bot.workspace import Workspace
 
@@ -279,25 +280,54 @@ def propose(start: Path, /, **given: Any) -> None:
 @click.option(
     "--bundle", type=DIRECTORY, metavar="DIR", required=True, help="What 'ratchet propose' wrote."
 )
-@click.option("--out", type=FOLDER, metavar="DIR", required=True, help="Where the verdict goes.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    metavar="DIR",
+    required=True,
+    help="Where the verdict goes, or the runs of the shard.",
+)
+@shard_options
+@click.option(
+    "--sweeps",
+    type=click.IntRange(1),
+    help="With --shard: how often its cases are run (as few as may be enough).",
+)
 @usd_option
 @options
 @click.pass_obj
 def confirm(
-    start: Path, *, skill: str | None, bundle: Path, out: Path, usd: float | None, as_json: bool
+    start: Path,
+    /,
+    *,
+    shard: Shard | None,
+    from_shards: Path | None,
+    sweeps: int | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Decide about a proposal bundle on the holdout; publish and merge nothing.
 
-    The verdict and its evidence go to a new bundle, for whoever may act on it.
+    The verdict and its evidence go to a new bundle, for whoever may act on it. With --shard only
+    runs are made, and nothing is decided.
     """
     from bot import running  # noqa: PLC0415
+    from bot.loop import Share  # noqa: PLC0415
     from bot.progress import Reporter  # noqa: PLC0415
 
+    _require_fitting(shard, from_shards)
+    if sweeps and not shard:
+        raise click.UsageError("--sweeps goes with --shard: the whole takes what it needs.")
     with Reporter() as reporter:
-        done = running.confirm(
-            start, skill=skill, bundle=bundle, out=out, reporter=reporter, usd=usd
-        )
-    show_confirmed(done, as_json=as_json)
+        if shard:
+            share = Share(shard, sweeps)
+            made = running.confirm_shard(start, share=share, reporter=reporter, **given)
+        else:
+            done = running.confirm(start, handed_in=from_shards, reporter=reporter, **given)
+    if shard:
+        _show_shard(made, shard, as_json=as_json)
+    else:
+        show_confirmed(done, as_json=as_json)
 
 
 def _improve(
@@ -331,7 +361,7 @@ def _improve(
     else:
         _show_report(report)
     if report.error is not None:
-        _fail(report)
+        _fail(report.error)
 
 
 @cli.command(name="eval")
@@ -393,6 +423,40 @@ def evaluate(
             f"{first.reply.error or first.scorer_error}",
             hint="Run again: what succeeded is kept.",
         )
+
+
+def _show_shard(made: MadeShard, shard: Shard, *, as_json: bool) -> None:
+    """What was made of a confirm run, and the error if it ended with one."""
+    from bot import terminal  # noqa: PLC0415
+    from bot.core import render  # noqa: PLC0415
+
+    report, sweeps = made.report, made.look.sweeps if made.look else 0
+    plan = made.manifest.plan
+    calls, usd = (report.calls, report.usd) if report else (0, 0.0)
+    document = {
+        "skill": plan.skill,
+        "shard": str(shard),
+        "base": plan.setting.base,
+        "experiment": plan.experiment,
+        "candidate": plan.candidate,
+        "cases": made.cases,
+        "sweeps": sweeps,
+        "runs": made.runs,
+        "reused": made.manifest.reused,
+        "calls": calls,
+        "usd": usd,
+    }
+    if as_json:
+        print_json(document)
+    else:
+        stopped = (report.stopped if report else None) or "There is nothing to run."
+        terminal.say(f"Shard {shard}: {made.runs} runs" if report and report.error else stopped)
+        terminal.say(
+            f"{plan.skill}: {made.cases} held-out cases, {sweeps} sweeps, {made.runs} runs; "
+            f"{calls} calls, {render.dollars(usd)}. Nothing was decided."
+        )
+    if report and report.error:
+        _fail(report.error)
 
 
 def _require_fitting(shard: Shard | None, from_shards: Path | None) -> None:
@@ -774,13 +838,10 @@ def _ledger(start: Path, skill: str | None) -> Ledger:
     return opening.open_ledger(project, name, redact=settings.redact)
 
 
-def _fail(report: Report) -> None:
+def _fail(error: RatchetError) -> None:
     from bot.edge import ReportedError  # noqa: PLC0415
 
-    assert report.error is not None  # noqa: S101 - the caller asked
-    raise ReportedError(
-        report.error.message, hint=report.error.hint, exit_code=report.error.exit_code
-    ) from report.error
+    raise ReportedError(error.message, hint=error.hint, exit_code=error.exit_code) from error
 
 
 def _means(tally: Any) -> dict[str, float | None] | None:
@@ -793,8 +854,8 @@ def show_confirmed(done: Confirmed, *, as_json: bool) -> None:
         print_json(_confirm_document(done))
     else:
         _show_confirmed(done)
-    if done.report is not None and done.report.error is not None:
-        _fail(done.report)
+    if done.error is not None:
+        _fail(done.error)
 
 
 def _confirm_document(done: Confirmed) -> dict[str, Any]:
@@ -810,7 +871,7 @@ def _confirm_document(done: Confirmed) -> dict[str, Any]:
             shown["holdout"] = _means(tally(evidence.confirm, evidence.holdout_fixtures))
     names = {"skill": made.skill, "base": made.setting.base, "experiment": made.experiment}
     note = None if found else done.note
-    spent = {"calls": done.calls, "usd": done.usd}
+    spent = {"calls": done.calls, "surplus": done.surplus, "usd": done.usd}
     return names | {"candidate": made.candidate} | shown | {"note": note} | spent
 
 
@@ -829,7 +890,8 @@ def _show_confirmed(done: Confirmed) -> None:
         terminal.say(f"Experiment {name}: {verdict.action}, {verdict.reason}. {verdict.detail}")
         terminal.say(f"train {render.change(train)}, held-out {render.change(holdout)}")
         terminal.say("Nothing was published: that is for who may act on the verdict.")
-    terminal.say(f"{done.manifest.skill}: {done.calls} calls, {render.dollars(done.usd)}.")
+    over = f" Held-out runs that were not needed: {done.surplus}." if done.surplus else ""
+    terminal.say(f"{done.manifest.skill}: {done.calls} calls, {render.dollars(done.usd)}.{over}")
 
 
 def _run_document(report: Report) -> dict[str, Any]:

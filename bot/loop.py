@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 from bot import badges, workspace
 from bot.core import diagnosis, gate, leaks, plan, reign
@@ -45,13 +45,16 @@ from bot.settling import Settling, evidence_digest, publish
 from bot.spending import ending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from bot.bench import Bench
     from bot.core.evidence import Progress
     from bot.core.gate import Verdict
-    from bot.core.records import Ended, Experiment, Pair, Reply, Split, Trace
+    from bot.core.plan import Planned
+    from bot.core.records import Ended, Experiment, Pair, Reply, Run, Split, Trace
+    from bot.core.shards import Shard
+    from bot.ledger import Ledger
     from bot.runner import Duel, Text
     from bot.workspace import Workspace
 
@@ -78,8 +81,26 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """One machine's part of a confirm run; ``sweeps`` None for the fewest that may be enough."""
+
+    shard: Shard
+    sweeps: int | None = None
+
+
+class Look(NamedTuple):
+    """The look at the holdout that a share's runs are made for: which it is, and its sweeps."""
+
+    attempt: int
+    sweeps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to. ``error`` is why it stopped early, if it did."""
+    """What a run came to. ``error`` is why it stopped early, if it did.
+
+    ``spent`` is the record of its cost, and ``look`` that of a share, once its first call was due.
+    """
 
     skill: str
     model: str
@@ -91,6 +112,8 @@ class Report:
     seconds: float
     stopped: str | None
     error: RatchetError | None
+    spent: Run | None = None
+    look: Look | None = None
 
     @property
     def merged(self) -> int:
@@ -108,6 +131,7 @@ class Loop:
         observer: Told what goes on.
         confirm: Decide about this open experiment and no other; propose nothing, and leave acting
             on the verdict to somebody else (docs/design/github.md).
+        share: Of that experiment, make a share of the confirm runs; decide nothing.
     """
 
     def __init__(
@@ -118,13 +142,15 @@ class Loop:
         now: Callable[[], datetime],
         observer: Observer,
         confirm: str | None = None,
+        share: Share | None = None,
     ) -> None:
-        self._space, self._confirm = bench.space, confirm
+        self._space, self._confirm, self._share = bench.space, confirm, share
         self._bench, self._reopen, self._now, self._observer = bench, reopen, now, observer
         self._ledger, self._runner, self._budget = bench.ledger, bench.runner, bench.budget
         self._recorder = Recorder(bench.ledger, bench.clock)
         self._attempts: list[Attempt] = []
         self._baseline: float | None = None
+        self._look: Look | None = None
 
     async def run(self, *, attempts: int) -> Report:
         """Make up to ``attempts`` attempts. Expected errors end the run and are reported.
@@ -159,13 +185,15 @@ class Loop:
             seconds=self._budget.seconds,
             stopped=stopped,
             error=error,
+            spent=self._bench.account.run,
+            look=self._look,
         )
 
     async def _run(self, attempts: int) -> None:
         if workspace.held(self._space.project):
             raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
         self._settling().landed()
-        self._refuse_lost_looks()
+        refuse_lost_looks(self._space, self._ledger)
         if not attempts:
             await self._measure()
             return
@@ -178,26 +206,6 @@ class Loop:
             self._observer.decided(attempt)
             if attempt.action == Action.HOLD:
                 raise Stop(f"Experiment {attempt.experiment[:12]} waits. {attempt.detail}")
-
-    def _refuse_lost_looks(self) -> None:
-        """Stop when looks at the holdout are not on record: how many there were is not known."""
-        if self._space.blind:
-            return
-        known = {look.experiment for look in self._ledger.confirmations()}
-        numbers = [
-            str(one.number)
-            for one in self._ledger.experiments()
-            if (result := self._ledger.result(one.id))
-            and (result.action == "merge" or result.reason == NOT_CONFIRMED)
-            and one.id not in known
-        ]
-        if numbers:
-            raise RatchetError(
-                "Branch ratchet/holdout does not have the looks at the holdout that were made for "
-                f"experiment {', '.join(numbers[:10])}.",
-                hint="Fetch it: 'git fetch origin ratchet/holdout:ratchet/holdout'. If it is lost, "
-                "swap the held-out cases and begin anew: 'git branch -D ratchet/ledger'.",
-            )
 
     def _settling(self) -> Settling:
         return Settling(
@@ -318,13 +326,9 @@ class Loop:
             trial.leaks = leaks.found(
                 text, incumbent=space.text.text, train=space.train, holdout=space.holdout
             )
-        if not trial.leaks:
-            trial.targeted = await self._aim(trial, baseline)
-        if not (trial.leaks or trial.targeted.missing or gate.missed(trial.targeted.pairs)):
-            trial.screen = await self._duel(trial, "train")
-            if trial.screen.progress.state is State.PASS and not space.blind:
-                trial.attempt = self._consult(experiment)
-                trial.confirm = await self._duel(trial, "holdout")
+        await self._compare(trial, baseline)
+        if self._share is not None:
+            raise Stop("It will not be confirmed, so there is nothing to run.")
         evidence = self._gather(trial)
         verdict = gate.decide(evidence, space.policy)
         if verdict.reason is Reason.MISSING_SCORES:
@@ -332,6 +336,19 @@ class Loop:
         if space.blind and verdict.reason is Reason.EMPTY_SPLIT:  # as it has to be here
             verdict = verdict.with_(reason=Reason.CONFIRM_OPEN, detail=ELSEWHERE)
         return self._act(trial, evidence, verdict, spent)
+
+    async def _compare(self, trial: _Trial, baseline: Sequence[Trace]) -> None:
+        """Its targets, the screen, the holdout: each only if what came before speaks for it."""
+        if not trial.leaks:
+            trial.targeted = await self._aim(trial, baseline)
+        if not (trial.leaks or trial.targeted.missing or gate.missed(trial.targeted.pairs)):
+            trial.screen = await self._duel(trial, "train")
+        if trial.screen.progress.state is State.PASS and not self._space.blind:
+            trial.attempt = which_look(self._ledger, trial.experiment)
+            if self._share is not None:
+                await self._make(self._share, trial, attempt=trial.attempt)
+            self._recorder.consult(trial.experiment, attempt=trial.attempt)
+            trial.confirm = await self._duel(trial, "holdout")
 
     async def _aim(self, trial: _Trial, baseline: Sequence[Trace]) -> Duel:
         """The candidate on the cases it is meant to fix: an edit that fixes none ends here."""
@@ -347,15 +364,59 @@ class Loop:
             experiment=trial.experiment.id,
         )
 
-    def _consult(self, experiment: Experiment) -> int:
-        attempt = reign.attempt_number(
-            self._ledger.confirmations(),
-            parent=experiment.parent,
-            experiment=experiment.id,
-            since=experiment.started_at,
+    async def _make(self, share: Share, trial: _Trial, *, attempt: int) -> NoReturn:
+        """Make a share of the confirm runs, in the order in which one machine would make them.
+
+        The look counts from here on, as if there were one machine.
+        """
+        sweeps = self._sweeps(share, attempt)
+        self._recorder.consult(trial.experiment, attempt=attempt)
+        self._look = Look(attempt, sweeps)
+        space, shard = self._space, share.shard
+        fixtures = {case.id: case for case in shard.cases(space.holdout)}
+        order = islice(self._plan(trial, "holdout"), sweeps * len(space.holdout))
+        most = sweeps * len(fixtures)
+        name = f"confirm on holdout, shard {shard}"
+        self._observer.phase(name, runs=2 * most, incumbent=space.text.digest)
+        done = await duel(
+            self._runner,
+            (planned for planned in order if planned.fixture in fixtures),
+            fixtures=fixtures,
+            incumbent=space.text,
+            candidate=trial.candidate,
+            experiment=trial.experiment.id,
+            fresh=True,
+            judge=lambda _: NO_DUEL.progress,
+            most=most,
         )
-        self._recorder.consult(experiment, attempt=attempt)
-        return attempt
+        if done.missing:
+            raise _failed_calls(done.missing, trial.experiment)
+        raise Stop(f"Shard {shard} is done.")
+
+    def _sweeps(self, share: Share, attempt: int) -> int:
+        """How many sweeps a share makes."""
+        cases = len(self._space.holdout)
+        most, fewest = (
+            pairs(
+                fixtures=cases,
+                attempt=attempt,
+                policy=self._space.policy,
+                deterministic=self._bench.provider.deterministic,
+            )
+            // cases
+            for pairs in (gate.most_pairs, gate.fewest_pairs)
+        )
+        wanted = share.sweeps or fewest
+        if wanted > most:
+            raise RatchetError(
+                f"--sweeps {wanted}: this confirm run may take {most} at most.",
+                hint="Leave --sweeps out for as few as may be enough.",
+            )
+        return wanted
+
+    def _plan(self, trial: _Trial, split: Split) -> Iterator[Planned]:
+        seed = f"{self._space.config.loop.seed}/{trial.experiment.id}/{split}"
+        return plan.sweeps([case.id for case in self._space.fixtures(split)], seed=seed)
 
     async def _duel(self, trial: _Trial, split: Split) -> Duel:
         space, holdout = self._space, split == "holdout"
@@ -369,10 +430,9 @@ class Loop:
         )
         name = "confirm on holdout" if holdout else "screen on train"
         self._observer.phase(name, runs=2 * most, incumbent=space.text.digest)
-        seed = f"{space.config.loop.seed}/{trial.experiment.id}/{split}"
         return await duel(
             self._runner,
-            islice(plan.sweeps(list(fixtures), seed=seed), most),
+            islice(self._plan(trial, split), most),
             fixtures=fixtures,
             incumbent=space.text,
             candidate=trial.candidate,
@@ -497,6 +557,37 @@ class _Trial:
     def missing(self) -> tuple[Trace, ...]:
         """Runs that should have a score and have none."""
         return (*self.targeted.missing, *self.screen.missing, *self.confirm.missing)
+
+
+def refuse_lost_looks(space: Workspace, ledger: Ledger) -> None:
+    """Raise RatchetError when looks at the holdout are not on record: their number is not known."""
+    if space.blind:
+        return
+    known = {look.experiment for look in ledger.confirmations()}
+    numbers = [
+        str(one.number)
+        for one in ledger.experiments()
+        if (result := ledger.result(one.id))
+        and (result.action == "merge" or result.reason == NOT_CONFIRMED)
+        and one.id not in known
+    ]
+    if numbers:
+        raise RatchetError(
+            "Branch ratchet/holdout does not have the looks at the holdout that were made for "
+            f"experiment {', '.join(numbers[:10])}.",
+            hint="Fetch it: 'git fetch origin ratchet/holdout:ratchet/holdout'. If it is lost, "
+            "swap the held-out cases and begin anew: 'git branch -D ratchet/ledger'.",
+        )
+
+
+def which_look(ledger: Ledger, experiment: Experiment) -> int:
+    """Which attempt at the holdout against its incumbent an experiment's is, from 1."""
+    return reign.attempt_number(
+        ledger.confirmations(),
+        parent=experiment.parent,
+        experiment=experiment.id,
+        since=experiment.started_at,
+    )
 
 
 def same_surroundings(experiment: Experiment, space: Workspace) -> bool:

@@ -17,7 +17,7 @@ from bot.workspace import BOTH, PERSON
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bot.core.records import Evidence, Pair, Reply, Trace
+    from bot.core.records import Evidence, Pair, Reply, Split, Trace
     from bot.ledger import Ledger
     from bot.workspace import Workspace
 
@@ -237,9 +237,23 @@ class Recorder:
         self._flush(experiment, action)
 
 
-def own_runs(ledger: Ledger, experiment: Experiment) -> list[Trace]:
-    """The task runs made for an experiment since it was begun (it may have been tried before)."""
-    return _since_begun(ledger, experiment, "task")
+def own_runs(
+    ledger: Ledger,
+    experiment: Experiment,
+    *,
+    splits: Sequence[Split] = BOTH,
+    job: Literal["task", "judge"] = "task",
+) -> list[Trace]:
+    """The runs made for an experiment since it was begun, or the judgements of them.
+
+    It may have been tried before: what was made then is not among them.
+    """
+    return [
+        trace
+        for split in splits
+        for trace in ledger.experiment_runs(experiment.id, split, job=job)
+        if trace.started_at >= experiment.started_at
+    ]
 
 
 def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
@@ -250,7 +264,7 @@ def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
         for trace in asked
         if trace.key and trace.key.skill == experiment.parent and trace.reply.error is None
     ]
-    judged = _since_begun(ledger, experiment, "judge")
+    judged = own_runs(ledger, experiment, job="judge")
     return [trace.reply for trace in (*proposals, *own_runs(ledger, experiment), *judged)]
 
 
@@ -258,17 +272,6 @@ def price(replies: Sequence[Reply]) -> float | None:
     """What calls cost together, in USD; None when a price was not known."""
     known = [reply.usd for reply in replies if reply.usd is not None]
     return fsum(known) if len(known) == len(replies) else None
-
-
-def _since_begun(
-    ledger: Ledger, experiment: Experiment, job: Literal["task", "judge"]
-) -> list[Trace]:
-    return [
-        trace
-        for split in BOTH
-        for trace in ledger.experiment_runs(experiment.id, split, job=job)
-        if trace.started_at >= experiment.started_at
-    ]
 
 
 def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:

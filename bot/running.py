@@ -4,34 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean, variance
 from typing import TYPE_CHECKING, Literal
 
-from bot import bench, bundles, checking, skillrepo, workspace
+from bot import bench, bundles, checking, shards, skillrepo, workspace
 from bot.clock import Clock
+from bot.core import gate as gates
 from bot.core import render
 from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
 from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
+from bot.core.spending import known
 from bot.errors import RatchetError
 from bot.evaluating import Evaluation, evaluate
 from bot.ledger import RunLock
-from bot.loop import Loop, same_surroundings
+from bot.loop import Loop, refuse_lost_looks, same_surroundings, which_look
 from bot.proposing import SUPERSEDED, experiment_id, next_number, read_past
-from bot.recording import Recorder
+from bot.recording import Recorder, own_runs
 from bot.runner import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bot.bundles import Decision, Manifest
-    from bot.core.records import Experiment, RunJob, Trace
+    from bot.core.records import Experiment, Run, RunJob, Trace
     from bot.ledger import Ledger
-    from bot.loop import Report
+    from bot.loop import Look, Report, Share
     from bot.progress import Reporter
     from bot.proposing import Candidate
+    from bot.shards import HandedIn
     from bot.workspace import Workspace
 
 
@@ -39,9 +44,11 @@ __all__ = [
     "Audit",
     "Confirmed",
     "Evaluation",
+    "MadeShard",
     "NoiseReport",
     "audit",
     "confirm",
+    "confirm_shard",
     "evaluate",
     "gate",
     "improve",
@@ -100,10 +107,22 @@ async def _improve(
     job: RunJob,
     usd: float | None,
     confirm: str | None = None,
+    share: Share | None = None,
+    earlier: Sequence[Run] = (),
 ) -> Report:
-    async with bench.opened(space, on_trace=reporter.ran, job=job, usd=usd) as opened:
+    shard = share.shard if share else None
+    async with bench.opened(
+        space, on_trace=reporter.ran, job=job, usd=usd, shard=shard, earlier=earlier
+    ) as opened:
         reporter.budget = opened.budget
-        loop = Loop(opened, reopen=reopen, now=bench.now, observer=reporter, confirm=confirm)
+        loop = Loop(
+            opened,
+            reopen=reopen,
+            now=bench.now,
+            observer=reporter,
+            confirm=confirm,
+            share=share,
+        )
         most = space.config.loop.attempts if attempts is None else attempts
         return await loop.run(attempts=most)
 
@@ -117,16 +136,26 @@ class Confirmed:
     decision: Decision | None
     report: Report | None  # None when no run was needed
     note: str  # why there is no decision
+    earlier: tuple[Run, ...] = ()  # what the shards spent
+    surplus: int = 0  # held-out runs on record that the verdict did not need
+    refused: RatchetError | None = None  # what is wrong with the shards
 
     @property
     def calls(self) -> int:
-        """Calls that were made."""
-        return self.report.calls if self.report else 0
+        """Calls that were made, those of the shards too."""
+        made = sum(run.calls for run in self.earlier)
+        return made + (self.report.calls if self.report else 0)
 
     @property
     def usd(self) -> float | None:
         """What they cost; None when a price is not known."""
-        return self.report.usd if self.report else 0.0
+        costs = [known(self.earlier), self.report.usd if self.report else 0.0]
+        return None if None in costs else math.fsum(cost for cost in costs if cost)
+
+    @property
+    def error(self) -> RatchetError | None:
+        """Why it ended early, if it did."""
+        return self.refused or (self.report.error if self.report else None)
 
 
 def confirm(
@@ -137,14 +166,42 @@ def confirm(
     out: Path,
     reporter: Reporter,
     usd: float | None = None,
+    handed_in: Path | None = None,
 ) -> Confirmed:
     """Decide about the candidate of a proposal bundle, and write what was found to ``out``.
 
     The ledger's branches are brought up to date; no other branch moves, and nothing is published.
-    A bundle that was confirmed here before is not run again.
+    A bundle that was confirmed here before is not run again. With what shards have ``handed_in``
+    their runs are gone on with as if they had been made here.
     """
-    project = skillrepo.open_project(start)
     bundles.require_new(out)
+    with _taken_over(start, skill=skill, bundle=bundle) as (space, ledger, experiment):
+        handed: HandedIn | None = None
+        refused: RatchetError | None = None
+        if handed_in is not None and (experiment is None or _is_open(ledger, experiment)):
+            try:
+                handed = _take_up(handed_in, space, ledger, experiment)
+            except RatchetError as problem:
+                refused = problem
+        return _decide(
+            space,
+            ledger,
+            experiment,
+            out=out,
+            reporter=reporter,
+            job="confirm",
+            usd=usd,
+            handed=handed,
+            refused=refused,
+        )
+
+
+@contextmanager
+def _taken_over(
+    start: Path, *, skill: str | None, bundle: Path
+) -> Iterator[tuple[Workspace, Ledger, Experiment | None]]:
+    """A project, alone at work on the skill, whose ledger has what a proposal bundle brings."""
+    project = skillrepo.open_project(start)
     name = skill or bundles.read_manifest(bundle, kind="proposal").skill
     space = workspace.open_at_base(project, skill=name, override={})
     checking.require_sound(space)
@@ -152,9 +209,133 @@ def confirm(
         ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
         checked = bundles.read(bundle, space, kind="proposal")
         bundles.apply(checked, space)
-        return _decide(
-            space, ledger, checked.experiment, out=out, reporter=reporter, job="confirm", usd=usd
+        yield space, ledger, checked.experiment
+
+
+def _take_up(
+    folder: Path, space: Workspace, ledger: Ledger, experiment: Experiment | None
+) -> HandedIn | None:
+    """Write the runs that shards have made to the ledger, where a killed run would have left them.
+
+    Shards that are refused, or not all there, have looked at the holdout all the same.
+
+    Raises:
+        RatchetError: One is not what it should be, or is missing.
+    """
+    if experiment is None:
+        shards.read(folder, shards.plan_of(space, job="confirm", split="holdout"), space)
+        return None
+    refuse_lost_looks(space, ledger)
+    attempt = which_look(ledger, experiment)
+    plan = shards.plan_of(
+        space, job="confirm", split="holdout", experiment=experiment, attempt=attempt
+    )
+    cases, policy = len(space.holdout), space.policy
+    most = gates.most_pairs(fixtures=cases, attempt=attempt, policy=policy, deterministic=False)
+    try:
+        handed = shards.read(folder, plan, space, most=most // cases)
+        own = own_runs(ledger, experiment, splits=("holdout",))
+        shards.take_up(handed, plan, ledger, own=own)
+        handed.require_all()
+    except RatchetError:
+        Recorder(ledger, Clock.of(ledger, bench.now)).consult(experiment, attempt=attempt)
+        raise
+    finally:
+        ledger.flush(f"{space.name}: runs of shards")
+    return handed
+
+
+@dataclass(frozen=True, slots=True)
+class MadeShard:
+    """What one of several machines did for a confirm run. ``report`` is None without a candidate.
+
+    ``look`` is None where there was nothing to run; ``runs`` have a score.
+    """
+
+    manifest: shards.Manifest
+    cases: int
+    runs: int
+    look: Look | None
+    report: Report | None
+
+
+def confirm_shard(
+    start: Path,
+    *,
+    skill: str | None,
+    bundle: Path,
+    out: Path,
+    share: Share,
+    reporter: Reporter,
+    usd: float | None = None,
+) -> MadeShard:
+    """Make the confirm runs of one share of the held-out cases, and write them to ``out``.
+
+    Nothing is decided. What was made before a cap or a failed call ended it is written, too.
+
+    Raises:
+        RatchetError: It ended before it had anything to write.
+    """
+    bundles.require_new(out)
+    with _taken_over(start, skill=skill, bundle=bundle) as (space, ledger, experiment):
+        report: Report | None = None
+        before: set[str] = set()
+        if experiment and _is_open(ledger, experiment):
+            before = {run.id for run in own_runs(ledger, experiment, splits=("holdout",))}
+            report = asyncio.run(
+                _improve(
+                    space,
+                    1,
+                    partial(_reopen, space),
+                    reporter,
+                    job="confirm",
+                    usd=usd,
+                    confirm=experiment.id,
+                    share=share,
+                )
+            )
+        look = report.look if report else None
+        if report and report.error and look is None:
+            raise report.error
+        plan = shards.plan_of(
+            space,
+            job="confirm",
+            split="holdout",
+            experiment=experiment,
+            attempt=look.attempt if look else None,
+            sweeps=look.sweeps if look else 0,
         )
+        mine = plan.wanted(share.shard.cases(space.holdout))
+        traces = [
+            trace
+            for trace in _held_out_calls(ledger, experiment)
+            if trace.key and trace.key.digest in mine
+        ]
+        scored = [trace for trace in traces if trace.job == "task" and trace.score]
+        manifest = shards.write(
+            out,
+            share.shard,
+            plan,
+            traces=traces,
+            reused=sum(trace.id in before for trace in scored),
+            spent=report.spent if report else None,
+        )
+        return MadeShard(manifest, len(share.shard.cases(space.holdout)), len(scored), look, report)
+
+
+def _held_out_calls(ledger: Ledger, experiment: Experiment | None) -> list[Trace]:
+    """Every call on record that was made on held-out cases for an experiment."""
+    if experiment is None:
+        return []
+    made, judged = (
+        own_runs(ledger, experiment, splits=("holdout",), job="task"),
+        own_runs(ledger, experiment, splits=("holdout",), job="judge"),
+    )
+    return made + judged
+
+
+def _reopen(space: Workspace) -> Workspace:
+    return workspace.open_at_base(space.project, skill=space.name, override={}, branch=space.branch)
 
 
 def gate(
@@ -204,19 +385,30 @@ def _decide(
     reporter: Reporter,
     job: Literal["confirm", "gate"],
     usd: float | None,
+    handed: HandedIn | None = None,
+    refused: RatchetError | None = None,
 ) -> Confirmed:
-    """Screen and confirm an experiment that is open, and write the bundle in any case."""
+    """Screen and confirm an experiment that is open, and write the bundle in any case.
 
-    def reopen() -> Workspace:
-        return workspace.open_at_base(
-            space.project, skill=space.name, override={}, branch=space.branch
-        )
-
+    Of shards it has what they ``handed`` in; when they were ``refused`` nothing is run.
+    """
     report = None
-    if experiment and _is_open(ledger, experiment):
-        running = _improve(space, 1, reopen, reporter, job=job, usd=usd, confirm=experiment.id)
+    earlier = tuple(handed.spent) if handed else ()
+    if experiment and refused is None and _is_open(ledger, experiment):
+        running = _improve(
+            space,
+            1,
+            partial(_reopen, space),
+            reporter,
+            job=job,
+            usd=usd,
+            confirm=experiment.id,
+            earlier=earlier,
+        )
         report = asyncio.run(running)
-    decision = _decided(ledger, experiment, report, space) if experiment else None
+    decided = experiment is not None and refused is None
+    decision = _decided(ledger, experiment, report, space) if experiment and decided else None
+    surplus = _surplus(ledger, experiment, decision) if experiment and handed else 0
     ledger.flush(f"{space.name}: what was not written yet")  # by a job that was killed
     manifest = bundles.write(
         out,
@@ -226,7 +418,16 @@ def _decide(
         decision=decision,
         by_person=job == "gate",
     )
-    return Confirmed(manifest, experiment, decision, report, _note(experiment, report))
+    note = refused.message if refused else _note(experiment, report)
+    return Confirmed(manifest, experiment, decision, report, note, earlier, surplus, refused)
+
+
+def _surplus(ledger: Ledger, experiment: Experiment, decision: Decision | None) -> int:
+    """Held-out runs that were made for an experiment and that its verdict did not need."""
+    if decision is None:
+        return 0
+    made = sum(run.score is not None for run in own_runs(ledger, experiment, splits=("holdout",)))
+    return made - 2 * len(decision.evidence.confirm)
 
 
 def _is_open(ledger: Ledger, experiment: Experiment) -> bool:

@@ -174,13 +174,16 @@ def _line(trace: Trace) -> str:
 # Reading --------------------------------------------------------------------------------------
 
 
-def read(folder: Path, plan: Plan, space: Workspace, *, limits: Limits = LIMITS) -> HandedIn:
+def read(
+    folder: Path, plan: Plan, space: Workspace, *, most: int = 1, limits: Limits = LIMITS
+) -> HandedIn:
     """Check every shard in a folder: that each is sound, and that all are of one plan.
 
     Args:
         folder: Has one folder for each shard, whatever their names.
-        plan: What they have to be made for. Its sweeps are those that all of them have.
+        plan: What they have to be made for; of a confirm run, in so many sweeps as all of them say.
         space: What is here.
+        most: Sweeps that there may be.
         limits: How large they may be.
 
     Raises:
@@ -190,7 +193,7 @@ def read(folder: Path, plan: Plan, space: Workspace, *, limits: Limits = LIMITS)
     manifests = _manifests(folder, limits)
     for name, manifest in manifests.items():
         with _naming(name):
-            _check_plan(manifest, plan, space)
+            _check_plan(manifest, plan, space, most=most)
     _check_together(manifests)
     cases = space.fixtures(plan.split)
     found: dict[Shard, tuple[Manifest, Sorted]] = {}
@@ -233,12 +236,12 @@ def _manifests(folder: Path, limits: Limits) -> dict[str, Manifest]:
     return found
 
 
-def _check_plan(manifest: Manifest, plan: Plan, space: Workspace) -> None:
+def _check_plan(manifest: Manifest, plan: Plan, space: Workspace, *, most: int) -> None:
     """It was made for what is here, and says one record of what it spent."""
     there, spent = manifest.plan, manifest.spent
-    here = plan.with_(sweeps=there.sweeps)
-    if there.job == "confirm" and not there.sweeps:
-        here = here.with_(attempt=None)
+    here = plan
+    if plan.job == "confirm":
+        here = plan.with_(sweeps=there.sweeps, attempt=plan.attempt if there.sweeps else None)
     if changed := here.differences(there):
         raise RatchetError(
             f"It was made for something else than {space.name} here; these differ: "
@@ -246,6 +249,8 @@ def _check_plan(manifest: Manifest, plan: Plan, space: Workspace) -> None:
             hint="Every shard must work on the same commit, bundle and ledger, with the same "
             "Ratchet and settings.",
         )
+    if there.sweeps > most:
+        raise RatchetError(f"It has {there.sweeps} sweeps; there may be {most} at most.")
     if spent and (spent.skill, spent.job) != (plan.skill, plan.job):
         raise RatchetError("What it says that it spent is of another run.")
 

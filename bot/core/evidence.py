@@ -383,18 +383,18 @@ def false_merge_rate(differences: Sequence[float]) -> float:
 # Before any money is spent --------------------------------------------------------------------
 
 
-def fewest_sweeps(log_bar: float, *, fixtures: int) -> int:
-    """The fewest sweeps by whose end E may be hoped to reach the bar (see ``reachable``)."""
+def fewest_pairs(log_bar: float, *, fixtures: int) -> int:
+    """The fewest pairs, in whole sweeps, by which E may be hoped to reach the bar."""
     cap = fixtures
     while not reachable(NO_BETS, cap=cap, log_bar=log_bar):
         cap += fixtures
-    return cap // fixtures
+    return cap
 
 
 def smallest_effort(*, fixtures: int, attempt: int, alpha: float, k: float) -> float:
     """The least ``confirm_effort`` (two decimals) with which an attempt can reach its bar."""
     log_bar = -math.log(level(attempt, alpha=alpha, k=k))
-    cap = fixtures * fewest_sweeps(log_bar, fixtures=fixtures)
+    cap = fewest_pairs(log_bar, fixtures=fixtures)
     # The cap is rounded up to whole sweeps, so anything above the sweep before gives this one.
     least = (cap - fixtures) / (CONFIRM_CAP * log_bar)
     return math.floor(least * 100 + 1) / 100

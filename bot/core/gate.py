@@ -173,13 +173,15 @@ def most_pairs(*, fixtures: int, attempt: int | None, policy: Policy, determinis
     return stats.confirm_cap(error_level, fixtures=fixtures, effort=policy.confirm_effort)
 
 
-def fewest_sweeps(*, fixtures: int, attempt: int, policy: Policy, deterministic: bool) -> int:
-    """The fewest sweeps of a confirm run that may be hoped to end in a merge, within its cap."""
+def fewest_pairs(*, fixtures: int, attempt: int, policy: Policy, deterministic: bool) -> int:
+    """The fewest pairs, in whole sweeps, after which a confirm run may be hoped to be a merge."""
+    most = most_pairs(
+        fixtures=fixtures, attempt=attempt, policy=policy, deterministic=deterministic
+    )
     if policy.rule == "improves" or deterministic:
-        return 1
-    error_level = stats.level(attempt, alpha=policy.alpha, k=policy.k)
-    cap = stats.confirm_cap(error_level, fixtures=fixtures, effort=policy.confirm_effort)
-    return min(cap // fixtures, stats.fewest_sweeps(-math.log(error_level), fixtures=fixtures))
+        return most
+    log_bar = -math.log(stats.level(attempt, alpha=policy.alpha, k=policy.k))
+    return min(most, stats.fewest_pairs(log_bar, fixtures=fixtures))
 
 
 # The policy, in its order ---------------------------------------------------------------------
