@@ -140,10 +140,22 @@ def print_json(document: Any) -> None:
 @click.option("--github", is_flag=True, help="Also write the workflows that run it on GitHub.")
 @click.option("--action", metavar="OWNER/REPO@SHA", help="Ratchet's action, for --github.")
 @click.option("--force", is_flag=True, help="With --github: replace workflows that differ.")
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 256),
+    help="With --github: machines that share a confirm run (as before, or 1).",
+)
 @options
 @click.pass_obj
 def init(
-    start: Path, *, no_commit: bool, github: bool, action: str | None, force: bool, as_json: bool
+    start: Path,
+    *,
+    no_commit: bool,
+    github: bool,
+    action: str | None,
+    force: bool,
+    shards: int | None,
+    as_json: bool,
 ) -> None:
     """Write a skill, five fixtures, a config and a scripted model.
 
@@ -157,10 +169,10 @@ def init(
     begun: scaffold.Written | None
     if github:
         begun, made = scaffold.init_github(
-            start.resolve(), action=action, commit=not no_commit, force=force
+            start.resolve(), action=action, commit=not no_commit, force=force, shards=shards
         )
-    elif action or force:
-        raise click.UsageError("--action and --force go with --github.")
+    elif action or force or shards:
+        raise click.UsageError("--action, --force and --shards go with --github.")
     else:
         begun, made = scaffold.init(start.resolve(), commit=not no_commit), None
     if as_json:

@@ -94,7 +94,12 @@ def init(directory: Path, *, commit: bool) -> Written:
 
 
 def init_github(
-    directory: Path, *, action: str | None, commit: bool, force: bool = False
+    directory: Path,
+    *,
+    action: str | None,
+    commit: bool,
+    force: bool = False,
+    shards: int | None = None,
 ) -> tuple[Written | None, Workflows]:
     """Write the workflows of a project, and before that the project where there is none.
 
@@ -103,6 +108,7 @@ def init_github(
         action: What the workflows use, pinned to a commit; None for the repository's own.
         commit: Commit what was written (and nothing else).
         force: Replace workflow files that are there and differ.
+        shards: Machines that share a confirm run; None for as many as the workflow there has.
 
     Raises:
         RatchetError: No action, or a config that is wrong; nothing was written then.
@@ -115,7 +121,12 @@ def init_github(
     begun = init(directory, commit=commit) if begin else None
     project = skillrepo.open_project(directory, unborn=True)
     config = load((project.root / CONFIG_PATH).read_text(encoding="utf-8"))
-    files = workflows.render(config, action=chosen, prefix=project.prefix)
+    files = workflows.render(
+        config,
+        action=chosen,
+        prefix=project.prefix,
+        shards=shards or _shards(project.toplevel / workflows.PATHS[0]),
+    )
     return begun, _write_workflows(project.toplevel, files, commit=commit, force=force)
 
 
@@ -136,6 +147,14 @@ def _write_workflows(
         replaced=others if force else (),
         commit=_commit(repository, top, files, GITHUB_MESSAGE) if commit else None,
     )
+
+
+def _shards(workflow: Path) -> int:
+    """As many as the workflow that is there has."""
+    try:
+        return workflows.shards_of(workflow.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):  # none, or whatever: it is said to be different
+        return 1
 
 
 def _project(directory: Path) -> Project | None:

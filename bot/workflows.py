@@ -33,6 +33,7 @@ HERE = "./"  # the action of the repository that the workflow itself is in
 # GitHub's '$/' would take the action from the commit of the event: in a pull request, from that.
 _OWN = f"{HERE} # zizmor: ignore[self-repository] of the branch that is checked out"
 _PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*@[0-9a-f]{40}")
+_SHARDS = re.compile(r"^ +shard: \[(1(?:, [0-9]+)*)\]$", re.MULTILINE)
 _HELD_OUT = ("holdout", "vault")
 
 
@@ -59,13 +60,20 @@ def choose_action(given: str | None, toplevel: Path) -> str:
     return given
 
 
-def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
+def shards_of(workflow: str) -> int:
+    """How many machines share a confirm run in a workflow file of ours; 1 where it says nothing."""
+    found = _SHARDS.search(workflow)
+    return len(found[1].split(",")) if found else 1
+
+
+def render(config: Config, *, action: str, prefix: str, shards: int = 1) -> dict[str, bytes]:
     """The workflow files and the issue form, by path from the root of the repository.
 
     Args:
         config: What is kept from the proposer, and which provider is installed.
         action: What stands behind ``uses:``.
         prefix: The project's folder in the repository, with a slash at its end; or nothing.
+        shards: Machines that share the runs of a confirm run.
 
     Raises:
         RatchetError: A path that a workflow file cannot hold.
@@ -76,6 +84,11 @@ def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
             raise RatchetError(f"{text!a} cannot be written into a workflow; rename it.")
     providers = {config.provider.type, config.meta_provider.type}
     values = {
+        "@SHARDED@": [""] if shards > 1 else [],
+        "@SHARDS@": [str(shards)],
+        "@NUMBERS@": [", ".join(str(number) for number in range(1, shards + 1))],
+        "@AND_SHARD@": [", shard"] if shards > 1 else [""],
+        "@SHARD_AND@": ["'shard', "] if shards > 1 else [""],
         "@ACTION@": [_OWN if action == HERE else action],
         "@HELD_OUT@": ["/*", *held_out],
         # A line whose value is the action's default is left out.
@@ -94,10 +107,10 @@ def render(config: Config, *, action: str, prefix: str) -> dict[str, bytes]:
 
 
 def _filled(line: str, values: Mapping[str, Sequence[str]]) -> list[str]:
-    """The line once for each value of the placeholder in it; just the line without one."""
+    """The line once for each value of every placeholder in it; just the line without one."""
     for name, texts in values.items():
         if name in line:
-            return [line.replace(name, text) for text in texts]
+            return [one for text in texts for one in _filled(line.replace(name, text), values)]
     return [line]
 
 

@@ -48,10 +48,11 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Act]]:
     """A repository on GitHub that has the workflows, and act to run them."""
     made: list[Act] = []
 
-    def build(**project: Any) -> Act:
+    def build(shards: int = 1, **project: Any) -> Act:
         start = World.make(tmp_path / "start", **project)
         config = load((start.path / "ratchet.yml").read_text())
-        for path, content in workflows.render(config, action=ACTION, prefix="").items():
+        files = workflows.render(config, action=ACTION, prefix="", shards=shards)
+        for path, content in files.items():
             start.write(path, content.decode())
         start.write("probe.sh", PROBE)
         start.commit("run on GitHub")
@@ -218,6 +219,28 @@ def test_a_review_of_a_person_s_branch_costs_no_runner(make: Callable[..., Act])
 
 
 # Longer ones, for `make act` --------------------------------------------------------------------
+
+
+@pytest.mark.act
+def test_a_confirm_run_that_four_machines_share(make: Callable[..., Act]) -> None:
+    """Ends as that of one; each has the key and reads alone, and each case is one machine's."""
+    act = make(config=HARNESS, shards=4, cases=CASES | {"holdout": ("h1", "h2", "h3", "h4", "h5")})
+    shards = [f"Shard {nth} of 4 (triage)-{nth}" for nth in (1, 2, 3, 4)]  # so act calls them
+
+    done = act.run(*SCHEDULE)
+
+    assert done.jobs == dict.fromkeys((*RUN, *shards), "success"), done.log
+    assert act.hub.read("main", SKILL) == EDITED
+    assert ledger(act) == ["merged"]
+    assert KEY not in done.log
+    asked = act.file("seen-shard").split().count("looked")
+    assert (asked, (act.folder / "run1" / "seen-confirm").exists()) == (2 * 5, False)
+    look = World(act.folder / "look").ledger()
+    assert [one.attempt for one in look.confirmations()] == [1]
+    held_out = list(look.traces(split="holdout"))
+    assert len(held_out) == 2 * 5
+    spent = [run for run in look.spent_by_runs() if run.job == "confirm"]
+    assert sorted(run.calls for run in spent) == [0, 2, 2, 2, 4]
 
 
 @pytest.mark.act

@@ -88,6 +88,22 @@ def test_a_newer_action_is_seen_in_every_file(world: World) -> None:
     assert ACTION not in "".join((world.path / path).read_text() for path in FILES)
 
 
+def test_shards_stay_as_many_until_somebody_says_otherwise(world: World) -> None:
+    """The workflow itself says how many; a newer action changes nothing about it."""
+    written(world, "--action", ACTION, "--shards", "4")
+    text = (world.path / FILES[0]).read_text()
+    assert "shard: [1, 2, 3, 4]\n" in text
+    assert written(world, "--action", ACTION) == {"same": sorted(FILES)}
+    assert FILES[0] in (written(world, "--action", NEWER, "--force")["replaced"] or ())
+    assert (world.path / FILES[0]).read_text() == text.replace(ACTION, NEWER)
+
+    fewer = ("--action", NEWER, "--shards", "1")
+    assert written(world, *fewer)["different"] == [FILES[0]]
+    written(world, *fewer, "--force")
+    alone = workflows.render(load(world.show("ratchet.yml", "HEAD")), action=NEWER, prefix="")
+    assert (world.path / FILES[0]).read_bytes() == alone[FILES[0]]
+
+
 def test_a_person_is_told_what_is_left_to_do(world: World) -> None:
     shown = world.ratchet("init", "--github", "--action", ACTION)
     assert shown.code == ExitCode.DONE
@@ -162,6 +178,7 @@ def test_the_embedded_model_is_installed_where_it_is_used(
         ["--github", "--action", "octo/ratchet@v1"],
         ["--action", ACTION],
         ["--force"],
+        ["--shards", "4"],
     ],
     ids=" ".join,
 )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED, EACH = 1, 2
-SAMPLED = ("import", "forget", "propose", "confirm", "publish: merged")
+SHARED = ("confirm --shard", "confirm --from-shards")
+SAMPLED = ("import", "forget", "propose", "confirm", *SHARED, "publish: merged")
 
 
 @pytest.fixture(scope="module")

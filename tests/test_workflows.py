@@ -358,6 +358,61 @@ def test_an_action_gets_inputs_that_it_has(name: tuple[str, str]) -> None:
     assert step["with"].get("token") == (app if writes else None)
 
 
+def with_shards(count: int) -> dict[str, str]:
+    made = workflows.render(load(CONFIG), action=ACTION, prefix="", shards=count)
+    return {Path(path).name: content.decode() for path, content in made.items()}
+
+
+def test_shards_are_a_job_more_and_nothing_else() -> None:
+    """So whatever is tested of the other jobs holds with shards, too."""
+    alone, shared = RENDERED, with_shards(4)
+    assert {name for name in alone if alone[name] != shared[name]} == {"ratchet.yml"}
+    document = parsed(shared["ratchet.yml"])
+    del document["jobs"]["shard"]
+    confirm = document["jobs"]["confirm"]
+    confirm["needs"].remove("shard")
+    (taken,) = [
+        one for one in confirm["steps"] if "shard" in str(one.get("with", {}).get("pattern"))
+    ]
+    confirm["steps"].remove(taken)
+    assert taken["with"]["path"] == "${{ runner.temp }}/shards"
+    del confirm["steps"][2]["with"]["from-shards"]
+    assert document == parsed(alone["ratchet.yml"])
+
+
+def test_a_shard_has_the_model_s_key_and_no_right_to_write() -> None:
+    """The key in one step; what it hands in, in any case, under a name of its own."""
+    facts = parsed(with_shards(4)["ratchet.yml"])["jobs"]["shard"]
+    assert facts["permissions"] == {"contents": "read"}
+    assert (facts["needs"], "env" in facts) == (["plan", "propose"], False)
+    assert "!cancelled()" in facts["if"]
+    assert 0 < int(facts["timeout-minutes"]) <= 180
+    assert facts["strategy"]["fail-fast"] == "false"
+    assert facts["strategy"]["matrix"]["shard"] == [1, 2, 3, 4]
+    checkout, _, ours, upload = facts["steps"]
+    assert checkout["with"]["persist-credentials"] == "false"
+    assert re.findall(r"secrets\.(\w+)", str(facts)) == ["ANTHROPIC_API_KEY"]
+    assert ("secrets." in str(ours), "secrets." in str(ours["with"])) == (True, False)
+    known = parsed((ROOT / "action.yml").read_text("utf-8"))["inputs"]
+    assert set(ours["with"]) <= set(known)
+    assert (ours["with"]["command"], ours["with"]["shard"]) == ("confirm", "${{ matrix.shard }}/4")
+    assert upload["if"] == "${{ !cancelled() }}"
+    assert upload["with"]["name"] == "ratchet-shard-${{ matrix.shard }}-${{ matrix.skill }}"
+    assert upload["with"]["path"] == "${{ runner.temp }}/shards"
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 256])
+def test_how_many_shards_there_are_is_read_in_the_file(count: int) -> None:
+    assert workflows.shards_of(with_shards(count)["ratchet.yml"]) == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "shard: [1, 2]\n", "        shard: [2]\n", "  shard: [1, x]\n"]
+)
+def test_what_says_nothing_of_shards(text: str) -> None:
+    assert workflows.shards_of(text) == 1
+
+
 def test_an_app_may_do_what_the_job_may() -> None:
     """No more, and no less."""
     for name, permissions in JOBS.items():
@@ -410,7 +465,7 @@ def lint(*line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=["here", "elsewhere"])
+@pytest.fixture(params=["here", "elsewhere", "shards"])
 def files(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with workflow files: this repository's, or what init writes for another one."""
     if request.param == "here":
@@ -421,7 +476,8 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         }
     else:
         config = load("provider: local\nskills:\n  a: {fixtures: 'my cases'}\n  b: {}\n")
-        made = workflows.render(config, action=ACTION, prefix="it's here/")
+        shards = 4 if request.param == "shards" else 1
+        made = workflows.render(config, action=ACTION, prefix="it's here/", shards=shards)
     for path, content in made.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
@@ -470,8 +526,8 @@ def test_the_action_s_scripts_are_bash() -> None:
             assert (done.returncode, done.stderr) == (0, "")
 
 
-NAMES = ("command", "directory", "skill", "bundle", "bundles", "out", "attempts", "usd", "pull",
-         "sha", "models", "to", "reply")  # fmt: skip
+NAMES = ("command", "directory", "skill", "bundle", "bundles", "out", "shard", "from-shards",
+         "attempts", "usd", "pull", "sha", "models", "to", "reply")  # fmt: skip
 
 
 def run_action(
@@ -489,7 +545,7 @@ def run_action(
     python.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" '\n' >> {folder}/calls\n{ends}exit 0\n")
     python.chmod(0o755)
     inputs = {"directory": "."} | given
-    env = {f"GIVEN_{name.upper()}": inputs.get(name, "") for name in NAMES}
+    env = {f"GIVEN_{name.upper().replace('-', '_')}": inputs.get(name, "") for name in NAMES}
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script["run"]],
         cwd=folder,
@@ -516,6 +572,17 @@ def run_action(
         (
             {"command": "confirm", "skill": "a", "bundle": "b", "out": "c"},
             [["fetch"], ["confirm", "--bundle", "b", "--out", "c", "--", "a"]],
+        ),
+        (
+            {"command": "confirm", "bundle": "b", "out": "c", "shard": "2/4", "usd": "1"},
+            [
+                ["fetch"],
+                ["confirm", "--bundle", "b", "--out", "c", "--shard", "2/4", "--usd", "1", "--"],
+            ],
+        ),
+        (
+            {"command": "confirm", "bundle": "b", "out": "c", "from-shards": "d e"},
+            [["fetch"], ["confirm", "--bundle", "b", "--out", "c", "--from-shards", "d e", "--"]],
         ),
         (
             {"command": "publish", "bundles": "b", "reply": "1/2"},
