@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import context
+import numpy as np
 import pytest
 import report
 import sample_efficiency
+import shards as sharing
 import shared
 import yaml
 from context import HabitWorld, Outcome, Real
@@ -22,6 +24,22 @@ from bot.core.records import Reply, Request, Score, Trace
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+# Shared confirm runs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effect", [-0.1, 0.25])
+def test_shards_cost_what_one_machine_does_and_what_it_would_not_have_run(effect: float) -> None:
+    """And the more machines there are, the less time they take."""
+    line = sharing.row(np.random.default_rng(1), n=20, effect=effect, trials=2000)
+    _, _, runs, alone, shared, over, few, many = (
+        float(cell.replace(",", "")) for cell in line.strip("| ").split("|")
+    )
+    assert runs > 1
+    assert shared == pytest.approx(alone + over, abs=2)
+    assert over > 0
+    assert many < few < 1
+
 
 # The rule world -------------------------------------------------------------------------------
 

@@ -127,6 +127,13 @@ def test_a_secret_of_the_environment_is_nowhere(
     ran += [world.ratchet("trace", name) for name in traces]
     ran += [world.ratchet("export", "--out", str(tmp_path / "exported.yml"))]
     ran += [world.ratchet("import", str(log), "--json")]
+    shards = ("eval", "--split", "holdout", "--shard", "1/1", "--out", str(tmp_path / "parts/1"))
+    handed = [
+        world.ratchet(*shards),
+        world.ratchet(*shards[:3], "--from-shards", str(tmp_path / "parts")),
+    ]
+    assert [one.code for one in handed] == [ExitCode.DONE] * 2
+    ran += handed
     ran += [world.ratchet(*command) for command in SHOWING]
     log.unlink()  # this one had it
     assert stage.decide()["action"] == "merge"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import SEALED, World, idea, script
 
-from bot import bundles, shards, skillrepo, workspace
+from bot import bundles, shards, skillrepo, spending, workspace
+from bot.budget import BudgetSpent
+from bot.config import BudgetConfig
 from bot.core import evidence as stats
 from bot.core.gate import Policy, fewest_pairs, most_pairs
 from bot.core.records import Fixture, Reply, RolloutKey, trace_id
@@ -709,6 +712,30 @@ def test_who_goes_on_after_the_shards_has_what_they_left(
     assert "budget of 40 calls is spent" in done.err
     runs = jobs.clone("last").ledger().spent_by_runs()
     assert sorted(run.calls for run in runs if run.job == "confirm") == [4, 6, 30]
+
+
+def test_what_the_shards_spent_is_counted_once_in_the_month(tmp_path: Path) -> None:
+    """Their records are on the ledger, and a part of what the whole may spend."""
+    ledger = World.make(tmp_path / "p").ledger()
+    settings = BudgetConfig(usd=None, calls=10, month_usd=1.0)
+    begin = partial(spending.Account, ledger, job="confirm", settings=settings,
+                    clock=lambda: 0.0, usd=None)  # fmt: skip
+    parts = [begin(shard=Shard(number, 2)) for number in (1, 2)]
+    for part in parts:
+        part.budget.settle(part.budget.reserve(0.5 if part is parts[0] else 0.25), 0.25)
+        part.end("done")
+    with pytest.raises(BudgetSpent):
+        parts[0].budget.reserve(0.3)
+
+    whole = begin(earlier=[part.run for part in parts])
+
+    with pytest.raises(BudgetSpent):
+        whole.budget.reserve(0.51)
+    for _ in range(8):
+        whole.budget.settle(whole.budget.reserve(0.0), 0.0)
+    with pytest.raises(BudgetSpent, match="10 calls"):
+        whole.budget.reserve(0.0)
+    assert (whole.budget.calls, whole.budget.spent) == (8, 0.0)
 
 
 @pytest.mark.parametrize(
