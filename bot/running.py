@@ -279,24 +279,22 @@ def confirm_shard(
     bundles.require_new(out)
     with _taken_over(start, skill=skill, bundle=bundle) as (space, ledger, experiment):
         report: Report | None = None
-        before: set[str] = set()
+        before = {run.id for run in _held_out_calls(ledger, experiment)}
         if experiment and _is_open(ledger, experiment):
-            before = {run.id for run in own_runs(ledger, experiment, splits=("holdout",))}
-            report = asyncio.run(
-                _improve(
-                    space,
-                    1,
-                    partial(_reopen, space),
-                    reporter,
-                    job="confirm",
-                    usd=usd,
-                    confirm=experiment.id,
-                    share=share,
-                )
+            running = _improve(
+                space,
+                1,
+                partial(_reopen, space),
+                reporter,
+                job="confirm",
+                usd=usd,
+                confirm=experiment.id,
+                share=share,
             )
-        look = report.look if report else None
-        if report and report.error and look is None:
+            report = asyncio.run(running)
+        if report and report.error and report.look is None:
             raise report.error
+        look = report.look if report else None
         plan = shards.plan_of(
             space,
             job="confirm",
@@ -305,12 +303,10 @@ def confirm_shard(
             attempt=look.attempt if look else None,
             sweeps=look.sweeps if look else 0,
         )
-        mine = plan.wanted(share.shard.cases(space.holdout))
-        traces = [
-            trace
-            for trace in _held_out_calls(ledger, experiment)
-            if trace.key and trace.key.digest in mine
-        ]
+        cases = share.shard.cases(space.holdout)
+        mine = plan.wanted(cases)
+        calls = _held_out_calls(ledger, experiment)
+        traces = [call for call in calls if call.key and call.key.digest in mine]
         scored = [trace for trace in traces if trace.job == "task" and trace.score]
         manifest = shards.write(
             out,
@@ -320,18 +316,15 @@ def confirm_shard(
             reused=sum(trace.id in before for trace in scored),
             spent=report.spent if report else None,
         )
-        return MadeShard(manifest, len(share.shard.cases(space.holdout)), len(scored), look, report)
+        return MadeShard(manifest, len(cases), len(scored), look, report)
 
 
 def _held_out_calls(ledger: Ledger, experiment: Experiment | None) -> list[Trace]:
-    """Every call on record that was made on held-out cases for an experiment."""
+    """Every call on record that was made on held-out cases for an experiment, of judges too."""
     if experiment is None:
         return []
-    made, judged = (
-        own_runs(ledger, experiment, splits=("holdout",), job="task"),
-        own_runs(ledger, experiment, splits=("holdout",), job="judge"),
-    )
-    return made + judged
+    held_out = partial(own_runs, ledger, experiment, splits=("holdout",))
+    return [*held_out(job="task"), *held_out(job="judge")]
 
 
 def _reopen(space: Workspace) -> Workspace:
