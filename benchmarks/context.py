@@ -91,8 +91,9 @@ def proposer_sees(mode: str) -> Iterator[None]:
         def runs(self, experiment: str) -> list[Trace]:
             return [reduced(run, mode) for run in super().runs(experiment)]
 
-        def task_runs(self) -> Iterator[Trace]:
-            return (reduced(run, mode) for run in super().task_runs())
+        def task_runs(self, *, skip: int, most: int) -> tuple[list[Trace], int]:
+            runs, on_record = super().task_runs(skip=skip, most=most)
+            return [reduced(run, mode) for run in runs], on_record
 
         def trace(self, trace_id: str) -> Trace | None:
             found = super().trace(trace_id)

@@ -161,7 +161,9 @@ def write_project(folder: Path, world: World, *, deterministic: bool, **settings
     git(folder, "commit", "--quiet", "--message=start")
 
 
-def improve(folder: Path, model: Model, *, attempts: int, watch: Watch) -> Report:
+def improve(
+    folder: Path, model: Model, *, attempts: int, watch: Watch, skill: str = NAME
+) -> Report:
     """Run the loop on the project with this model.
 
     Raises:
@@ -169,7 +171,9 @@ def improve(folder: Path, model: Model, *, attempts: int, watch: Watch) -> Repor
     """
     builders: Mapping[str, Any] = {"command": lambda *_, **__: model}
     with patch.dict(providers.PROVIDERS, builders):
-        report = running.improve(folder, skill=NAME, attempts=attempts, override={}, reporter=watch)
+        report = running.improve(
+            folder, skill=skill, attempts=attempts, override={}, reporter=watch
+        )
     if report.error:
         raise report.error
     return report

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import opening, providers, scorers, spending
+from bot import opening, providers, remote, scorers, spending
 from bot.budget import BudgetSpent
 from bot.clock import Clock
 from bot.core.scoring import Label, ScorerError, parse_spec
 from bot.errors import ExitCode, RatchetError
+from bot.ledger import Ref
 from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
+    from bot.skillrepo import Project
     from bot.spending import Account
     from bot.workspace import Workspace
 
@@ -59,6 +61,23 @@ class Bench:
 
 now, open_ledger, adopt = opening.now, opening.open_ledger, opening.adopt
 ledger_tip = opening.ledger_tip
+
+
+def open_to_write(
+    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
+) -> Ledger:
+    """The ledger of one skill, where what is written goes on with the one there is.
+
+    Raises:
+        RatchetError: The remote has one that this clone of a part of it lacks: the count of looks
+            at the holdout would begin again. Or the remote cannot be asked.
+    """
+    if ledger_tip(project, Ref.LEDGER) is None and remote.hides_ledger(project):
+        raise RatchetError(
+            "The remote 'origin' has a ledger, and this clone of a part of it has none.",
+            hint="Run 'ratchet fetch' first.",
+        )
+    return open_ledger(project, skill, redact=redact, blind=blind)
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +117,7 @@ async def opened(
                 settings.meta.provider, project=space.project, tree=space.tree
             )
             stack.push_async_callback(meta_provider.aclose)
-        ledger = open_ledger(space.project, space.name, redact=settings.redact, blind=space.blind)
+        ledger = open_to_write(space.project, space.name, redact=settings.redact, blind=space.blind)
         clock = Clock.of(ledger, now)
         if account is None:
             account = stack.enter_context(

@@ -185,7 +185,7 @@ def _record(
     """What a log shows of the skill at work goes to the ledger, the same log once."""
     seen = imported.seen
     assert seen is not None  # noqa: S101 - the caller asked
-    ledger = bench.open_ledger(project, skill, redact=settings.redact)
+    ledger = bench.open_to_write(project, skill, redact=settings.redact)
     moment = bench.now().isoformat(timespec="microseconds")
     if all(one.log != seen.log for one in ledger.answers()):
         ledger.add_answers(

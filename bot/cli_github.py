@@ -34,9 +34,10 @@ reply_option = click.option(
 
 @cli.command()
 @click.option("--train", is_flag=True, help="Only what the proposer may see.")
+@click.option("--runs", is_flag=True, help="Into a shallow clone only what runs have cost.")
 @options
 @click.pass_obj
-def fetch(start: Path, *, train: bool, as_json: bool) -> None:
+def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
     """Bring the ledger's branches from the remote 'origin' to this clone.
 
     In a workflow GITHUB_TOKEN is used where the checkout has kept no credentials.
@@ -45,7 +46,8 @@ def fetch(start: Path, *, train: bool, as_json: bool) -> None:
     from bot.ledger import Ref  # noqa: PLC0415
 
     refs = (Ref.LEDGER,) if train else tuple(Ref)
-    found = remote.fetch_ledger(skillrepo.open_project(start), refs)
+    project = skillrepo.open_project(start)
+    found = remote.fetch_runs(project) if runs else remote.fetch_ledger(project, refs)
     if as_json:
         print_json({ref.removeprefix("refs/heads/"): there for ref, there in found.items()})
         return

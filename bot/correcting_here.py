@@ -96,7 +96,8 @@ def correct(
     """
     settings = workspace.load_config(skillrepo.WorkTree(project))
     name = workspace.choose_skill(settings, skill)
-    desk = _Desk(project, settings, name, bench.open_ledger(project, name, redact=settings.redact))
+    ledger = bench.open_to_write(project, name, redact=settings.redact)
+    desk = _Desk(project, settings, name, ledger)
     run = desk.ledger.find_trace(trace) if trace else None
     wanted = {"expected"} if run else set(corrections.NEEDED)
     if wanted <= texts.keys():

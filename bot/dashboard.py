@@ -122,7 +122,7 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
     try:
         space, ledger = base.space(name), base.ledger(name)
         run = ledger.last_run()
-        seen = reign.reign(ledger.confirmations(), parent=space.text.digest, policy=space.policy)
+        seen = reign.reign(ledger.looks(), parent=space.text.digest, policy=space.policy)
         return pages.SkillRow(
             skill=name,
             score=history.kept_score(ledger, space),

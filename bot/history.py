@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bot.core import charts, compare, edits, graph, reading, reign, render
 from bot.core import evidence as stats
 from bot.core.records import NOT_CONFIRMED, Landing
+from bot.core.reign import Confirmation
 from bot.errors import RatchetError
 from bot.opening import now
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from bot.core.gate import Verdict
     from bot.core.records import Evidence, Experiment, Reply, Result, Shipped, Tally, Trace
-    from bot.core.reign import Confirmation
+    from bot.core.reign import Look
     from bot.ledger import Ledger
     from bot.workspace import Workspace
 
@@ -32,10 +33,21 @@ class Row:
 
     experiment: Experiment
     result: Result | None
-    confirmation: Confirmation | None
+    look: Look | None
     landing: Landing | None
     reversion: Landing | None
     shipped: Shipped | None = None
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """The look with its evidence, which a row of many (``rows``) does not have.
+
+        Raises:
+            TypeError: This is such a row.
+        """
+        if self.look is not None and not isinstance(self.look, Confirmation):
+            raise TypeError(f"experiment {self.experiment.number}: the evidence was not read")
+        return self.look
 
     @property
     def state(self) -> str:
@@ -46,7 +58,7 @@ class Row:
             return "under way"
         if self.result.action == "merge":
             return "merged"
-        verdict = self.confirmation.verdict if self.confirmation else None
+        verdict = self.look.verdict if self.look else None
         told = self.result.reason
         reason = verdict.reason.value if verdict and told == NOT_CONFIRMED else told
         return f"{self.result.action}: {reason}"
@@ -64,12 +76,12 @@ def rows(ledger: Ledger, *, most: int, only: Collection[str] = ()) -> list[Row]:
     Each kind of record is read in one go.
     """
     results, landed, reverted = ledger.results(), ledger.landings(), ledger.reversions()
-    looks = {look.experiment: look for look in ledger.confirmations()}
+    looks = {look.experiment: look for look in ledger.looks()}
     found = [
         Row(
             experiment=experiment,
             result=results.get(experiment.id),
-            confirmation=looks.get(experiment.id),
+            look=looks.get(experiment.id),
             landing=landed.get(experiment.id),
             reversion=reverted.get(experiment.id),
         )
@@ -98,7 +110,7 @@ def row(ledger: Ledger, experiment: Experiment) -> Row:
     return Row(
         experiment=experiment,
         result=ledger.result(experiment.id),
-        confirmation=ledger.confirmation(experiment.id),
+        look=ledger.confirmation(experiment.id),
         landing=ledger.landing(experiment.id),
         reversion=ledger.reversion(experiment.id),
         shipped=ledger.shipment(experiment.id),
@@ -133,7 +145,7 @@ def train_score(ledger: Ledger, space: Workspace, *, text: str) -> float | None:
 
 def document(row: Row) -> dict[str, Any]:
     """A row as plain JSON values."""
-    verdict = row.confirmation.verdict if row.confirmation else None
+    verdict = row.look.verdict if row.look else None
     return {
         "id": row.experiment.id,
         "number": row.experiment.number,
@@ -212,8 +224,8 @@ def facts(row: Row) -> list[tuple[str, str]]:
             *_tokens(result),
             ("reason", result.detail),
         ]
-    if row.confirmation and row.confirmation.verdict:
-        told.append(("verdict", row.confirmation.verdict.detail))
+    if row.look and row.look.verdict:
+        told.append(("verdict", row.look.verdict.detail))
     if row.shipped and not row.shipped.unchanged:
         told.append(("shipped", _shipped(row.shipped)))
     elif row.landing:
@@ -480,13 +492,13 @@ class Looks:
 
 def looks(ledger: Ledger, space: Workspace) -> Looks:
     """Count the looks at the holdout, with advice."""
-    return looks_of(ledger, space, ledger.confirmations())
+    return looks_of(ledger, space, ledger.looks())
 
 
-def looks_of(ledger: Ledger, space: Workspace, confirmations: Sequence[Confirmation]) -> Looks:
+def looks_of(ledger: Ledger, space: Workspace, found: Sequence[Look]) -> Looks:
     """Count these looks and the ledger's transfers; what a look found is not needed for it."""
     policy = space.policy
-    now = reign.reign(confirmations, parent=space.text.digest, policy=policy)
+    now = reign.reign(found, parent=space.text.digest, policy=policy)
     advice = []
     if now.looks > LOOKS_PER_CASE * len(space.holdout):
         advice.append("the holdout was consulted often for its size: add or swap cases")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SPARKS: Final = 20  # columns of a line of values; two of them and their scale fit into one line
 TRACE: Final = 16  # characters of a trace's id that tell it apart from other cases' runs
+NONE: Final = "No experiment yet in this clone: ratchet run, or ratchet fetch for those of others."
 MOST_CASES: Final = 40  # lines of the table of an experiment's cases
 
 
@@ -29,7 +30,7 @@ def show_log(ledger: Ledger, rows: Sequence[history.Row], *, filtered: bool) -> 
     """
     every = ledger.experiments()
     if not rows:
-        terminal.say("No experiment ended so." if every else "No experiment yet: ratchet run")
+        terminal.say("No experiment ended so." if every else NONE)
         return
     for line in _head(ledger):
         terminal.say(line)

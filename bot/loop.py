@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
-from bot import badges, workspace
+from bot import badges, skillrepo, workspace
 from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
@@ -192,6 +192,7 @@ class Loop:
     async def _run(self, attempts: int) -> None:
         if workspace.held(self._space.project):
             raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
+        skillrepo.require_history(self._space.project)
         self._settling().landed()
         refuse_lost_looks(self._space, self._ledger)
         if not attempts:
@@ -563,11 +564,12 @@ def refuse_lost_looks(space: Workspace, ledger: Ledger) -> None:
     """Raise RatchetError when looks at the holdout are not on record: their number is not known."""
     if space.blind:
         return
-    known = {look.experiment for look in ledger.confirmations()}
+    known = {look.experiment for look in ledger.looks()}
+    results = ledger.results()
     numbers = [
         str(one.number)
         for one in ledger.experiments()
-        if (result := ledger.result(one.id))
+        if (result := results.get(one.id))
         and (result.action == "merge" or result.reason == NOT_CONFIRMED)
         and one.id not in known
     ]
@@ -583,7 +585,7 @@ def refuse_lost_looks(space: Workspace, ledger: Ledger) -> None:
 def which_look(ledger: Ledger, experiment: Experiment) -> int:
     """Which attempt at the holdout against its incumbent an experiment's is, from 1."""
     return reign.attempt_number(
-        ledger.confirmations(),
+        ledger.looks(),
         parent=experiment.parent,
         experiment=experiment.id,
         since=experiment.started_at,

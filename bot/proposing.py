@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from bot import skillformat, workspace
@@ -17,6 +18,7 @@ from bot.agents.toolbox import Toolbox
 from bot.core import breadth, edits, memory
 from bot.core.records import Proposal, RolloutKey, Trace, digest, trace_id
 from bot.errors import RatchetError
+from bot.ledger.typed import ID_DIGITS
 from bot.runner import Text, paid_call
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ PROTECTED = "protected"
 DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
 SHIPPED_EDITED = "shipped_edited"  # a person changed it and merged that
-ID_DIGITS = 12  # of an experiment's id, where it is shortened
 NOTES = 40_000  # characters of what people said that are shown
 _SAID = {"reject": "A person rejected the edit", "review": "A person asked for changes"}
 SECRET = "The edited text would hold the value of a secret of this environment."  # noqa: S105
@@ -99,16 +100,18 @@ def question(skill: str, number: int) -> str:
 def read_past(ledger: TrainLedger) -> list[Past]:
     """Every experiment of the skill, oldest first."""
     results, reverted, shipped = ledger.results(), ledger.reversions(), ledger.shipped()
+    experiments = ledger.experiments()
+    had, proposed = ledger.texts()
     return [
         Past(
             experiment,
             results.get(experiment.id),
-            ledger.skill_text(experiment.parent),
-            ledger.candidate_text(experiment.id),
+            had.get(experiment.parent[:ID_DIGITS]),
+            proposed.get(experiment.id[:ID_DIGITS]),
             experiment.id in reverted,
             shipped.get(experiment.id),
         )
-        for experiment in ledger.experiments()
+        for experiment in experiments
     ]
 
 
@@ -361,7 +364,7 @@ def told(notes: Sequence[Note]) -> tuple[str, ...]:
 def _told(one: Past, *, path: str) -> PastExperiment:
     diff = ""
     if one.parent_text is not None and one.candidate_text is not None:
-        diff = edits.unified_diff(one.parent_text, one.candidate_text, path=path)
+        diff = _difference(one.parent_text, one.candidate_text, path)
     outcome = "merged" if one.merged else "not merged"
     if one.edited:
         outcome = "shipped with changes by a person"
@@ -374,6 +377,11 @@ def _told(one: Past, *, path: str) -> PastExperiment:
         outcome=outcome,
         shipped=_changes(one, path=path) if one.edited else "",
     )
+
+
+@lru_cache(maxsize=1000)  # each attempt of a run tells of all experiments again
+def _difference(old: str, new: str, path: str) -> str:
+    return edits.unified_diff(old, new, path=path)
 
 
 def _changes(one: Past, *, path: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import os
 from typing import TYPE_CHECKING
 
+from bot import skillrepo
 from bot.errors import RatchetError
 from bot.ledger import Ref, grafts
 from bot.skillrepo import run
@@ -66,16 +67,57 @@ def fetch_ledger(project: Project, refs: Collection[Ref]) -> dict[Ref, bool]:
     return {ref: ref.value in have for ref in refs}
 
 
+def hides_ledger(project: Project) -> bool:
+    """Whether ``origin`` has a ledger, and this is a clone of a part of it, as of one branch.
+
+    Any other has the ledger since it was made.
+
+    Raises:
+        RatchetError: The remote cannot be asked.
+    """
+    asked = ("config", "--get-all", "remote.origin.fetch")
+    specs = run(project, *asked, ok=(0, 1)).text.split()
+    whole = any("refs/heads/*:" in spec for spec in specs) and not skillrepo.is_shallow(project)
+    if not specs or whole:
+        return False
+    return bool(_talk(project, "ls-remote", "--quiet", "origin", Ref.LEDGER.value).text)
+
+
+def fetch_runs(project: Project) -> dict[Ref, bool]:
+    """Bring what runs have cost from the remote: for a shallow clone, and little more than that.
+
+    Of the branch ratchet/ledger its last commit is fetched, without contents but for the records
+    of runs. A clone with the whole history gets the branch whole, as nothing else fits it.
+    """
+    if not skillrepo.is_shallow(project):
+        return fetch_ledger(project, (Ref.LEDGER,))
+    theirs = f"refs/remotes/origin/{Ref.LEDGER.removeprefix('refs/heads/')}"
+    if not _talk(project, "ls-remote", "--quiet", "origin", Ref.LEDGER.value).text:
+        return {Ref.LEDGER: False}
+    leave = ("--filter=blob:none", "--no-recurse-submodules", "--no-write-fetch-head", "--no-tags")
+    fetch = ("fetch", "--quiet", *leave)
+    _talk(project, *fetch, "--depth=1", "origin", f"+{Ref.LEDGER.value}:{theirs}")
+    listed = run(project, "ls-tree", "-r", "-z", theirs).fields
+    runs = [line.split("\t")[0].split()[2] for line in listed if "/runs/" in line]
+    wanted = "".join(f"{oid}\n" for oid in runs).encode()
+    if wanted:  # as git itself asks for what it finds missing
+        quick = ("-c", "fetch.negotiationAlgorithm=noop")
+        _talk(project, *quick, *fetch, "--stdin", "origin", stdin=wanted)
+    return {Ref.LEDGER: True}
+
+
 def push(project: Project, commit: str, *, branch: str, expect: str | None) -> None:
     """Put a branch of the remote at ``commit`` if it still is at ``expect`` (None: not there)."""
     lease = f"--force-with-lease=refs/heads/{branch}:{expect or ''}"
     _talk(project, "push", "--quiet", lease, "origin", f"{commit}:refs/heads/{branch}")
 
 
-def _talk(project: Project, *args: str, ok: Collection[int] = (0,)) -> Output:
+def _talk(
+    project: Project, *args: str, ok: Collection[int] = (0,), stdin: bytes | None = None
+) -> Output:
     """A git command that speaks with the remote, with the workflow's token where it is one's."""
     try:
-        return run(project, *args, ok=ok, env=_login(project, os.environ))
+        return run(project, *args, ok=ok, stdin=stdin, env=_login(project, os.environ))
     except RatchetError as error:
         raise RatchetError(error.message, hint=error.hint or _UNREACHED) from error
 

@@ -206,7 +206,7 @@ def _taken_over(
     space = workspace.open_at_base(project, skill=name, override={})
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
-        ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+        ledger = bench.open_to_write(project, space.name, redact=space.config.redact)
         checked = bundles.read(bundle, space, kind="proposal")
         bundles.apply(checked, space)
         yield space, ledger, checked.experiment
@@ -347,7 +347,7 @@ def gate(
     bundles.require_new(out)
     checking.require_sound(space)
     with RunLock(space.project.common_dir, space.name):
-        ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
+        ledger = bench.open_to_write(space.project, space.name, redact=space.config.redact)
         experiment = _taken_up(space, ledger, candidate)
         return _decide(space, ledger, experiment, out=out, reporter=reporter, job="gate", usd=usd)
 

@@ -175,13 +175,27 @@ def resolve(project: Project, ref: str) -> str:
     found = run(project, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", ok=(0, 1, 128))
     if found.status == 0:
         return found.text
-    shallow = run(project, "rev-parse", "--is-shallow-repository").text == "true"
     raise RatchetError(
         f"there is no commit {ref!r} in {project.toplevel}",
         hint="The clone is shallow: fetch the whole history (actions/checkout: 'fetch-depth: 0')."
-        if shallow
+        if is_shallow(project)
         else "'git branch --all' lists the branches; 'git fetch' gets those of the server.",
     )
+
+
+def is_shallow(project: Project) -> bool:
+    """Whether the history of this clone is cut off."""
+    return (project.common_dir / "shallow").exists()
+
+
+def require_history(project: Project) -> None:
+    """Raise RatchetError in a shallow clone: what is not in its history may have been in it."""
+    if is_shallow(project):
+        raise RatchetError(
+            f"the clone {project.toplevel} is shallow, so it is not known what was merged before",
+            hint="Fetch the whole history: 'git fetch --unshallow' (actions/checkout: "
+            "'fetch-depth: 0').",
+        )
 
 
 def current_branch(project: Project) -> str | None:

@@ -134,7 +134,7 @@ def transfer(
     space = workspace.open_at_base(project, skill=skill, override={})
     checking.require_sound(space)
     with RunLock(project.common_dir, space.name):
-        ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+        ledger = bench.open_to_write(project, space.name, redact=space.config.redact)
         before, after = versions(space, ledger, old=old, new=new)
         asked = Asked(before, after, split, spaces(space, names), sweeps, again)
         if split == "train":

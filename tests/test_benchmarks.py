@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import context
+import filling
 import numpy as np
 import pytest
 import report
@@ -193,7 +194,7 @@ def test_the_loop_shows_the_meta_agent_what_the_mode_leaves(
         shared.improve(tmp_path, model, attempts=1, watch=Watch())
         ledger = bench.open_ledger(skillrepo.open_project(tmp_path), shared.NAME)
         for_proposer = ledger.for_proposer()
-        found = [*for_proposer.task_runs()]
+        found = [*for_proposer.task_runs(skip=0, most=1000)[0]]
         found += [run for one in for_proposer.experiments() for run in for_proposer.runs(one.id)]
         found += [run for run in [for_proposer.trace(found[0].id)] if run]
     assert model.prompts
@@ -308,14 +309,14 @@ def test_a_made_up_ledger_is_one_that_can_be_reported(tmp_path: Path) -> None:
     """Its runs are found again: as the score of the skill, and behind the cases' numbers."""
     project, out = tmp_path / "project", tmp_path / "out"
     project.mkdir()
-    report.write_project(project)
-    filler = report.Filler(project, report.Size(experiments=5, traces=20))
-    filler.fill()
+    filling.write_project(project)
+    filler = filling.Filler(project, filling.Size(experiments=5, traces=20))
+    filler.fill(5)
     assert filler.traces == 20 + 5 * 20
     ran = typed("report", "-C", str(project), "--json", "--out", str(out))
     assert ran.code == 0, ran.err
     assert (ran.json["experiments"], ran.json["traces"]) == (5, filler.traces)
     weighed = report.weigh(out)
     assert weighed["largest page"].endswith(".html)")
-    page = next((out / "skills" / report.NAME / "experiments").glob("5-*.html")).read_text()
+    page = next((out / "skills" / filling.NAME / "experiments").glob("5-*.html")).read_text()
     assert page.count("trace.html?x=") == 40

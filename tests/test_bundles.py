@@ -1205,7 +1205,7 @@ def trace_of_the_incumbent(forge: Forge) -> None:
 
 
 def proposers_call(forge: Forge) -> None:
-    rewrite(forge, "triage/proposer/001.json", model="other")
+    rewrite(forge, forge.path("triage/proposer/001."), model="other")
 
 
 def new_trace_of_an_older_one(forge: Forge) -> None:

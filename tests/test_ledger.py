@@ -124,6 +124,12 @@ def own_run(experiment: Experiment, **changes: Any) -> Trace:
     return make_trace(**fields)
 
 
+def key_of(trace: Trace) -> str:
+    """The digits of a run's key that are in the name of its file."""
+    assert trace.key is not None
+    return trace.key.digest[:8]
+
+
 def make_result(experiment: Experiment, **changes: Any) -> Result:
     fields: dict[str, Any] = {
         "experiment": experiment.id,
@@ -195,9 +201,10 @@ def test_where_things_are(ledger: Ledger, repo: Path) -> None:
     home, kept = f"triage/experiments/{found.id[:12]}", f"triage/incumbents/{PARENT[:12]}"
     ledger.add_result(make_result(found))
     ledger.add_trace(make_trace())
-    ledger.add_trace(own_run(found, replicate=2))
-    ledger.add_trace(own_run(found, split="holdout"))
-    ledger.add_trace(make_trace(job="meta", experiment=found.id, key=None, fixture=""))
+    ledger.add_trace(run := own_run(found, replicate=2))
+    ledger.add_trace(sealed := own_run(found, split="holdout"))
+    asked = make_key(experiment="meta")
+    ledger.add_trace(make_trace(job="meta", experiment=found.id, key=asked, fixture=""))
     ledger.add_trace(make_trace(job="judge", id="j", experiment=found.id, key=None))
     ledger.put_confirmation(look(found.id))
     ledger.flush("x")
@@ -206,15 +213,15 @@ def test_where_things_are(ledger: Ledger, repo: Path) -> None:
         f"{home}/candidate.txt",
         f"{home}/experiment.json",
         f"{home}/judge/refund.any.0.{digest('j')[:8]}.json",
-        f"{home}/proposer/001.json",
+        f"{home}/proposer/001.{asked.fixture[:8]}.{asked.digest[:8]}.json",
         f"{home}/result.json",
-        f"{home}/traces/refund.candidate.2.json",
+        f"{home}/traces/refund.candidate.2.{key_of(run)}.json",
         f"{kept}/skill.txt",
         f"{kept}/traces/refund.0.{make_key().digest[:8]}.json",
     ]
     assert paths(repo, Ref.HOLDOUT) == [
         f"{home}/confirm.json",
-        f"{home}/traces/refund.candidate.0.json",
+        f"{home}/traces/refund.candidate.0.{key_of(sealed)}.json",
     ]
 
 

@@ -118,7 +118,7 @@ def test_what_is_put_is_read_before_and_after_a_flush(repo: Path, ref: Ref) -> N
             assert reader.get(ref, "s/f1/x.txt") == "a\n"
             assert reader.get(ref, "s/f1/y.txt") is None
             assert reader.reader(ref).children("s") == ["f0", "f1", "f2", "f3"]
-            assert reader.reader(ref).leaves("s", "x.txt") == {
+            assert reader.reader(ref).leaves("s", "x.txt", lambda text, _: text) == {
                 path.split("/")[1]: text for path, text in texts.items()
             }
         store.flush("all of it")

@@ -34,7 +34,7 @@ from bot.ledger import Ledger, Store
 from bot.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pydantic import JsonValue
 
@@ -142,8 +142,8 @@ class Shelf:
         self.asked.append(experiment)
         return [one for one in self.traces if one.experiment[:12] == experiment[:12]]
 
-    def task_runs(self) -> Iterator[Trace]:
-        return iter(self.traces)
+    def task_runs(self, *, skip: int, most: int) -> tuple[list[Trace], int]:
+        return self.traces[skip : skip + most], len(self.traces)
 
     def trace(self, trace_id: str) -> Trace | None:
         self.asked.append(trace_id)
@@ -343,6 +343,29 @@ def test_a_search_covers_every_run_on_record(real: Real) -> None:
     assert {row[0] for row in found} == {"run-refund", "own-refund", "failed"}
     assert {"input", "output", "raw request", "raw response"} <= {row[2] for row in found}
     assert real.box.answer("search_traces", {"pattern": "nowhere"}) == "Nothing on record matches."
+
+
+def test_a_search_goes_through_some_runs_at_a_time_the_newest_first(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows what it says has seen every run once."""
+    everything: dict[str, JsonValue] = {"pattern": "^answer|overloaded"}
+    runs = [row[0] for row in rows(real.box.answer("search_traces", everything))]
+    assert len(runs) == len(set(runs)) > 2
+    assert runs.index("own-refund") < runs.index("run-refund")
+    monkeypatch.setattr(tools, "SEARCHED", 2)
+    found: list[str] = []
+    skip: int | None = 0
+    while skip is not None:
+        said = real.box.answer("search_traces", {**everything, "skip": skip})
+        found += [row[0] for row in rows(said)]
+        more = re.search(r"(\d+) older runs were not searched: skip (\d+)\.\Z", said)
+        assert more is None or int(more[2]) == skip + 2
+        skip = int(more[2]) if more else None
+    assert found == runs
+    older = real.box.answer("search_traces", {"pattern": "nowhere", "skip": 0})
+    assert older.startswith("None of these runs matches. ")
+    assert real.box.answer("search_traces", {**everything, "skip": 99}) == "No older run matches."
 
 
 def test_the_file_can_be_read_as_it_is_and_as_it_was_proposed(real: Real) -> None:

@@ -22,7 +22,7 @@ from bot.core.prompts import block
 from bot.core.records import Record, Trace, UnitInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from pydantic import JsonValue
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PAGE = 30_000  # characters of a result; a longer block stands alone on its page
 AROUND = 80  # characters shown on each side of what a search found
 LONGEST = 400  # characters of a match that are shown; read_trace has the whole
+SEARCHED = 500  # runs that one search goes through
 SECONDS = 20.0  # a pattern may take for all blocks together
 PROPOSE = "propose"
 
@@ -47,8 +48,8 @@ class Library(Protocol):
         """An experiment's own train runs."""
         ...
 
-    def task_runs(self) -> Iterator[Trace]:
-        """Every task run on train."""
+    def task_runs(self, *, skip: int, most: int) -> tuple[list[Trace], int]:
+        """Task runs on train, the newest first, and how many there are."""
         ...
 
     def trace(self, trace_id: str) -> Trace | None:
@@ -93,9 +94,10 @@ class ReadTrace(_Paged):
 
 
 class SearchTraces(_Paged):
-    """Where a regular expression is found in any run on record, with what stands around it."""
+    """Where a regular expression is found in runs on record, the newest first, and around it."""
 
     pattern: str = Field(min_length=1, max_length=1000, description="A regular expression.")
+    skip: int = Field(default=0, ge=0, description="Begin after so many of the newest runs.")
 
 
 class ReadSkill(_Paged):
@@ -167,17 +169,23 @@ class Toolbox:
 
     def _search_traces(self, wanted: SearchTraces) -> list[str]:
         found = _finder(wanted.pattern)
+        runs, on_record = self.library.task_runs(skip=wanted.skip, most=SEARCHED)
         hits = [
             f"{run.id}\t{run.fixture}\t{name}\t{hit}"
-            for run in self.library.task_runs()
+            for run in runs
             for name, text in trace_parts(run, self.view.skill_text).items()
             if (hit := found(text)) is not None
         ]
+        after = wanted.skip + SEARCHED
+        older = f"{on_record - after:,} older runs were not searched: skip {after}."
+        rest = [older] if after < on_record else []
         if not hits:
-            return ["Nothing on record matches."]
+            nothing = "Nothing on record matches." if not wanted.skip else "No older run matches."
+            return [" ".join(("None of these runs matches.", *rest)) if rest else nothing]
         heading = "id\tcase\tpart\tfound"
         pieces = _chunks(hits, PAGE // 2)
-        return [block("found", "\n".join((heading, *piece)), nonce=self.nonce) for piece in pieces]
+        shown = [block("found", "\n".join((heading, *piece)), nonce=self.nonce) for piece in pieces]
+        return [*shown, *rest]
 
     def _read_skill(self, wanted: ReadSkill) -> list[str]:
         if wanted.experiment is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def nearest(change: str, tried: Iterable[tuple[T, str]], *, near: float = NEAR) 
     return found if any(wanted) else None
 
 
+@lru_cache(maxsize=1000)  # of each experiment again for every proposal
 def _words(diff: str) -> _Change:
     plus, minus = (
         sorted(

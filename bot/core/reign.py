@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ConfigDict
+
 from bot.core import evidence as stats
 from bot.core.gate import Verdict  # noqa: TC001 - pydantic needs it at run time
 from bot.core.records import Digest, Evidence, Record
@@ -18,21 +20,32 @@ if TYPE_CHECKING:
     from bot.core.gate import Policy
 
 
-class Confirmation(Record):
-    """One consultation of the holdout; written before its first call, completed at its end.
+class Look(Record):
+    """One consultation of the holdout, without the evidence, which is many times as large.
 
     ``attempt`` is 0 for a candidate that held held-out text and was rejected without a run.
-    ``evidence`` and ``verdict`` are None while it is under way. It counts from the start: a run
-    that died has looked.
+    ``verdict`` is None while it is under way. It counts from the start: a run that died has looked.
     """
+
+    model_config = ConfigDict(extra="ignore")
 
     experiment: Digest
     parent: Digest  # the incumbent's text
     attempt: int
     started_at: str
-    evidence: Evidence | None = None
     verdict: Verdict | None = None
     completed_at: str | None = None
+
+
+class Confirmation(Look):
+    """A look as it is on record: written before its first call, completed at its end.
+
+    ``evidence`` is None while it is under way, as the verdict is.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +63,24 @@ class Reign:
         return self.alpha_spent / self.alpha
 
 
-def attempt_number(
-    confirmations: Sequence[Confirmation], *, parent: str, experiment: str, since: str = ""
-) -> int:
+def attempt_number(looks: Sequence[Look], *, parent: str, experiment: str, since: str = "") -> int:
     """Which confirm attempt against ``parent`` this experiment's is, from 1.
 
     An incumbent that comes back (a revert) goes on where its count stopped. A look that the
     experiment had before ``since``, when it was begun anew, was another attempt.
     """
-    for confirmation in confirmations:
-        same = confirmation.experiment == experiment and confirmation.started_at >= since
-        if same and confirmation.attempt:
-            return confirmation.attempt
-    taken = [c.attempt for c in confirmations if c.parent == parent]
+    for look in looks:
+        same = look.experiment == experiment and look.started_at >= since
+        if same and look.attempt:
+            return look.attempt
+    taken = [look.attempt for look in looks if look.parent == parent]
     return 1 + max(taken, default=0)
 
 
-def reign(confirmations: Sequence[Confirmation], *, parent: str, policy: Policy) -> Reign:
+def reign(looks: Sequence[Look], *, parent: str, policy: Policy) -> Reign:
     """The incumbent's reign so far."""
     most: dict[str, int] = {}  # one that was tried again counts as often as it was
-    for look in confirmations:
+    for look in looks:
         most[look.parent] = max(look.attempt, most.get(look.parent, 0))
     taken = most.get(parent, 0)
     return Reign(

@@ -27,7 +27,15 @@ from bot.forge import (
     one_line,
     proposal_branch,
 )
-from bot.skillrepo import REGULAR_MODES, CommitTree, checkout_at, dirty, resolve, run
+from bot.skillrepo import (
+    REGULAR_MODES,
+    CommitTree,
+    checkout_at,
+    dirty,
+    require_history,
+    resolve,
+    run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -335,7 +343,11 @@ def drop(project: Project, *, skill: str, expect: str) -> None:
 
 
 def landed(project: Project, *, branch: str, experiment_id: str) -> str | None:
-    """The newest commit on ``branch`` that took the experiment in, whoever made it."""
+    """The newest commit on ``branch`` that took the experiment in, whoever made it.
+
+    Raises:
+        RatchetError: There is none in what a shallow clone has of the branch.
+    """
     return landed_in(project, _require_tip(project, branch), experiment_id=experiment_id)
 
 
@@ -343,9 +355,11 @@ def landed_in(project: Project, commit: str, *, experiment_id: str) -> str | Non
     """The same for the history of a commit."""
     wanted = f"{EXPERIMENT}: {_plain(experiment_id)}"
     commits = _log(project, commit, grep=[wanted])
-    return next(
-        (each.sha for each in commits if experiment_id in each.experiments.split("\n")), None
-    )
+    found = (each.sha for each in commits if experiment_id in each.experiments.split("\n"))
+    first = next(found, None)
+    if first is None:
+        require_history(project)
+    return first
 
 
 def came_with(project: Project, *, landed: str, tip: str, branch: str, skill: str) -> str | None:

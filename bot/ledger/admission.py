@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bot.core.records import Fixture
 
 _RUN: Final = r"(?P<run>traces|judge)/[^/]+\.json"
+_ASKED: Final = r"(?P<asked>proposer)/[0-9]+(\.[0-9a-f]{8}){0,2}\.json"
 _OWNER: Final = r"(?P<owner>[0-9a-f]{12})"
 _INCUMBENT: Final = rf"incumbents/{_OWNER}"
 _EXPERIMENT: Final = rf"(?P<home>experiments/{_OWNER})"
@@ -45,8 +46,8 @@ _LAYOUT: Final[dict[Ref, tuple[tuple[re.Pattern[str], type[Record] | None], ...]
             (rf"{_EXPERIMENT}/result\.json", Result),
             (rf"{_EXPERIMENT}/(landed|reverted)\.json", Landing),
             (rf"{_EXPERIMENT}/{_RUN}", Trace),
-            (rf"{_EXPERIMENT}/(?P<asked>proposer)/[0-9]+\.json", Trace),
-            (r"(?P<asked>proposer)/[0-9]+\.json", Trace),
+            (rf"{_EXPERIMENT}/{_ASKED}", Trace),
+            (_ASKED, Trace),
             (rf"{_TRANSFER}/(old|new)\.txt", None),
             (rf"{_TRANSFER}/transfer\.json", Transfer),
             (rf"{_TRANSFER}/{_RUN}", Trace),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.errors import RatchetError
 from bot.ledger.gitref import GitRef, LostRaceError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bot.redact import Redactor
 
+T = TypeVar("T")
 _ATTEMPTS = 5  # our own writers queue for a lock; only a fetch or a person can get in between
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,189}[A-Za-z0-9_-])?")
 # Files end so and folders do not, so no file can ever take a folder's place.
@@ -79,6 +80,8 @@ class Reader:
         self.ref = ref.value
         self._git = GitRef(common_dir, self.ref)
         self._journals = JournalView(journal_folder(common_dir, ref))
+        # What was read of the folders in a folder, and which trees they were then.
+        self._parsed: dict[tuple[str, str], tuple[Mapping[str, str], dict[str, Any]]] = {}
 
     def get(self, path: str) -> str | None:
         """The text at ``path``, or None."""
@@ -92,20 +95,43 @@ class Reader:
         texts = self._git.read(path for path in wanted if path not in journaled)
         return texts | {path: journaled[path] for path in wanted if path in journaled}
 
+    def skills(self) -> list[str]:
+        """Names of the folders at the top, sorted."""
+        found = {path.split("/")[0] for path in self._journals.entries()} | {
+            *self._git.children("")
+        }
+        return sorted(name for name in found if _is_folder(name))
+
     def children(self, folder: str) -> list[str]:
-        """list[str] directly inside ``folder``, sorted."""
+        """Names of what is directly inside ``folder``, sorted."""
         journaled = self._below(_check_folder(folder))
         return sorted({rest.split("/")[0] for rest in journaled} | {*self._git.children(folder)})
 
-    def leaves(self, folder: str, leaf: str) -> dict[str, str]:
-        """The text of the file ``leaf`` in each folder directly below ``folder``, by its name."""
+    def leaves(self, folder: str, leaf: str, parse: Callable[[str, str], T]) -> dict[str, T]:
+        """``parse(text, path)`` of the file ``leaf`` in each folder directly below ``folder``.
+
+        By the folder's name. What a folder gave is kept for as long as the folder is as it was, so
+        looking again does not take longer the more folders there are. One leaf has one ``parse``.
+        """
         journaled = self._below(_check_folder(folder))
-        texts = self._git.leaves(folder, leaf)
+        values = self._in_git(folder, leaf, parse)
         for rest, text in journaled.items():
             name, _, file = rest.partition("/")
             if file == leaf:
-                texts[name] = text
-        return texts
+                values[name] = parse(text, f"{folder}/{rest}")
+        return values
+
+    def _in_git(self, folder: str, leaf: str, parse: Callable[[str, str], T]) -> dict[str, T]:
+        before, kept = self._parsed.get((folder, leaf), ({}, {}))
+        trees = self._git.children(folder)
+        if trees is not before:
+            same = {name for name, oid in trees.items() if before.get(name) == oid}
+            new = {name: oid for name, oid in trees.items() if name not in same}
+            texts = self._git.leaves(new, leaf)
+            kept = {name: value for name, value in kept.items() if name in same}
+            kept |= {name: parse(text, f"{folder}/{name}/{leaf}") for name, text in texts.items()}
+            self._parsed[folder, leaf] = trees, kept
+        return {**kept}
 
     def grep(self, needle: str, folder: str) -> list[str]:
         """The files below ``folder`` that contain ``needle``, sorted; no text is loaded for it."""
@@ -124,8 +150,9 @@ class Reader:
         folder = prefix.rpartition("/")[0]
         if folder:
             _check_folder(folder)
-        paths = {*self._journals.entries(), *self._git.paths(folder)}
-        return sorted(path for path in paths if path.startswith(prefix))
+        journaled = [path for path in self._journals.entries() if path.startswith(prefix)]
+        paths = [path for path in self._git.paths(folder) if path.startswith(prefix)]
+        return sorted({*journaled, *paths}) if journaled else sorted(paths)
 
 
 class Store:
@@ -194,6 +221,7 @@ class Store:
         try:
             for ref in (Ref.HOLDOUT, Ref.LEDGER):
                 self._fold(ref, self._redactor.redact(message))
+            GitRef(self.common_dir, Ref.LEDGER.value).join_packs()
         finally:
             queue.release()
 
@@ -262,10 +290,13 @@ def check_path(path: str) -> str:
 
 
 def _check_folder(folder: str) -> str:
-    for name in folder.split("/"):
-        if not _NAME.fullmatch(name) or name.endswith(_SUFFIXES):
-            raise RatchetError(f"{folder!r} cannot be a folder in the ledger")
+    if not all(map(_is_folder, folder.split("/"))):
+        raise RatchetError(f"{folder!r} cannot be a folder in the ledger")
     return folder
+
+
+def _is_folder(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not name.endswith(_SUFFIXES)
 
 
 def _encodable(data: str, path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from difflib import unified_diff
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from bot.core.records import (
     Trace,
     digest,
 )
-from bot.core.reign import Confirmation
+from bot.core.reign import Confirmation, Look
 from bot.core.transfer import OWNER, Transfer
 from bot.errors import RatchetError
 from bot.ledger.store import Ref, check_path
@@ -44,7 +45,10 @@ R = TypeVar("R", bound=Record)
 Job = Literal["task", "meta", "judge"]
 _TAKEN = frozenset({"ledger", "holdout", "fixtures"})  # ratchet/<skill> is a proposal's branch
 _FOLDERS = {"task": "traces", "judge": "judge", "meta": "proposer"}  # of traces, by their job
+_JOBS = {folder: job for job, folder in _FOLDERS.items()}
 _SHOWN = 5
+ID_DIGITS = 12  # of a digest in the name of a folder
+NAMED = 8  # digits of a digest in the name of a file
 _BATCH = 1000  # traces held in memory at a time while looking through all of them
 
 
@@ -134,6 +138,14 @@ class _Reads:
         paths = {f"{self._home(one)}/candidate.txt": one for one in experiments}
         return {paths[path]: text for path, text in self._train.read_many(paths).items()}
 
+    def texts(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Every text the skill has had, and every one that was proposed and could be applied.
+
+        By the first ``ID_DIGITS`` of the text's digest, and of the experiment's id. They are kept.
+        """
+        had = self._train.leaves(f"{self.skill}/incumbents", "skill.txt", _as_it_is)
+        return had, self._train.leaves(self._experiments, "candidate.txt", _as_it_is)
+
     def skill_text(self, skill_digest: str) -> str | None:
         """A text the skill has had, or was proposed to have, by its digest."""
         text = self._train.get(f"{self._incumbent(skill_digest)}/skill.txt")
@@ -175,27 +187,32 @@ class _Reads:
 
     def proposer_reply(self, key: RolloutKey) -> Reply | None:
         """The meta-agent's answer to one question, if it was asked and did not fail."""
-        found = _traces(self._train, self._train.grep(key.digest[:16], f"{self.skill}/proposer"))
+        found = self._asked(key.digest)
         kept = (trace.reply for trace in found if trace.key == key and trace.reply.error is None)
         return next(kept, None)
 
     def proposer_calls(self, question: str) -> list[Trace]:
         """Every call that asked the meta-agent a question, whatever came of it."""
-        found = _traces(self._train, self._train.grep(question, f"{self.skill}/proposer"))
+        found = self._asked(question)
         return [trace for trace in found if trace.key and trace.key.fixture == question]
+
+    def _asked(self, name: str) -> Iterator[Trace]:
+        """The proposer's calls whose file is named after a question or a key, by its digest."""
+        paths = self._train.list(f"{self.skill}/proposer/")
+        return _traces(self._train, [path for path in paths if _is_named(path, name)])
 
     def _home(self, owner: str) -> str:
         """The folder of an experiment, or of a transfer."""
         if owner.startswith(OWNER):
-            return f"{self._transfers}/{owner.removeprefix(OWNER)[:12]}"
-        return f"{self._experiments}/{owner[:12]}"
+            return f"{self._transfers}/{owner.removeprefix(OWNER)[:ID_DIGITS]}"
+        return f"{self._experiments}/{owner[:ID_DIGITS]}"
 
     def _incumbent(self, skill_digest: str) -> str:
-        return f"{self.skill}/incumbents/{skill_digest[:12]}"
+        return f"{self.skill}/incumbents/{skill_digest[:ID_DIGITS]}"
 
     def _all(self, leaf: str, kind: type[R]) -> list[R]:
-        texts = self._train.leaves(self._experiments, leaf).items()
-        return [_parse(kind, text, f"{self._experiments}/{name}/{leaf}") for name, text in texts]
+        parse = partial(_parse, kind)
+        return [*self._train.leaves(self._experiments, leaf, parse).values()]
 
     def _one(self, experiment: str, leaf: str, kind: type[R]) -> R | None:
         path = f"{self._home(experiment)}/{leaf}"
@@ -223,16 +240,35 @@ class TrainLedger(_Reads):
         """An experiment's own train runs."""
         return _runs(self._train, self._home(experiment), "train")
 
-    def task_runs(self) -> Iterator[Trace]:
-        """Every task run on train that is on record, one at a time; none of a transfer's."""
-        paths = self._train.list(f"{self.skill}/")
-        found = _traces(self._train, [path for path in paths if self._is_run(path)])
-        return (trace for trace in found if trace.split == "train")
+    def task_runs(self, *, skip: int, most: int) -> tuple[list[Trace], int]:
+        """Up to ``most`` task runs on train, the newest first, and how many there are.
+
+        None is one of a transfer. An experiment's runs come before those of earlier ones, and the
+        kept runs of a text after the first experiment against it.
+
+        Args:
+            skip: Leave out so many of the newest.
+            most: At most so many.
+        """
+        folders: dict[str, list[str]] = {}
+        for path in filter(self._is_run, self._train.list(f"{self.skill}/")):
+            folders.setdefault(path.rpartition("/traces/")[0], []).append(path)
+        age = self._ages()
+        newest_first = sorted(folders, key=lambda folder: age.get(folder, 0))
+        paths = [path for folder in newest_first for path in folders[folder]]
+        found = _traces(self._train, paths[skip : skip + most])
+        return [trace for trace in found if trace.split == "train"], len(paths)
+
+    def _ages(self) -> dict[str, int]:
+        """Folders of experiments and of texts by how old what is in them is; 1 is the newest."""
+        newest_first = self.experiments()[::-1]
+        age = {self._home(one.id): 2 * at for at, one in enumerate(newest_first, 1)}
+        age |= {self._incumbent(one.parent): age[self._home(one.id)] + 1 for one in newest_first}
+        return age
 
     def trace(self, trace_id: str) -> Trace | None:
         """The task run on train with this id."""
-        named = f'"id": {json.dumps(trace_id, ensure_ascii=False)}'
-        paths = [path for path in self._train.grep(named, self.skill) if self._is_run(path)]
+        paths = [path for path in _find(self._train, self.skill, trace_id) if self._is_run(path)]
         found = (one for one in _traces(self._train, paths) if one.split == "train")
         return next((trace for trace in found if trace.id == trace_id), None)
 
@@ -380,7 +416,8 @@ class Ledger(_Reads):
     def runs_of_month(self, month: str) -> list[Run]:
         """The runs of every skill that began in a month such as ``2026-07``."""
         begin = month.replace("-", "")
-        named = [path for path in self._train.list() if f"/runs/{begin}" in path]
+        folders = [f"{skill}/runs" for skill in self._train.skills()]
+        named = [path for one in folders for path in self._train.list(f"{one}/{begin}")]
         texts = self._train.read_many(named)
         return [_parse(Run, texts[path], path) for path in named]
 
@@ -446,9 +483,10 @@ class Ledger(_Reads):
         Raises:
             RatchetError: There is none, or there are several.
         """
-        # Searching the text first loads a few traces and not all of them.
-        found = self._some(split, f'"id": {json.dumps(prefix, ensure_ascii=False)[:-1]}')
-        matches = [trace for trace in found if trace.id.startswith(prefix)]
+        reader = self._train if split == "train" else self._sealed
+        paths = [] if reader is None else _find(reader, self.skill, prefix)
+        found = () if reader is None else _traces(reader, [one for one in paths if _job_of(one)])
+        matches = [one for one in found if one.split == split and one.id.startswith(prefix)]
         return matches[_only([trace.id for trace in matches], what="trace", wanted=prefix)]
 
     def put_confirmation(self, confirmation: Confirmation) -> None:
@@ -462,12 +500,17 @@ class Ledger(_Reads):
         text = None if self._sealed is None else self._sealed.get(path)
         return None if text is None else _parse(Confirmation, text, path)
 
-    def confirmations(self) -> list[Confirmation]:
+    def looks(self) -> list[Look]:
         """Every look at the holdout, also of experiments that are not on the ledger (any more)."""
         if self._sealed is None:
             return []
-        texts = self._sealed.leaves(self._experiments, "confirm.json").items()
-        return [_parse(Confirmation, text, f"{name}/confirm.json") for name, text in texts]
+        parse = partial(_parse, Look)
+        return [*self._sealed.leaves(self._experiments, "confirm.json", parse).values()]
+
+    def confirmations(self) -> list[Confirmation]:
+        """The same with the evidence of each, which takes a while for hundreds."""
+        found = self.some_confirmations(one.experiment for one in self.looks())
+        return [*found.values()]
 
     def add_transfer(
         self, transfer: Transfer, *, old_text: str | None = None, new_text: str | None = None
@@ -485,11 +528,12 @@ class Ledger(_Reads):
 
     def transfers(self) -> list[Transfer]:
         """Every transfer on either split, oldest first; those on the holdout unless blind."""
+        parse = partial(_parse, Transfer)
         found = [
-            _parse(Transfer, text, f"{self._transfers}/{name}/transfer.json")
+            one
             for reader in (self._train, self._sealed)
             if reader is not None
-            for name, text in reader.leaves(self._transfers, "transfer.json").items()
+            for one in reader.leaves(self._transfers, "transfer.json", parse).values()
         ]
         return sorted(found, key=lambda one: (one.started_at, one.id))
 
@@ -524,12 +568,12 @@ class Ledger(_Reads):
     def _add(self, experiment: str, leaf: str, record: Record) -> None:
         self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
 
-    def _some(self, split: Split, needle: str = "") -> Iterator[Trace]:
-        """The traces of one split whose JSON contains ``needle``."""
+    def _some(self, split: Split) -> Iterator[Trace]:
+        """The traces of one split."""
         reader = self._train if split == "train" else self._sealed
         if reader is None:
             return iter(())
-        paths = reader.grep(needle, self.skill) if needle else reader.list(f"{self.skill}/")
+        paths = reader.list(f"{self.skill}/")
         found = _traces(reader, [path for path in paths if _job_of(path)])
         return (trace for trace in found if trace.split == split)
 
@@ -548,20 +592,26 @@ class Ledger(_Reads):
         # A failed run is made again under the same key; neither call may hide the other.
         failed = "" if trace.score or trace.job == "judge" else f".failed-{digest(trace.id)[:8]}"
         if owner and (trace.side or trace.job == "judge"):
-            number = key.replicate if key else 0
-            # Of a transfer's models each has the same run.
-            model = f".{key.digest[:8]}" if key and owner.startswith(OWNER) else ""
-            return self._home(owner), f"{trace.side or 'any'}.{number}{model}{failed}"
+            # The key tells a transfer's models apart, which have the same runs; a trace's id begins
+            # with it, so that it is found by its name.
+            run = f"{key.replicate}.{key.digest[:NAMED]}" if key else "0"
+            return self._home(owner), f"{trace.side or 'any'}.{run}{failed}"
         if key is not None and not owner:
-            return self._incumbent(key.skill), f"{key.replicate}.{key.digest[:8]}{failed}"
+            return self._incumbent(key.skill), f"{key.replicate}.{key.digest[:NAMED]}{failed}"
         raise ValueError(f"trace {trace.id} has neither a kept run's key nor an experiment's side")
 
     def _proposer_path(self, trace: Trace, reader: Reader) -> str:
-        """Numbered in the order of the calls; a trace added again keeps its number."""
+        """Numbered in the order of the calls; a trace added again keeps its number.
+
+        The question and the key are in the name, so that asking for them loads no other call.
+        """
         folder = f"{self._home(trace.experiment) if trace.experiment else self.skill}/proposer"
-        same = reader.grep(f'"id": {json.dumps(trace.id, ensure_ascii=False)}', folder)
+        key, paths = trace.key, reader.list(f"{folder}/")
+        names = [key.fixture[:NAMED], key.digest[:NAMED]] if key else []
+        same = [path for path in paths if all(_is_named(path, name) for name in names)]
         ids = {found.id: path for found, path in zip(_traces(reader, same), same, strict=True)}
-        return ids.get(trace.id, f"{folder}/{len(reader.list(f'{folder}/')) + 1:03d}.json")
+        new = ".".join([f"{folder}/{len(paths) + 1:03d}", *names, "json"])
+        return ids.get(trace.id, new)
 
 
 def _runs(reader: Reader, home: str, split: Split, *, folder: str = "traces") -> list[Trace]:
@@ -580,11 +630,24 @@ def _folder(reader: Reader, folder: str, kind: type[R]) -> list[R]:
     return [_parse(kind, texts[path], path) for path in paths]
 
 
+def _is_named(path: str, name: str) -> bool:
+    """Whether a file's name has the first digits of a digest in it, between dots."""
+    return name[:NAMED] in path.rpartition("/")[2].split(".")[1:-1]
+
+
+def _find(reader: Reader, skill: str, trace_id: str) -> list[str]:
+    """The files that may hold a trace whose id begins so; not many."""
+    if len(trace_id) >= NAMED:
+        # To compare names is quick; a search goes through every trace there is.
+        named = [path for path in reader.list(f"{skill}/") if _is_named(path, trace_id)]
+        if named:
+            return named
+    return reader.grep(f'"id": {json.dumps(trace_id, ensure_ascii=False)[:-1]}', skill)
+
+
 def _job_of(path: str) -> str | None:
     """Whose trace is at a path, if one is: a skill may be called as one of our folders is."""
-    *_, folder, leaf = path.split("/")
-    jobs = {name: job for job, name in _FOLDERS.items()}
-    return jobs.get(folder) if leaf.endswith(".json") else None
+    return _JOBS.get(path.split("/")[-2]) if path.endswith(".json") else None
 
 
 def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:
@@ -593,6 +656,10 @@ def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:
         some = paths[start : start + _BATCH]
         texts = reader.read_many(some)
         yield from (_parse(Trace, texts[path], path) for path in some)
+
+
+def _as_it_is(text: str, path: str) -> str:  # noqa: ARG001  what a Reader calls
+    return text
 
 
 def _json(record: Record) -> str:
