@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from bot import bench, fixtures, remote, skillrepo, strict, workspace
+from bot.core import leaks, words
+from bot.core.golden import folded
 from bot.core.records import (
     Answers,
     Correction,
@@ -51,10 +53,7 @@ if TYPE_CHECKING:
 
 MARK: Final = "[forgotten]"
 LONG: Final = 8  # characters; a shorter text is found only as a whole line or between quotes
-WORDS: Final = 6  # words in a row that are hardly shared by chance
-FEWEST: Final = 3  # words; a whole text shorter than that is found as it is spelt, or not at all
 _BATCH: Final = 1000  # records in memory at a time
-_WORD: Final = re.compile(r"[^\W_]+")
 _SCRATCH: Final = "refs/ratchet/forget/"
 _LEAVES: Final[Mapping[str, type[Record]]] = {
     "experiment.json": Experiment,
@@ -567,29 +566,18 @@ def _parts(case: Fixture) -> list[str]:
 
 def _long(value: JsonValue) -> list[str]:
     """The texts in an expectation that are more than a label."""
-    return [text for text in _strings(value) if len(_words(text)) >= FEWEST]
-
-
-def _strings(value: JsonValue) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in _strings(part)]
+    return [text for text in leaks.strings(value) if _says(text) >= words.SHORTEST]
 
 
 def _refuse_shared(job: _Job, what: _Case, others: Sequence[Fixture]) -> None:
-    asked = {_folded(text) for text in what.inputs}
+    asked = {folded(text) for text in what.inputs}
     for other in others:
-        if _folded(other.input_text) in asked or other.digest in what.fixtures:
+        if folded(other.input_text) in asked or other.digest in what.fixtures:
             raise RatchetError(
                 f"Case '{other.id}' has the same input as '{job.id}', so nothing was forgotten.",
                 hint="Take one of the two out of the fixtures and commit that; then forget "
                 "both, one after the other.",
             )
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 # Quotations -----------------------------------------------------------------------------------
@@ -598,7 +586,7 @@ def _folded(text: str) -> str:
 class Quotes:
     """Finds texts wherever they are quoted: as they are, as JSON spells them, or in part.
 
-    A part is ``WORDS`` words in a row, whatever is between them; of a shorter text all its words.
+    A part is six words in a row, whatever is between them; of a shorter text all its words.
 
     Args:
         texts: What is to be found.
@@ -609,15 +597,10 @@ class Quotes:
         forms = {form for text in texts for form in _forms(text.strip())}
         found = [_exact(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
         self._exact = re.compile("|".join(found)) if found else None
-        known = {
-            gram
-            for words in map(_words, keep)
-            for length in range(FEWEST, WORDS + 1)
-            for gram in _windows(words, length)
-        }
-        runs = {gram for text in texts for gram in _runs(_words(text))} - known
-        self._runs = frozenset(runs)
-        self._lengths = sorted({len(run) for run in runs})
+        parts = {run for text in texts for run in words.runs(words.words(text))}
+        lengths = {len(run) for run in parts}
+        self._runs = frozenset(parts - words.windows(map(words.words, keep), lengths))
+        self._lengths = sorted({len(run) for run in self._runs})
 
     def replace(self, text: str) -> str:
         """``text`` with ``[forgotten]`` in the place of every quotation."""
@@ -625,15 +608,15 @@ class Quotes:
             text = self._exact.sub(MARK, text)
         if not self._runs:
             return text
-        words = [(one[0].casefold(), *one.span()) for one in _WORD.finditer(text)]
-        named = tuple(word for word, _, _ in words)
-        hit = bytearray(len(words))
+        said = words.spans(text)
+        named = tuple(word.text for word in said)
+        hit = bytearray(len(said))
         for length in self._lengths:
-            for start in range(len(words) - length + 1):
+            for start in range(len(said) - length + 1):
                 if named[start : start + length] in self._runs:
                     hit[start : start + length] = b"\1" * length
         for found in reversed(list(re.finditer(b"\1+", hit))):
-            begin, end = words[found.start()][1], words[found.end() - 1][2]
+            begin, end = said[found.start()].begin, said[found.end() - 1].end
             text = text[:begin] + MARK + text[end:]
         return text
 
@@ -664,17 +647,8 @@ def _exact(form: str) -> str:
     return before + re.escape(form) + after
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.casefold() for word in _WORD.findall(text))
-
-
-def _windows(words: tuple[str, ...], length: int) -> set[tuple[str, ...]]:
-    return {words[start : start + length] for start in range(len(words) - length + 1)}
-
-
-def _runs(words: tuple[str, ...]) -> set[tuple[str, ...]]:
-    length = min(WORDS, len(words))
-    return _windows(words, length) if length >= FEWEST else set()
+def _says(text: str) -> float:
+    return words.says(words.words(text))
 
 
 class _Wanted(NamedTuple):
@@ -687,12 +661,12 @@ class _Wanted(NamedTuple):
 def _quotes(what: _Case, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str, ...]]:
     """What to look for, and the texts of the case that other cases have as well."""
     theirs = [text for other in others for text in _parts(other)]
-    shared = {_folded(text) for text in theirs}
-    own = [text for text in what.texts if _folded(text) not in shared]
+    shared = {folded(text) for text in theirs}
+    own = [text for text in what.texts if folded(text) not in shared]
     keep = [*theirs, *(canonical_json(other.expected) for other in others)]
     # A label, or a scorer's 'expected yes', is an answer to many cases.
-    said = [text for text in what.answers if len(_words(text)) >= WORDS]
-    kept = sorted(text for text in what.texts if _folded(text) in shared)
+    said = [text for text in what.answers if _says(text) >= words.RUN]
+    kept = sorted(text for text in what.texts if folded(text) in shared)
     return _Wanted(Quotes(own, keep), Quotes([*own, *said], keep)), tuple(kept)
 
 

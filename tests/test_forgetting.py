@@ -312,3 +312,15 @@ def test_a_quotation_is_found(text: str, said: str | None) -> None:
     quotes = Quotes([LONG, "no", "classify-me", f"{KEPT} again"], [KEPT])
     assert quotes.replace(text) == (text if said is None else said)
     assert quotes.replace(quotes.replace(text)) == quotes.replace(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("客户说我的银行卡昨天在机场丢了怎么办所以", f"客户说{MARK}所以"),
+        ("客户说银行卡昨天在机场丢了怎么所以", f"客户说{MARK}所以"),
+        ("我的银行卡在机场", None),
+    ],
+)
+def test_a_quotation_is_found_where_no_spaces_are_written(text: str, said: str | None) -> None:
+    assert Quotes(["我的银行卡昨天在机场丢了怎么办"]).replace(text) == (said or text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from bot.core.leaks import found
 from bot.core.records import Fixture
 
 SEALED = "My invoice from last March shows the annual plan charged two times"
+CHINESE = "我的银行卡昨天在机场丢了。我应该马上联系谁来冻结它"
+JAPANESE = "昨日空港でカードをなくしました。どこに電話すればいいですか。"
+THAI = "ฉันทำบัตรเอทีเอ็มหายที่สนามบินเมื่อวานนี้ต้องโทรหาใคร"
 INCUMBENT = "Label each message with one team.\n"
 
 
@@ -69,6 +73,17 @@ def leaked(added: str, *, train: Any = None, incumbent: str = INCUMBENT, **held_
             {"input": "STRASSE ÜBER ÖL IST DORT GESPERRT"},
             id="folded",
         ),
+        pytest.param(
+            "Wo war gestern früh die Tür",
+            {"input": unicodedata.normalize("NFD", "Wo war gestern früh die Tür?")},
+            id="letters composed in another way",
+        ),
+        pytest.param(CHINESE, {"input": CHINESE}, id="Chinese"),
+        pytest.param(
+            f"如果{CHINESE[2:15]}就", {"input": CHINESE}, id="some Chinese in other words"
+        ),
+        pytest.param(JAPANESE[2:-4], {"input": JAPANESE}, id="Japanese"),
+        pytest.param(THAI[4:], {"input": THAI}, id="Thai"),
     ],
 )
 def test_found(added: str, held_out: dict[str, Any]) -> None:
@@ -85,6 +100,8 @@ def test_found(added: str, held_out: dict[str, Any]) -> None:
         pytest.param("billing", {"expected": "billing"}, id="a label"),
         pytest.param("fraud desk", {"expected": "fraud desk"}, id="a label of two words"),
         pytest.param("null", {"expected": None}, id="no expectation"),
+        pytest.param("银行卡", {"expected": "银行卡"}, id="a label in Chinese"),
+        pytest.param("我的银行卡", {"input": CHINESE}, id="three words in Chinese"),
         pytest.param(SEALED, {"train": {"input": SEALED}}, id="train has it"),
         pytest.param(
             "charged two times",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bot.core import words
 from bot.core.records import canonical_json
 
 if TYPE_CHECKING:
@@ -15,19 +16,14 @@ if TYPE_CHECKING:
 
     from bot.core.records import Fixture
 
-WORDS = 6  # words in a row that are hardly shared by chance
-SHORTEST = 3  # words; a whole case shorter than that says nothing
-_LENGTHS = range(SHORTEST, WORDS + 1)
-
-_WORD = re.compile(r"[^\W_]+", re.UNICODE)
-
 
 def found(
     candidate: str, *, incumbent: str, train: Sequence[Fixture], holdout: Sequence[Fixture]
 ) -> tuple[str, ...]:
     """Held-out runs of words that the candidate has and neither the incumbent nor train has.
 
-    A run is ``WORDS`` words of a held-out input, context or expectation, or all of a shorter one.
+    A run is six words of a held-out input, context or expectation, or all of a shorter one (see
+    ``core.words``). Full and half width, and ways of composing letters, make no difference.
 
     Returns:
         The runs, sorted. They are held-out text: for the holdout ref and the owner's terminal
@@ -42,45 +38,28 @@ class Watch:
 
     _sealed: frozenset[tuple[str, ...]]
     _first: frozenset[str]  # words that one of them begins with: most text has few of these
+    _lengths: tuple[int, ...]
 
     def found(self, text: str, *, known: Iterable[str] = ()) -> tuple[str, ...]:
         """Those that ``text`` has and none of ``known`` has, sorted."""
-        words = _words(text)
-        starts = [start for start, word in enumerate(words) if word in self._first]
-        every = {words[start : start + length] for start in starts for length in _LENGTHS}
+        said = _words(text)
+        starts = [start for start, word in enumerate(said) if word in self._first]
+        every = {said[start : start + length] for start in starts for length in self._lengths}
         here = every & self._sealed
-        leaked = here - _grams(known, _LENGTHS) if here else here
-        return tuple(sorted(" ".join(gram) for gram in leaked))
+        leaked = here - words.windows(map(_words, known), self._lengths) if here else here
+        return tuple(sorted(" ".join(run) for run in leaked))
 
 
 def watch(*, train: Sequence[Fixture], holdout: Sequence[Fixture]) -> Watch:
     """What to look for."""
-    sealed = {gram for text in _texts(holdout) for gram in _runs(text)}
-    left = frozenset(sealed - _grams(_texts(train), _LENGTHS))
-    return Watch(left, frozenset(gram[0] for gram in left))
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = _words(text)
-    length = min(WORDS, len(words))
-    return _windows(words, length) if length >= SHORTEST else set()
-
-
-def _grams(texts: Iterable[str], lengths: range) -> set[tuple[str, ...]]:
-    return {
-        gram
-        for words in map(_words, texts)
-        for length in lengths
-        for gram in _windows(words, length)
-    }
-
-
-def _windows(words: tuple[str, ...], length: int) -> set[tuple[str, ...]]:
-    return {words[start : start + length] for start in range(len(words) - length + 1)}
+    sealed = {run for text in _texts(holdout) for run in words.runs(_words(text))}
+    lengths = tuple(sorted({len(run) for run in sealed}))
+    left = frozenset(sealed - words.windows(map(_words, _texts(train)), lengths))
+    return Watch(left, frozenset(run[0] for run in left), lengths)
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.casefold()))
+    return words.words(unicodedata.normalize("NFKC", text))
 
 
 def _texts(fixtures: Sequence[Fixture]) -> list[str]:
