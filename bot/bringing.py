@@ -263,7 +263,8 @@ def describe(brought: Brought) -> list[str]:
     if imported.already or imported.duplicates:
         lines.append(f"{imported.already} were there already, {imported.duplicates} repeated.")
     if imported.near:
-        lines.append(f"{imported.near} are nearly the same as a case that is there.")
+        like = "nearly the same as a case that is there, or of one conversation with it"
+        lines.append(f"{imported.near} are {like}.")
     if imported.full:
         lines.append(f"{imported.full} are more than feedback.caps in ratchet.yml allows.")
     if imported.seen:

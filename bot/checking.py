@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bot import bench, fixtures, sandbox, skillrepo, workspace
-from bot.core import drift, render
+from bot.core import drift, golden, render
 from bot.core import evidence as stats
 from bot.core.records import canonical_json
 from bot.core.scoring import Label, ScorerError, objection, score_pure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST = 20  # problems listed
 SAME = 5  # cases of which all score the same twice before it is remarked upon
+NAMED = 5  # train cases
 SMALL = 20  # held-out cases below which small gains cannot be shown
 
 
@@ -181,6 +182,8 @@ def _finding(space: Workspace) -> Finding:
         advice.append("this system cannot keep a scorer's program off the network")
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
+    if astray := _astray(space):
+        advice.append(astray)
     advice += drift.advice(_facts(space))
     return Finding(
         skill=space.name,
@@ -192,6 +195,20 @@ def _finding(space: Workspace) -> Finding:
         provider=space.provider.type,
         model=space.how.model,
         advice=tuple(advice),
+    )
+
+
+def _astray(space: Workspace) -> str:
+    """Which train cases give held-out ones away; empty if none does. No held-out case is named."""
+    rules = space.config.feedback.rules
+    found = golden.astray(space.train, (*space.holdout, *space.vault), rules=rules)
+    if not found:
+        return ""
+    named = ", ".join(one.id for one in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return (
+        "train cases are nearly the same as held-out ones, or of the same conversation, so the "
+        f"proposer sees what it is judged on; move them: {named}{more}"
     )
 
 

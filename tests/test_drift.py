@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +197,31 @@ def test_check_tells_what_the_ledger_knows_and_nothing_sealed(tmp_path: Path) ->
 
     world.write("fixtures/triage/holdout/h3.yml", case("h3", "holdout"))
     assert "passes every held-out case" not in " ".join(world.ratchet("check").out.split())
+
+
+def test_check_names_train_cases_that_give_held_out_ones_away(tmp_path: Path) -> None:
+    """Nearly the same text, or a later turn; and never what it gives away."""
+    world = World.make(tmp_path / "p")
+    said = "My card was swallowed by the machine at the airport, and I fly tomorrow."
+    talk = [
+        {"role": "user", "content": "Is it closed today?"},
+        {"role": "assistant", "content": "It is."},
+        {"role": "user", "content": "And tomorrow?"},
+    ]
+    assert "judged on" not in world.ratchet("check").out
+    for name, split, text in (
+        ("h8", "holdout", said),
+        ("h9", "holdout", "Is it closed today?"),
+        ("near", "train", said.replace("tomorrow", "today")),
+        ("talk", "train", talk),
+    ):
+        case = {"input": text, "expected": "yes"}
+        world.write(f"fixtures/triage/{split}/{name}.yml", json.dumps(case))
+
+    out = " ".join(world.ratchet("check").out.split())
+
+    assert "the proposer sees what it is judged on; move them: near, talk" in out
+    assert not re.search(r"\bh[0-9]\b", out)
 
 
 def test_of_several_looks_the_last_that_says_something_counts() -> None:

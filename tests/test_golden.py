@@ -19,14 +19,14 @@ from bot.core.golden import (
     name_of,
     side_of,
 )
-from bot.core.records import Fixture
+from bot.core.records import Fixture, Message
 
 LOST = "I have lost my card on the train to Leeds this morning, what now?"
 LIKE = "I have lost my card on the train to Leeds this evening, what now?"
 OTHER = "How much does it cost to send money to another country?"
 
 
-def case(text: str = LOST, expected: Any = "lost", **changes: Any) -> Fixture:
+def case(text: Any = LOST, expected: Any = "lost", **changes: Any) -> Fixture:
     given: dict[str, Any] = {"id": UNNAMED, "split": "holdout", "source": "correction"}
     return Fixture(**(given | {"input": text, "expected": expected} | changes))
 
@@ -99,6 +99,66 @@ def test_a_near_duplicate_never_gets_to_the_other_side(split: str, ratio: float)
     (new,) = put(case(LIKE, "stolen"), there(split=split), ratio=ratio).added
     assert new.split == split
     assert new.cluster == "mine"
+
+
+def talk(*said: str, **changes: Any) -> Fixture:
+    """A conversation, the user's turns and the answers by turns."""
+    roles = ("user", "assistant") * len(said)
+    turns = [Message(role=role, content=text) for role, text in zip(roles, said, strict=False)]
+    return case(tuple(turns), **({"expected": "go on"} | changes))
+
+
+TURNS = (OTHER, "Two per cent, and at least a pound.", "And back?", "Nothing.", "Good. How long?")
+
+
+@pytest.mark.parametrize("split", ["train", "holdout"])
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (case(OTHER), talk(*TURNS[:3])),
+        (talk(*TURNS[:3]), case(OTHER)),
+        (case(OTHER), talk(*TURNS)),
+        (talk(*TURNS[:3]), talk(*TURNS)),
+        (talk(*TURNS[:3]).with_(context="x"), talk(*TURNS).with_(context="X")),
+    ],
+)
+def test_a_conversation_never_gets_to_both_sides(
+    first: Fixture, second: Fixture, split: Any, ratio: float
+) -> None:
+    """What was answered in the longer one is what is expected of the shorter one."""
+    before = first.with_(id="mine", split=split, source="authored")
+    (new,) = put(second, before, ratio=ratio).added
+    assert (new.split, new.cluster) == (split, "mine")
+    assert Shelf([before], rules=Rules(ratio=ratio)).home(second) == split
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "other", [talk("Hi", *TURNS[1:3]), talk(*TURNS[:2], "What?"), talk(*TURNS[:3], context="x")]
+)
+def test_another_conversation_goes_where_its_input_says(other: Fixture, ratio: float) -> None:
+    before = talk(*TURNS[:3]).with_(id="mine", split="train" if ratio == 0 else "holdout")
+    (new,) = put(other, before, ratio=ratio, near=100).added
+    assert (new.split, new.cluster) == ("holdout" if ratio == 0 else "train", None)
+
+
+@pytest.mark.parametrize(
+    ("new", "held_out", "train", "wanted"),
+    [
+        (case(OTHER), talk(*TURNS[:2], "Why?"), talk(*TURNS[:3]), "train"),
+        (talk(*TURNS), talk(*TURNS[:3]), case(OTHER), "holdout"),
+        (talk(*TURNS), case(OTHER), talk(*TURNS[:3]), "holdout"),
+        (talk(*TURNS[:3]), case(OTHER), talk(*TURNS), "holdout"),
+    ],
+)
+def test_no_train_case_gets_the_answer_to_a_held_out_one(
+    new: Fixture, held_out: Fixture, train: Fixture, wanted: str
+) -> None:
+    """Where a conversation is on two sides already."""
+    before = [held_out.with_(id="h", split="holdout"), train.with_(id="t", split="train")]
+    assert [one.split for one in put(new, *before).added] == [wanted]
+    assert [one.split for one in put(new, *reversed(before)).added] == [wanted]
 
 
 def test_nothing_said_names_a_held_out_case() -> None:

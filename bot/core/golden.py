@@ -5,6 +5,7 @@
    is a conflict, which people resolve. Nothing is overwritten.
 3. Nearly the same input goes to the same side. With the same expectation it is counted there;
    with another it is a case of its own, in the same cluster.
+   So is a conversation that goes on where another case ends, and has the answer to it.
 4. Fixtures that people wrote are never edited, not even to count.
 5. No source brings in more cases than its cap, so that a flood of one cannot drown the rest.
 """
@@ -78,6 +79,14 @@ def file(cases: Iterable[Fixture], *, existing: Sequence[Fixture], rules: Rules)
     return Filing(filed, shelf.added, shelf.changed)
 
 
+def astray(
+    train: Iterable[Fixture], sealed: Sequence[Fixture], *, rules: Rules
+) -> tuple[Fixture, ...]:
+    """The train cases that would be sealed, had they come in after the sealed ones."""
+    shelf = Shelf(sealed, rules=rules)
+    return tuple(one for one in train if shelf.home(one) is not None)
+
+
 class Shelf:
     """Fixtures in their places, and those that join them one by one.
 
@@ -92,6 +101,7 @@ class Shelf:
         self._cases = dict(self._before)
         self._asked: dict[Digest, list[str]] = {}
         self._texts: dict[str, str] = {}
+        self._begun: dict[Digest, list[str]] = {}  # by how they begin, those that go on from there
         self._room: dict[Source, int] = {
             source: getattr(rules.caps, source) - sum(one.source == source for one in existing)
             for source in ("correction", "production")
@@ -115,8 +125,9 @@ class Shelf:
 
     def home(self, case: Fixture) -> Split | None:
         """The side that a case has to be on; None when it is like no other."""
-        near = self._asked.get(input_digest(case), [None])[0] or self._nearest(case)
-        return self._cases[near].split if near else None
+        same = self._asked.get(input_digest(case), [None])[0]
+        kin = same or self._nearest(case) or self._of_one_conversation(case)
+        return self._cases[kin].split if kin else None
 
     def put(self, case: Fixture, *, side: Split | None = None) -> Filed:
         """Find a case's place; its own split does not count.
@@ -137,6 +148,18 @@ class Shelf:
             return Filed(outcome="full", case=case, detail=cap)
         return self._new(case, near=near, side=side)
 
+    def _of_one_conversation(self, case: Fixture) -> str | None:
+        """The id of a case that this one goes on from, or that goes on from this one.
+
+        If several are and they are on two sides, no train case is to have the answer to a held-out
+        one in it.
+        """
+        before = [name for one in _beginnings(case) for name in self._asked.get(one, ())]
+        after = self._begun.get(input_digest(case), [])
+        sealed = [name for name in before if self._cases[name].split != "train"]
+        taught = [name for name in after if self._cases[name].split == "train"]
+        return next(iter([*sealed, *taught, *before, *after]), None)
+
     def _nearest(self, case: Fixture) -> str | None:
         """The id of the fixture most like a case, if one is near enough."""
         from rapidfuzz import fuzz, process  # noqa: PLC0415 - heavy
@@ -154,7 +177,8 @@ class Shelf:
         return Filed(outcome="counted", case=there, detail=f"{where} says the same already")
 
     def _new(self, case: Fixture, *, near: str | None, side: Split | None) -> Filed:
-        other = self._cases[near] if near is not None else None
+        kin = near or self._of_one_conversation(case)
+        other = self._cases[kin] if kin is not None else None
         new = case.with_(
             id=case.id if case.id != UNNAMED else self._name(case),
             split=other.split if other else side or side_of(case, ratio=self._rules.ratio),
@@ -164,13 +188,16 @@ class Shelf:
         self._see(new)
         if new.source in self._room:
             self._room[new.source] -= 1
-        beside = f", beside the case {near}, which is nearly the same" if other else ""
+        how = "which is nearly the same" if near else "of the same conversation"
+        beside = f", beside the case {kin}, {how}" if other else ""
         where = f"train{beside}" if new.split == "train" else "the held-out cases"
         return Filed(outcome="new", case=new, detail=f"it joins {where}")
 
     def _see(self, case: Fixture) -> None:
         self._asked.setdefault(input_digest(case), []).append(case.id)
         self._texts[case.id] = _text(case)
+        for one in _beginnings(case):
+            self._begun.setdefault(one, []).append(case.id)
 
     def _name(self, case: Fixture) -> str:
         names = (name_of(case, digits=digits) for digits in _DIGITS)
@@ -201,10 +228,24 @@ def agree(one: Fixture, other: Fixture) -> bool:
 
 def input_digest(fixture: Fixture) -> Digest:
     """Names what is asked, whatever its case, white space or Unicode composition."""
-    given = fixture.input
-    turns = (Message(role="user", content=given),) if isinstance(given, str) else given
-    context = None if fixture.context is None else folded(fixture.context)
-    return digest("input", [[turn.role, folded(turn.content)] for turn in turns], context)
+    return _digest(_turns(fixture), fixture.context)
+
+
+def _beginnings(case: Fixture) -> list[Digest]:
+    """Names the conversations that this one goes on from: what was asked at each earlier turn."""
+    turns = _turns(case)
+    ends = (end for end in range(1, len(turns)) if turns[end - 1].role == "user")
+    return [_digest(turns[:end], case.context) for end in ends]
+
+
+def _turns(case: Fixture) -> tuple[Message, ...]:
+    given = case.input
+    return (Message(role="user", content=given),) if isinstance(given, str) else given
+
+
+def _digest(turns: Sequence[Message], context: str | None) -> Digest:
+    said = [[turn.role, folded(turn.content)] for turn in turns]
+    return digest("input", said, None if context is None else folded(context))
 
 
 def folded(text: str) -> str:
