@@ -139,7 +139,7 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
             score=None,
             pull=number,
             last_run=None,
-            outcome=f"cannot be read: {error.message}",
+            outcome=f"cannot be read: {pages.unsealed(error.message)}",
             looks=0,
             spent=0.0,
             held=False,

@@ -155,7 +155,9 @@ def answer(github: GitHub, asked: Asked, done: Round) -> None:
         for one in done.done
     ]
     lines += [
-        pages.outcome("error", action=None, reason=None, detail=f"{where}: {error.message}")
+        pages.outcome(
+            "error", action=None, reason=None, detail=f"{where}: {pages.unsealed(error.message)}"
+        )
         for where, error in done.failed
     ]
     redact = Redactor.from_environ(os.environ, extra=()).redact

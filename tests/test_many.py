@@ -679,6 +679,26 @@ def test_the_dashboard_as_a_whole(make: Callable[..., Stage]) -> None:
     )
 
 
+def test_no_page_names_a_held_out_case_that_cannot_be_read(make: Callable[..., Stage]) -> None:
+    """Neither the dashboard nor the answer to a comment; the log does."""
+    stage = make(NAMES[:2])
+    broken = {f"fixtures/notes/{one}.yml": "{}" for one in ("holdout/zebras-9", "train/t1")}
+    stage.hub.person_pushes("octo", "main", broken)
+    number = stage.hub.person_opens_issue("octo", "x", "")
+    asked = stage.hub.person_comments("octo", number, "/ratchet run")
+    reply = f"{number}/{asked}"
+
+    ran = stage.job("publish").ratchet("publish", "--bundles", "none", "--reply", reply)
+
+    said = [one.body for one in stage.hub.comments(number)]
+    (board,) = [one for one in issues(stage) if one.number != number]
+    for page in (board.body, said[-1]):
+        assert "fixtures/notes/train/t1.yml" in page
+        assert "held-out cases: see the log" in page
+        assert "zebras" not in page
+    assert "zebras-9.yml:1: 'input' is missing" in ran.err
+
+
 def test_the_dashboard_is_written_once_and_keeps_what_people_set(
     make: Callable[..., Stage],
 ) -> None:

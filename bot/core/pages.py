@@ -51,6 +51,9 @@ Repository = Annotated[
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Trailer = Annotated[str, Field(max_length=200, pattern=r"^[A-Z][A-Za-z-]*: [0-9a-f]+$")]
 
+_SEALED: Final = re.compile(r"[\\/](?:holdout|vault)[\\/]")
+_ELSEWHERE: Final = "held-out cases: see the log;"
+
 # Text that nobody can make dangerous ----------------------------------------------------------
 
 ZWSP = "\u200b"
@@ -408,6 +411,13 @@ def outcome(skill: str, *, action: str | None, reason: str | None, detail: str) 
     """One line on what became of a skill's proposal."""
     head = f"{action}, {reason}: " if action and reason else f"{action}: " if action else ""
     return f"`{skill}`: {head}{_short(detail, LONG_SENTENCE)}"
+
+
+def unsealed(error: str) -> str:
+    """An error's words for a page: without the lines that name a file of held-out cases."""
+    lines = error.split("\n")
+    told = [line for line in lines if not _SEALED.search(line)]
+    return "\n".join([_ELSEWHERE, *told] if len(told) < len(lines) else told)
 
 
 def transfer(one: Transfer) -> str:
