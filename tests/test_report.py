@@ -376,10 +376,15 @@ def test_the_command_refuses_it_in_a_workflow(
     assert not (world.path / ".ratchet").exists()
 
 
-def test_a_case_that_moved_to_the_holdout_is_sealed(story: World, tmp_path: Path) -> None:
-    """The ledger has it as a train case of old, and its name is of no account."""
+@pytest.mark.parametrize("text", ["Is it t2?", "IS IT  T2?\n"])
+def test_a_case_that_moved_to_the_holdout_is_sealed(
+    story: World, tmp_path: Path, text: str
+) -> None:
+    """The ledger has it as a train case of old; its name and its spelling are of no account."""
     world = _copy(story, tmp_path)
     world.git("mv", "fixtures/triage/train/t2.yml", "fixtures/triage/holdout/migrant.yml")
+    case = {"input": text, "expected": "yes"}
+    world.write("fixtures/triage/holdout/migrant.yml", json.dumps(case))
     world.commit("move")
     everything = build(world).everything
     assert "Is it t2" not in everything

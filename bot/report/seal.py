@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from bot.core import leaks
 from bot.core.gate import Reason
+from bot.core.golden import folded
 
 if TYPE_CHECKING:
     from bot.core.leaks import Watch
@@ -35,7 +36,7 @@ class Seal:
     known: str  # the skill as it is, which is public
     watch: Watch | None  # None when no held-out case is there to look for
     names: frozenset[str]  # of held-out cases
-    inputs: frozenset[str]
+    inputs: frozenset[str]  # folded
     digests: frozenset[str]
 
     @classmethod
@@ -47,7 +48,7 @@ class Seal:
             known=space.text.text,
             watch=leaks.watch(train=space.train, holdout=sealed) if sealed else None,
             names=frozenset(case.id for case in sealed),
-            inputs=frozenset(case.input_text for case in sealed),
+            inputs=frozenset(folded(case.input_text) for case in sealed),
             digests=frozenset(case.digest for case in sealed),
         )
 
@@ -59,7 +60,7 @@ class Seal:
         return (
             trace.split != "train"
             or trace.fixture in self.names
-            or trace.fixture_input in self.inputs
+            or folded(trace.fixture_input) in self.inputs
             or case in self.digests
         )
 
