@@ -64,17 +64,17 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
         code, message = ExitCode.USAGE, error.format_message()
         usage = io.StringIO()
         error.show(file=usage)
-        click.echo(redacted(usage.getvalue()), nl=False, err=True)
+        click.echo(clean(usage.getvalue()), nl=False, err=True)
     elif isinstance(error, RatchetError):
         code, message, hint = error.exit_code, error.message, error.hint
     elif isinstance(error, OSError) and error.errno in MACHINE:
         code, message, hint = ExitCode.ERROR, _of_machine(error), MACHINE[error.errno]
     else:
         code, message = ExitCode.BUG, f"a bug in Ratchet: {type(error).__name__}"
-        click.echo(actions.defused(_bug_report(error, args)), err=True)
+        click.echo(clean(_bug_report(error, args)), err=True)
     if code not in (ExitCode.USAGE, ExitCode.BUG) or isinstance(error, RatchetError):
         said = f"error: {message}" + (f"\nhint: {hint}" if hint else "")
-        click.echo(actions.defused(redacted(said)), err=True)
+        click.echo(clean(said), err=True)
         for line in actions.annotated(redacted(message)):
             click.echo(line, err=True)
     if "--json" in args and not isinstance(error, ReportedError):

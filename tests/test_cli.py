@@ -487,6 +487,22 @@ def test_a_bug_ends_with_3_and_a_report_to_paste(
     assert "[redacted:SOME_API_KEY]" in told
 
 
+def test_what_an_error_repeats_does_not_control_the_terminal(tmp_path: Path) -> None:
+    """A file that people send may have it in the name of a column, an option on a command line."""
+    world = World.make(tmp_path / "p")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("a\x1b]0;title\x07,\u202eb\n1,2\n", encoding="utf-8")
+    shown = [
+        world.ratchet("import", str(rows)),
+        world.ratchet("log", "\x1b[31mred"),
+        world.ratchet("log", "--outcome", "\x1b[31mred"),
+    ]
+    assert "columns found: a\ufffd]0;title\ufffd, \ufffdb" in shown[0].err
+    assert [ran.code for ran in shown] == [1, 1, 2]
+    assert not re.search("[\x07\x1b\u202e]", "".join(ran.err for ran in shown))
+
+
+
 @pytest.mark.parametrize(
     "args", [("log", CANARY), ("show", CANARY), ("lgo", CANARY)], ids=lambda a: a[0]
 )
