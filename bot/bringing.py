@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from bot import bench, formats, importing, skillrepo, strict, workspace
 from bot.config import LogConfig
+from bot.core import render
 from bot.core.golden import input_digest
 from bot.core.records import Answers, Correction
 from bot.errors import RatchetError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bot.formats import Kind
     from bot.importing import Imported
     from bot.skillrepo import Project
+
 
 # The files that are the bot's, by the source of their cases; of other sources see OTHERS.
 FILES: Mapping[Source, str] = {"correction": "corrections.jsonl"}
@@ -271,7 +273,7 @@ def describe(brought: Brought) -> list[str]:
         seen = imported.seen
         lines.append(f"{seen.corrected:,} of {seen.answers:,} answers were corrected; recorded.")
     if brought.redacted:
-        lines.append(f"{brought.redacted} secrets were redacted in what was read.")
+        lines.append(f"{render.many(brought.redacted, 'secret')} redacted in what was read.")
     for title, said in (
         ("conflict", imported.conflicts),
         ("skipped", imported.skipped),
@@ -279,5 +281,6 @@ def describe(brought: Brought) -> list[str]:
     ):
         lines += [f"{title}: {line}" for line in said]
     if brought.files:
-        lines.append(f"Next: git add {brought.folder} && git commit -m 'Add cases'")
+        commit = f"git add {brought.folder} && git commit -m 'Add cases'"
+        lines.append(f"Next: ratchet check && {commit}")
     return lines

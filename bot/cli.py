@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bot import __version__
+from bot.errors import RatchetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -542,12 +543,12 @@ def show(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> N
     """
     from bot import history, looking  # noqa: PLC0415
 
-    ledger = _ledger(start, skill)
+    ledger, path = _skill_on_record(start, skill)
     row = history.row(ledger, ledger.find(experiment))
     if as_json:
-        print_json(history.document(row) | history.details(ledger, row))
+        print_json(history.document(row) | history.details(ledger, row, path=path))
         return
-    looking.show_experiment(ledger, row)
+    looking.show_experiment(ledger, row, path=path)
 
 
 @cli.command()
@@ -643,9 +644,9 @@ def diff(start: Path, *, experiment: str, skill: str | None, as_json: bool) -> N
     """Show an experiment's edit as a patch."""
     from bot import history, terminal  # noqa: PLC0415
 
-    ledger = _ledger(start, skill)
+    ledger, path = _skill_on_record(start, skill)
     found = ledger.find(experiment)
-    patch = history.patch(ledger, found)
+    patch = history.patch(ledger, found, path=path)
     if as_json:
         print_json({"experiment": found.id, "diff": patch})
         return
@@ -740,13 +741,14 @@ def correct(
     """
     from bot import correcting_here, skillrepo, terminal  # noqa: PLC0415
 
-    texts: Any = {key: text for key, text in ({"input": input_text} | said).items() if text}
+    texts: Any = {"input": input_text} | said
+    texts = {key: text for key, text in texts.items() if text is not None}
     done = correcting_here.correct(
         skillrepo.open_project(start, unborn=True),
         skill=skill,
         trace=trace,
         texts=texts,
-        edit=lambda text: click.edit(text, extension=".md"),
+        edit=_edited,
     )
     if as_json:
         print_json(correcting_here.document(done))
@@ -841,13 +843,31 @@ def _ledger_of(space: Workspace) -> Ledger:
     return bench.open_ledger(space.project, space.name, redact=space.config.redact)
 
 
+def _edited(text: str) -> str | None:
+    """What a person makes of a text in their editor; None when they leave without saving."""
+    try:
+        return click.edit(text, extension=".md")
+    except click.ClickException as error:
+        hint = "Set EDITOR to one that works, or give it all as options: --input, --expected."
+        raise RatchetError(error.format_message(), hint=hint) from error
+    except UnicodeDecodeError as error:
+        hint = "Have it save as UTF-8; nothing was recorded."
+        raise RatchetError("What the editor saved is not UTF-8.", hint=hint) from error
+
+
 def _ledger(start: Path, skill: str | None) -> Ledger:
+    return _skill_on_record(start, skill)[0]
+
+
+def _skill_on_record(start: Path, skill: str | None) -> tuple[Ledger, str]:
+    """A skill's ledger, and the path of its file."""
     from bot import opening, skillrepo  # noqa: PLC0415
 
     project = skillrepo.open_project(start)
     settings = opening.load_config(skillrepo.WorkTree(project))
     name = opening.choose_skill(settings, skill)
-    return opening.open_ledger(project, name, redact=settings.redact)
+    ledger = opening.open_ledger(project, name, redact=settings.redact)
+    return ledger, settings.skill(name).path
 
 
 def _fail(error: RatchetError) -> None:

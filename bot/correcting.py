@@ -254,10 +254,9 @@ def _told(kept: Correction, filed: Filed, pull: Published | None, redacted: int)
     if kept.let_in_by:
         parts.append(f"It is {_plain(kept.author)}'s, let in by {_plain(kept.let_in_by)}.")
     if redacted:
-        what = "1 secret was" if redacted == 1 else f"{redacted} secrets were"
         parts.append(
-            f"{what} taken out before anything was kept. What you wrote still shows them: edit it, "
-            "and make them invalid."
+            f"{render.many(redacted, 'secret')} taken out before anything was kept. What you wrote "
+            "still shows them: edit it, and make them invalid."
         )
     return " ".join(parts)
 

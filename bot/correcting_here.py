@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bot import bench, bringing, checking, skillrepo, strict, taking, workspace
-from bot.core import batch, corrections
+from bot.core import batch, corrections, render
 from bot.core.corrections import FaultyError, Given
 from bot.errors import RatchetError
 from bot.taking import Source
@@ -211,7 +211,7 @@ def describe(done: Corrected) -> list[str]:
         "full": [known, f"It is no case: {filed.detail}."],
     }[filed.outcome]
     if done.redacted:
-        lines.append(f"{done.redacted} secrets were taken out before anything was kept.")
+        lines.append(f"{render.many(done.redacted, 'secret')} taken out before anything was kept.")
     if done.file:
         lines += [
             f"wrote {done.file}",

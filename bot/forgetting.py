@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from bot import bench, fixtures, remote, skillrepo, strict, workspace
-from bot.core import leaks, words
+from bot.core import leaks, render, words
 from bot.core.golden import folded
 from bot.core.records import (
     Answers,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project, Tree
 
 MARK: Final = "[forgotten]"
+LISTED: Final = 10  # records that quoted it
 LONG: Final = 8  # characters; a shorter text is found only as a whole line or between quotes
 _BATCH: Final = 1000  # records in memory at a time
 _SCRATCH: Final = "refs/ratchet/forget/"
@@ -882,8 +883,10 @@ def describe(done: Forgotten) -> list[str]:
     if done.file:
         made = f"commit {done.commit[:12]}" if done.commit else "not committed yet"
         lines.append(f"{done.file}: taken out ({made}).")
-    lines.append(f"{done.traces} traces deleted from the ledger's history.")
-    lines += [f"{path}: quoted it, now says {MARK}" for path in done.replaced]
+    lines.append(f"{render.many(done.traces, 'trace')} deleted from the ledger's history.")
+    lines += [f"{path}: quoted it, now says {MARK}" for path in done.replaced[:LISTED]]
+    if len(done.replaced) > LISTED:
+        lines.append(f"and {len(done.replaced) - LISTED:,} more such records (--json names all)")
     if done.kept:
         lines.append(f"{len(done.kept)} of its texts stay: other cases have them too.")
     if done.skill_file:

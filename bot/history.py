@@ -165,13 +165,13 @@ def document(row: Row) -> dict[str, Any]:
     }
 
 
-def details(ledger: Ledger, row: Row) -> dict[str, Any]:
-    """What ``show --json`` adds to a row."""
+def details(ledger: Ledger, row: Row, *, path: str) -> dict[str, Any]:
+    """What ``show --json`` adds to a row; ``path`` is the skill's."""
     runs = ledger.experiment_runs(row.experiment.id, "train")
     return {
         "proposal": row.experiment.proposal.model_dump(mode="json"),
         "setting": row.experiment.setting.model_dump(mode="json"),
-        "diff": patch(ledger, row.experiment),
+        "diff": patch(ledger, row.experiment, path=path),
         "traces": [trace.id for trace in runs],
     }
 
@@ -193,12 +193,12 @@ def comparison(ledger: Ledger, *, by: str) -> tuple[compare.Group, ...]:
     return compare.tabulate(done, by=by)
 
 
-def patch(ledger: Ledger, experiment: Experiment) -> str:
-    """The edit as a unified diff; empty when the proposal did not apply."""
+def patch(ledger: Ledger, experiment: Experiment, *, path: str) -> str:
+    """The edit of ``path`` as a unified diff; empty when the proposal did not apply."""
     before, after = ledger.skill_text(experiment.parent), ledger.candidate_text(experiment.id)
     if before is None or after is None:
         return ""
-    return edits.unified_diff(before, after, path=f"{experiment.skill}.md")
+    return edits.unified_diff(before, after, path=path)
 
 
 def facts(row: Row) -> list[tuple[str, str]]:
@@ -224,8 +224,9 @@ def facts(row: Row) -> list[tuple[str, str]]:
             *_tokens(result),
             ("reason", result.detail),
         ]
-    if row.look and row.look.verdict:
-        told.append(("verdict", row.look.verdict.detail))
+    verdict = row.look.verdict if row.look else None
+    if verdict and (result is None or verdict.detail != result.detail):
+        told.append(("verdict", verdict.detail))
     if row.shipped and not row.shipped.unchanged:
         told.append(("shipped", _shipped(row.shipped)))
     elif row.landing:
@@ -452,12 +453,14 @@ def verdict_sentence(row: Row) -> str:
 
 
 def _train_numbers(row: Row) -> str:
-    return f"screen on train    {_counted(row.result.train) if row.result else '-'}"
+    train = row.result.train if row.result else None
+    return f"screen on train    {_counted(train) if train and train.pairs else 'not run'}"
 
 
 def _holdout_numbers(evidence: Evidence, verdict: Verdict, held: Tally) -> list[str]:
     means = stats.cluster_means(evidence.confirm)
-    lines = [f"confirm on holdout {_counted(held)}, {held.ties} ties, {held.sweeps} sweeps"]
+    sweeps = render.many(held.sweeps, "sweep")
+    lines = [f"confirm on holdout {_counted(held)}, {held.ties} ties, {sweeps}"]
     if verdict.log_e is None or verdict.log_bar is None:
         return lines
     if evidence.deterministic:

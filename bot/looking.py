@@ -82,8 +82,8 @@ def _head(ledger: Ledger) -> list[str]:
     return [said, f"tried {tried}  kept {held}  {scale}", ""]
 
 
-def show_experiment(ledger: Ledger, row: history.Row) -> None:
-    """One experiment: what is known of it, its cases, its edit, and where to look next."""
+def show_experiment(ledger: Ledger, row: history.Row, *, path: str) -> None:
+    """One experiment: what is known of it, its cases, its edit of ``path``, where to look next."""
     mark = terminal.style().marks[row.kind]
     told = [
         (name, f"{mark} {said}" if name == "outcome" else said) for name, said in history.facts(row)
@@ -92,7 +92,7 @@ def show_experiment(ledger: Ledger, row: history.Row) -> None:
     cases = history.cases(ledger, row.experiment)
     if cases:
         _show_cases(cases)
-    patch = history.patch(ledger, row.experiment)
+    patch = history.patch(ledger, row.experiment, path=path)
     if patch:
         terminal.raw(f"\n{patch}")
     terminal.say(f"\n{_next(row, cases)}")

@@ -502,7 +502,6 @@ def test_what_an_error_repeats_does_not_control_the_terminal(tmp_path: Path) -> 
     assert not re.search("[\x07\x1b\u202e]", "".join(ran.err for ran in shown))
 
 
-
 @pytest.mark.parametrize(
     "args", [("log", CANARY), ("show", CANARY), ("lgo", CANARY)], ids=lambda a: a[0]
 )

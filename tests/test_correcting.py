@@ -305,7 +305,7 @@ def test_secrets_are_taken_out_and_counted(desk: Callable[..., Desk]) -> None:
     at.monkeypatch.setenv("PASSWORD", "hunter2-hunter2")
     key = "ghp_" + "a1" * 20
     at.correct(f"Input: My key is {key}\nAnswered: {key}\nExpected: yes\nWhy: hunter2-hunter2!")
-    assert "3 secrets were taken out before anything was kept." in at.reply
+    assert "3 secrets taken out before anything was kept." in at.reply
     (case,) = at.cases()
     assert case["input"] == "My key is [redacted:github_token]"
     assert case["correction"] == "[redacted:PASSWORD]!"

@@ -137,6 +137,7 @@ def test_a_run_has_input_and_answer(world: World) -> None:
     [
         ((*CARD, "--answered", " YES "), "nothing to correct"),
         (("--input", "  ", "--expected", "yes"), "empty"),
+        (("--input", "", "--expected", "yes"), "empty"),  # of a script's variable: no editor
         (("--input", "a\u200bb", "--expected", "yes"), "U+200B"),
         (("--input", "x" * 40_000, "--expected", "yes"), "40,000 characters"),
         ((*CARD, "--trace", "no-such-trace"), "no trace matches"),
@@ -206,6 +207,24 @@ def test_what_cannot_be_taken_is_offered_again(
     third = Editor(monkeypatch, None)
     assert "Nothing was written" in refusal(world)
     assert third.opened.startswith("Input:\nExpected:\n")
+
+
+@pytest.mark.parametrize(
+    ("editor", "why"),
+    [
+        ("false", "false: Editing failed"),
+        ("./no-such-editor", "No such file"),
+        ("sh -c 'printf Input:\\\\344 >$0'", "not UTF-8"),
+    ],
+)
+def test_an_editor_that_fails_is_an_error_that_says_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch, editor: str, why: str
+) -> None:
+    monkeypatch.setenv("VISUAL", editor)
+    said = refusal(world)
+    assert why in said
+    assert "hint: " in said
+    assert world.ledger().corrections() == []
 
 
 def test_an_editor_that_is_left_records_nothing(

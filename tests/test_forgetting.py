@@ -84,6 +84,26 @@ def named(path: str, case: str) -> bool:
     return path.rpartition("/")[2].startswith(f"{case}.")
 
 
+def test_of_many_records_that_quoted_it_the_first_are_named() -> None:
+    done = forgetting.Forgotten(
+        skill="triage",
+        fixture="t1",
+        file=None,
+        commit=None,
+        traces=1,
+        replaced=tuple(f"record{number}.json" for number in range(1000)),
+        kept=(),
+        skill_file=None,
+        refs=(),
+        remote=None,
+        pruned=True,
+        left=0,
+    )
+    lines = [line for line in forgetting.describe(done) if "record" in line]
+    assert [line.partition(":")[0] for line in lines[:-1]] == list(done.replaced[:10])
+    assert lines[-1].startswith("and 990 more such records")
+
+
 @pytest.mark.parametrize(("name", "text"), [("t1", T1), ("h1", H1), ("j2", "j2?")])
 def test_no_commit_has_it_any_more_and_all_else_is_as_it_was(
     world: World, name: str, text: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.cells import cell_len
-from world import World, typed
+from world import SKILL, SKILL_TEXT, World, idea, script, typed
 
 from bot import edge
 from bot.cli import cli
@@ -295,6 +295,33 @@ def test_what_show_hints_at_exists(world: World) -> None:
     *_, explain, trace = world.ratchet("show", "3").out.splitlines()
     for hint in (explain, trace):
         assert world.ratchet(*hint.partition("ratchet ")[2].split()).code == 0
+
+
+def test_an_edit_is_a_patch_of_the_skills_own_file(tmp_path: Path) -> None:
+    """So git takes it; and what the gate said is said once."""
+    world = World.make(tmp_path / "p", model=script([idea(1, "Rule alpha."), idea(2, "nothing")]))
+    assert world.run("--attempts", "1").code == 0
+    shown = world.ratchet("show", "1").out
+    patch = world.ratchet("diff", "1").out
+    assert f"--- a/{SKILL}\n+++ b/{SKILL}\n" in shown
+    world.write("edit.patch", patch)
+    world.git("apply", "--reverse", "edit.patch")
+    assert (world.path / SKILL).read_text() == SKILL_TEXT
+    assert "reason     The held-out metric improved." in shown
+    assert "verdict" not in shown  # it would say the same
+    assert "1 sweep\n" in world.ratchet("explain", "1").out
+
+
+def test_what_was_not_screened_has_no_screen(tmp_path: Path) -> None:
+    world = World.make(tmp_path / "p", model=script(["no edit at all"]))
+    assert world.run("--attempts", "1").code == 0
+    assert "screen on train    not run\n" in world.ratchet("explain", "1").out
+
+
+@pytest.mark.parametrize("command", ["show", "explain", "diff", "trace"])
+def test_what_is_not_there_says_where_to_look(world: World, command: str) -> None:
+    ran = world.ratchet(command, "no-such-thing")
+    assert "hint: 'ratchet " in ran.err
 
 
 def test_show_of_one_that_is_under_way(world: World) -> None:

@@ -139,6 +139,14 @@ def test_what_is_of_no_known_version_is_in_no_versions_row(name: str | None) -> 
     assert (lost.since, lost.train, lost.per_day) == (None, None, None)
 
 
+@pytest.mark.parametrize(("seconds", "rate"), [(60, None), (DAY, 2.0)])
+def test_a_version_of_a_moment_has_no_rate_by_the_day(seconds: float, rate: float | None) -> None:
+    """Two corrections within a minute are not thousands a day."""
+    found = [correction(version=OLD), correction(version=OLD, link="x")]
+    row, *_ = made(versions=(version(seconds=seconds),), corrections=found)
+    assert (row.corrections, row.per_day) == (2, rate)
+
+
 def test_with_nothing_on_record_nothing_is_made_up() -> None:
     (row,) = made()
     assert (row.origin, row.corrections, row.per_day) == ("first", 0, 0.0)

@@ -35,8 +35,8 @@ def subject(batches: Sequence[Batch]) -> str:
     """The title, and the subject of its commits."""
     added = sum(len(one.added) for one in batches)
     raised = sum(len(one.raised) for one in batches)
-    parts = [f"{_many(added, 'new case')}"] if added else []
-    parts += [f"{_many(raised, 'case')} said again"] if raised else []
+    parts = [f"{render.many(added, 'new case')}"] if added else []
+    parts += [f"{render.many(raised, 'case')} said again"] if raised else []
     return f"Fixtures: {', '.join(parts)}"
 
 
@@ -78,9 +78,9 @@ def named(text: str) -> frozenset[str]:
 
 def _count(one: Batch) -> str:
     sides = batch.counts(one)
-    parts = [f"{_many(sides['train'], 'train case')}, {sides['holdout']} held-out"]
+    parts = [f"{render.many(sides['train'], 'train case')}, {sides['holdout']} held-out"]
     if one.raised:
-        parts.append(f"{_many(len(one.raised), 'case')} said again")
+        parts.append(f"{render.many(len(one.raised), 'case')} said again")
     return f"`{one.skill}`: {', '.join(parts)}"
 
 
@@ -117,7 +117,7 @@ def _conflict(one: Batch, said: Correction, repository: str) -> str:
 
 def _full(batches: Iterable[Batch]) -> str:
     return "\n".join(
-        f"- `{one.skill}`: {_many(len(one.full), 'correction')} more than `feedback.caps` in "
+        f"- `{one.skill}`: {render.many(len(one.full), 'correction')} more than `feedback.caps` in "
         "ratchet.yml allows; kept on the ledger."
         for one in batches
         if one.full
@@ -134,7 +134,3 @@ def _names(batches: Iterable[Batch]) -> str:
     """Last and for the bot: which corrections come to an end with this pull request."""
     ids = [said.id[:12] for one in batches for said in (*one.taken, *one.conflicts)]
     return _NAMED + " ".join(ids[:MOST_NAMED]) if ids else ""
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -81,9 +81,9 @@ class Row(Record):
     """One version; None is what is not known. Scores, rates and similarities are in [0, 1].
 
     ``rate`` is of ``corrected`` among ``answers``, as logs showed them, with its 95% interval by
-    Wilson; where there is no log, ``per_day`` has the corrections a day. ``answer_similarity`` is
-    of all answers in logs and what people made of them, ``correction_similarity`` of the corrected
-    ones alone.
+    Wilson; where there is no log, ``per_day`` has the corrections a day of a version that was in
+    for one. ``answer_similarity`` is of all answers in logs and what people made of them,
+    ``correction_similarity`` of the corrected ones alone.
     """
 
     digest: Digest | None  # None for what belongs to no known version
@@ -217,7 +217,7 @@ def _row(
         corrected=corrected,
         rate=corrected / seen if seen else None,
         interval=wilson(corrected, seen) if seen else None,
-        per_day=len(corrections) / days if days and not seen else None,
+        per_day=len(corrections) / days if days and days >= 1 and not seen else None,
         answer_similarity=_answer_similarity(answers),
         correction_similarity=_correction_similarity(corrections),
         fate=_fate(facts, against),

@@ -32,6 +32,11 @@ def one_line(text: str, width: int = WIDTH) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
+def many(count: int, what: str) -> str:
+    """A number of things, such as ``1 case`` or ``1,200 cases``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
     """A score in [0, 1] as a percentage; a dash when there is none."""
     return "-" if value is None else f"{100 * value:.0f}%"
@@ -102,7 +107,7 @@ def sentence(
     if holdout is None or holdout.incumbent is None or holdout.candidate is None:
         return f"{head}: {verdict.detail}"
     points = 100 * (holdout.candidate - holdout.incumbent)
-    sweeps = f"{holdout.sweeps} fresh sweep{'' if holdout.sweeps == 1 else 's'}"
+    sweeps = many(holdout.sweeps, "fresh sweep")
     ran = (
         f"over {sweeps} of {fixtures} sealed fixtures the new skill won {holdout.wins} decisive "
         f"runs and lost {holdout.losses} ({points:+.0f} points)."

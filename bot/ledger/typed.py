@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from difflib import unified_diff
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -692,12 +692,18 @@ def _fault(error: ValueError) -> str:
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
-def _only(names: list[str], *, what: str, wanted: str) -> int:
+_WHERE: Final = {
+    "experiment": "'ratchet log' lists them by number.",
+    "trace": "'ratchet show EXPERIMENT' and 'ratchet eval --json' print their ids.",
+}
+
+
+def _only(names: list[str], *, what: Literal["experiment", "trace"], wanted: str) -> int:
     """0, if there is exactly one name."""
     if len(names) == 1:
         return 0
     if not names:
-        raise RatchetError(f"no {what} matches {wanted!r}")
+        raise RatchetError(f"no {what} matches {wanted!r}", hint=_WHERE[what])
     shown = ", ".join(names[:_SHOWN])
     raise RatchetError(
         f"{wanted!r} matches {len(names)} {what}s, such as {shown}", hint="Give more of it."

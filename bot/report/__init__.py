@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bot import skillrepo, workspace
+from bot.core import render
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def document(built: Built) -> dict[str, Any]:
 
 def describe(built: Built) -> list[str]:
     """What was written, in words."""
-    what = f"{built.experiments:,} experiments and {built.traces:,} traces"
+    runs = render.many(built.traces, "trace")
+    what = f"{render.many(built.experiments, 'experiment')} and {runs}"
     lines = [f"{built.pages:,} pages of {what}, {built.bytes / 1e6:.1f} MB."]
     if built.with_holdout:
         lines.append("It shows held-out cases: keep it on this machine.")
