@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from bot import bench, formats, importing, skillrepo, strict, workspace
 from bot.config import LogConfig
-from bot.core import render
+from bot.core import batch, render
 from bot.core.golden import input_digest
 from bot.core.records import Answers, Correction
 from bot.errors import RatchetError
@@ -15,24 +15,14 @@ from bot.fixtures import SPLITS
 from bot.redact import Cleaner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from bot.config import Config
-    from bot.core.records import Fixture, Source
+    from bot.core.records import Fixture
     from bot.formats import Kind
     from bot.importing import Imported
     from bot.skillrepo import Project
-
-
-# The files that are the bot's, by the source of their cases; of other sources see OTHERS.
-FILES: Mapping[Source, str] = {"correction": "corrections.jsonl"}
-OTHERS = "imported.jsonl"
-
-
-def file_of(fixture: Fixture, *, folder: str) -> str:
-    """The path of the file that a case is appended to, below the fixtures' folder."""
-    return f"{folder}/{fixture.split}/{FILES.get(fixture.source, OTHERS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +143,7 @@ def _sizes(train: int | None, holdout: int | None) -> dict[Any, int] | None:
 
 def add(tree: skillrepo.WorkTree, fixtures: Iterable[Fixture], *, folder: str) -> tuple[str, ...]:
     """Append cases to the bot's files of fixtures; returns the files, each whole or as it was."""
-    files: dict[str, list[Fixture]] = {}
-    for fixture in fixtures:
-        files.setdefault(file_of(fixture, folder=folder), []).append(fixture)
+    files = batch.by_file(fixtures, folder=folder)
     for path, new in files.items():
         there = (tree.project.root / path).exists()
         before = strict.decode(tree.read(path)) if there else ""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bot.core.shards import Shard
-    from bot.errors import RatchetError
     from bot.ledger import Ledger
     from bot.loop import Report
     from bot.running import Confirmed, MadeShard, NoiseReport

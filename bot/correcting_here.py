@@ -189,7 +189,7 @@ def _write(desk: _Desk, kept: Correction, filed: Filed, there: tuple[Fixture, ..
     counted = next((one for one in there if one.id == filed.case.id), None)
     if filed.outcome != "counted" or counted is None or counted == filed.case:
         return None
-    path = bringing.file_of(filed.case, folder=desk.folder)
+    path = batch.path_of(filed.case, folder=desk.folder)
     if not desk.tree.has(path):
         return None
     before = strict.decode(desk.tree.read(path))

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import pytest
 
-from bot import bringing
 from bot.core import batch, batchpages
 from bot.core.golden import Caps, Rules, input_digest
 from bot.core.records import Correction, Fixture, Settled
@@ -139,11 +138,9 @@ def test_where_a_case_would_be_is_known_over_the_cap_too() -> None:
 # Files
 
 
-def test_the_bots_files_are_the_same_as_an_imports() -> None:
-    for source in ("correction", "production"):
-        one = case("a", source=source)
-        assert batch.path_of(one, folder="f") == bringing.file_of(one, folder="f")
-        assert batch.path_of(one, folder="f") in batch.own_paths("f")
+def test_every_case_goes_to_a_file_of_the_bots() -> None:
+    for source in ("authored", "correction", "production"):
+        assert batch.path_of(case("a", source=source), folder="f") in batch.own_paths("f")
 
 
 LINES: Final = dump_jsonl([case("a", id="a"), case("b\u2028c", id="b", count=2)])

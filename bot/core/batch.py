@@ -166,8 +166,8 @@ def counts(batch: Batch) -> Counter[str]:
 
 
 def path_of(case: Fixture, *, folder: str) -> str:
-    """The bot's file that a case is in."""
-    return f"{folder}/{case.split}/{OWN[case.source]}"
+    """The bot's file that a case is in, or is appended to; an authored one comes by an export."""
+    return f"{folder}/{case.split}/{OWN.get(case.source, OWN['production'])}"
 
 
 def own_paths(folder: str) -> frozenset[str]:
