@@ -248,14 +248,23 @@ class _Clerk:
         return skills[0]
 
     def _own_pull(self) -> tuple[str, Pull]:
-        """The bot's open pull request that the comment is on, and its skill."""
+        """The bot's pull request that the comment is on, and its skill."""
         pull = self._pull()
         own = _skill_of(pull, self.github, self._config().skills) if pull else None
         if pull is None or own is None:
             raise _Refusal("Say that on a pull request of Ratchet's.")
-        if pull.state != "open":
-            raise _Refusal("This pull request is closed.")
         return own, pull
+
+    def _finish(self, job: Job, said: str, *, done: bool) -> _Answer:
+        """Answer where the pull request is closed: perhaps by the job that began to do just this.
+
+        What that one left undone is made good.
+        """
+        if not done:
+            raise _Refusal("This pull request is closed.")
+        with _speaking(job):
+            job.settle()
+        return _Answer((said,))
 
     def _job(self, skill: str) -> Job:
         return publishing.open_job(self.start, github=self.github, skill=skill)
@@ -382,10 +391,13 @@ class _Clerk:
 
     def reject(self, argument: str) -> _Answer:
         """Close a proposal, and tell the proposer why."""
-        skill, _ = self._own_pull()
+        skill, pull = self._own_pull()
         if not argument:
             raise _Refusal("Say why: `/ratchet reject <reason>`. The proposer reads it.")
         job = self._job(skill)
+        if pull.state != "open":
+            noted = any(note.url == self._url() for note in job.ledger.notes())
+            return self._finish(job, "Closed; the proposer is told why.", done=noted)
         if problem := _unfit(argument, job.space):
             raise _Refusal(f"Not done: {problem}")
         with _speaking(job):
@@ -406,6 +418,8 @@ class _Clerk:
         """Merge what waits for a person, if they can have seen it."""
         skill, pull = self._own_pull()
         job = self._job(skill)
+        if pull.state != "open":
+            return self._finish(job, "This pull request is merged.", done=pull.merged)
         with _speaking(job):
             head = remote.fetch_pull(job.space.project, pull.number)
             if head != pull.head_sha or plain.committed_at(job.space.project, head) >= self.said.at:

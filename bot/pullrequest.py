@@ -346,6 +346,7 @@ class Job:
             return heard
         waiting = self._waiting()
         if waiting is None:
+            self._tidy()
             return self.nothing("There is no open proposal.")
         if self.edited():
             return self._theirs(waiting, None)
@@ -357,6 +358,14 @@ class Job:
         if tip is None or found is None or found.evidence is None:
             return self.nothing("There is no open proposal.")
         return self.act(waiting, found.evidence)
+
+    def _tidy(self) -> None:
+        """Delete a branch that was left behind: its proposal was decided, and the job killed."""
+        tip = self.github.head_of(self.branch)
+        experiment = self._proposed_by(tip) if tip is not None else None
+        result = self.ledger.result(experiment.id) if experiment else None
+        if tip is not None and result is not None and result.action != "hold":
+            self.github.delete_branch(self.branch, expected=tip)
 
     def _clear(self, experiment: Experiment) -> None:
         """Delete the proposal's branch, where it is still just what was merged."""

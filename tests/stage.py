@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from fakehub import FakeHub
 from world import World
@@ -16,9 +19,11 @@ from bot.forge import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import pytest
+
+ROOT: Final = Path(__file__).parents[1]
+EVENTS: Final = json.loads((ROOT / "tests/data/github-events.json").read_text("utf-8"))
 
 
 @dataclass
@@ -96,10 +101,29 @@ def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Years later, for the jobs that publish."""
+    monkeypatch.setattr(publishing, "datetime", clock(datetime(2099, 1, 1, tzinfo=UTC)))
 
-    class Later(datetime):
+
+def clock(at: datetime) -> type[datetime]:
+    """What a module takes for ``datetime``, with a clock that stands still."""
+
+    class Standing(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return datetime(2099, 1, 1, tzinfo=tz)
+            return at.astimezone(tz)
 
-    monkeypatch.setattr(publishing, "datetime", Later)
+    return Standing
+
+
+def comment_event(hub: FakeHub, comment: int) -> dict[str, Any]:
+    """What GitHub tells a workflow of a comment that was just made."""
+    said = hub.state.comments[comment]
+    user = {"login": said.user.login, "type": said.user.kind}
+    event: dict[str, Any] = copy.deepcopy(EVENTS["issue_comment"])
+    event["issue"] = {"number": said.number, "state": "open"}
+    event["issue"] |= {"pull_request": {"url": "https://x"}} if hub.issue(said.number).pull else {}
+    event["comment"] |= {"id": said.id, "body": said.body, "user": user}
+    event["comment"] |= {"created_at": said.created_at, "updated_at": said.updated_at}
+    event["repository"]["full_name"] = hub.repository
+    event["sender"] = dict(user)
+    return event

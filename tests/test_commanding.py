@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fakehub import FakeHub, Fault
-from stage import Stage
+from stage import EVENTS, Stage, comment_event
 from world import BOTH, SKILL, SKILL_TEXT, World, case, idea, script
 
 from bot import actions, answering, commanding, history
 from bot.core import events, pages
 from bot.core.commands import NAMES
-from bot.errors import RatchetError
+from bot.errors import ExitCode, RatchetError
+from bot.forge.github import GitHub
 from bot.forge.wire import Wire
+from bot.pullrequest import Job
+from bot.recording import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from world import Ran
 
 ROOT: Final = Path(__file__).parent
-EVENTS: Final = json.loads((ROOT / "data" / "github-events.json").read_text(encoding="utf-8"))
 FLOWS: Final = ("ratchet.yml", "ratchet-gate.yml", "ratchet-transfer.yml")
 EDITED: Final = f"{SKILL_TEXT}Rule alpha.\n"
 BRANCH: Final = "ratchet/triage"
@@ -66,16 +68,7 @@ class Scene:
 
     def comment_event(self, **changes: Any) -> dict[str, Any]:
         """The event of the last comment, as GitHub has it; keys of ``changes`` are paths."""
-        said = self.hub.state.comments[self.last]
-        pull = self.hub.issue(said.number).pull
-        user = {"login": said.user.login, "type": said.user.kind}
-        event: dict[str, Any] = copy.deepcopy(EVENTS["issue_comment"])
-        event["issue"] = {"number": said.number, "state": "open"}
-        event["issue"] |= {"pull_request": {"url": "https://x"}} if pull else {}
-        event["comment"] |= {"id": said.id, "body": said.body, "user": user}
-        event["comment"] |= {"created_at": said.created_at, "updated_at": said.updated_at}
-        event["repository"]["full_name"] = self.hub.repository
-        event["sender"] = dict(user)
+        event = comment_event(self.hub, self.last)
         changed(event, changes)
         return event
 
@@ -228,8 +221,7 @@ def scene(
         bare, memory = shelf[name]
         shutil.copytree(bare, tmp_path / "bare.git")
         made = hub_at(tmp_path / "bare.git", tmp_path)
-        tokens = made.hub.state.tokens
-        made.hub.state.__dict__.update(copy.deepcopy(memory) | {"tokens": tokens})
+        made.hub.recall(memory)
         return made
 
     yield build
@@ -267,9 +259,7 @@ def _made(
         hub.person_pushes("writer", branch, {SKILL: f"{SKILL_TEXT}{branch}.\n"}, fork=fork)
         head = "writer:topic" if fork else branch
         hub.person_opens_pull("writer", head=head, title=f"My {branch}")
-    left_out = {"lock", "git", "tokens"}
-    memory = {key: value for key, value in vars(hub.state).items() if key not in left_out}
-    return bare, copy.deepcopy(memory)
+    return bare, hub.remembered()
 
 
 # Every command
@@ -815,6 +805,73 @@ def test_a_comment_is_acted_on_once(scene: Callable[[str], Scene]) -> None:
         assert (stage.hub.world(), stage.started) == (world, started)
         assert len(stage.hub.writes) == writes
     assert stage.state() == "merged"
+
+
+def _dies(stage: Scene, owner: type, step: str, words: str) -> None:
+    """The job is ended at a step, before it has answered."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with stage.monkeypatch.context() as patch:
+        patch.setattr(owner, step, die)
+        assert stage.says("owner", words).code == ExitCode.INTERRUPTED
+    assert (stage.reply, stage.reactions) == ("", ["eyes"])
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Job, "_land"), (GitHub, "delete_branch")])
+def test_a_merge_whose_job_died_is_finished_and_answered(
+    scene: Callable[[str], Scene], owner: type, step: str
+) -> None:
+    """Before the ledger had it, and when nothing was left but the branch."""
+    stage = scene("waiting")
+    _dies(stage, owner, step, "/ratchet merge")
+    assert stage.state() == "merged"
+
+    again = stage.again()
+
+    assert (again.code, again.json["outcome"]) == (0, "done"), again.err
+    assert (stage.reply, stage.reactions) == ("This pull request is merged.", ["eyes", "rocket"])
+    assert stage.hub.tip(BRANCH) is None
+    assert len(stage.ledger().landings()) == 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(Recorder, "take_out"), (GitHub, "delete_branch"), (GitHub, "set_status")],
+    ids=["merged", "recorded", "proposed"],
+)
+def test_a_revert_whose_job_died_is_finished(
+    scene: Callable[[str], Scene], owner: type, step: str
+) -> None:
+    """The ledger says so, and the commit is the one that GitHub has signed."""
+    stage = scene("merged")
+    _dies(stage, owner, step, "/ratchet revert 1")
+
+    again = stage.again()
+
+    assert (again.code, again.json["outcome"]) == (0, "done"), again.err
+    assert stage.hub.read("main", SKILL) == SKILL_TEXT
+    (gone,) = stage.ledger().reversions().values()
+    assert gone.by == "owner"
+    assert stage.hub.tip(f"ratchet/revert-{gone.experiment[:12]}") is None
+    assert stage.hub.world().count("GitHub: triage: revert experiment 1") == 1
+
+
+def test_a_rejection_whose_job_died_is_finished_and_answered(
+    scene: Callable[[str], Scene],
+) -> None:
+    stage = scene("waiting")
+    _dies(stage, GitHub, "delete_branch", "/ratchet reject Too short.")
+    assert stage.state() == "closed"
+
+    again = stage.again()
+
+    assert (again.code, again.json["outcome"]) == (0, "done"), again.err
+    assert stage.reply == "Closed; the proposer is told why."
+    assert stage.reactions == ["eyes", "rocket"]
+    assert stage.hub.tip(BRANCH) is None
+    assert stage.notes() == [("reject", "owner", "Too short.")]
 
 
 def test_a_persons_marker_does_not_keep_the_bot_from_answering(

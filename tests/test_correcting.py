@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from fakehub import Fault
-from stage import Stage, staging
-from test_commanding import EVENTS, Scene, changed
+from stage import EVENTS, Stage, staging
+from test_commanding import Scene, changed
 from world import SEALED
 
 from bot import admitting, bench

@@ -894,7 +894,7 @@ def test_a_person_may_merge_a_proposal_in_any_way(
     assert plain.landed(world.project, branch="main", experiment_id=EXPERIMENT) is None
     expected = how(world, commit)
     assert plain.landed(world.project, branch="main", experiment_id=EXPERIMENT) == expected
-    assert plain.reverted(world.project, branch="main", experiment_id=EXPERIMENT) is None
+    assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) is None
 
 
 FAKE_GPG = """\
@@ -958,7 +958,7 @@ def test_an_edit_is_taken_back_by_a_new_commit(world: World) -> None:
     assert world.world().startswith(shown)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
     assert world.status() == ""
-    assert plain.reverted(world.project, branch="main", experiment_id=EXPERIMENT) == done.commit
+    assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) == done.commit
 
 
 def test_taking_back_twice_is_taking_back_once(world: World) -> None:
@@ -982,7 +982,7 @@ def test_what_a_person_took_back_is_not_taken_back_again(world: World) -> None:
     commit = world.land()
     world.git("revert", "--no-edit", commit)
     by_hand = world.tip("main")
-    assert plain.reverted(world.project, branch="main", experiment_id=EXPERIMENT) == by_hand
+    assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) == by_hand
     assert world.revert(commit) == Merged(branch="main", commit=by_hand, already=True)
     assert world.tip("main") == by_hand
 
@@ -1000,7 +1000,7 @@ def test_an_edit_that_landed_again_can_be_taken_back_again(world: World) -> None
     second = world.publish(base=world.tip("main"))
     assert isinstance(world.merge(second), Merged)
     assert plain.landed(world.project, branch="main", experiment_id=EXPERIMENT) == second
-    assert plain.reverted(world.project, branch="main", experiment_id=EXPERIMENT) is None
+    assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) is None
     assert isinstance(world.revert(second), Merged)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
 

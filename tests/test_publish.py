@@ -11,6 +11,8 @@ from fakehub import Protection
 from stage import later, staging
 from world import CASES, SEALED, SKILL, SKILL_TEXT, idea, script
 
+from bot.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -59,6 +61,49 @@ def test_publishing_twice_is_publishing_once(make: Callable[..., Stage]) -> None
     assert stage.hub.world() == world
     assert [one for one in stage.hub.writes[writes:] if "git-receive-pack" not in one] == []
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["merged", "closed by a person"])
+def test_a_branch_that_a_job_left_behind_is_deleted_by_the_next(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, *, closed: bool
+) -> None:
+    """It ended between the decision and the branch's deletion."""
+    stage = make(config={"gate": {"merge": "after 1h"}})
+    stage.decide()
+    assert stage.publish().json["reason"] == "veto_window"
+    stage.sha = None
+    if closed:
+        stage.hub.person_edits("octo", PULL, state="closed")
+    else:
+        later(monkeypatch)
+    stage.hub.fail_next("DELETE", "/git/refs/", 403)
+    assert stage.publish("2", bundle=False).code == ExitCode.ERROR
+    assert stage.hub.tip("ratchet/triage") is not None
+
+    ran = stage.publish("3", bundle=False)
+
+    assert (ran.code, ran.json["action"]) == (0, None), ran.err
+    assert stage.hub.tip("ratchet/triage") is None
+    assert stage.hub.read("main", SKILL) == (SKILL_TEXT if closed else EDITED)
+
+
+def test_must_not_happen_that_a_persons_branch_is_deleted(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has pushed to what the job left behind."""
+    stage = make(config={"gate": {"merge": "after 1h"}})
+    stage.decide()
+    stage.publish()
+    stage.sha = None
+    later(monkeypatch)
+    stage.hub.fail_next("DELETE", "/git/refs/", 403)
+    stage.publish("2", bundle=False)
+    theirs = stage.hub.person_pushes("octo", "ratchet/triage", {SKILL: f"{EDITED}Mine.\n"})
+
+    ran = stage.publish("3", bundle=False)
+
+    assert ran.code == 0, ran.err
+    assert stage.hub.tip("ratchet/triage") == theirs
 
 
 def test_a_rejection_opens_nothing(make: Callable[..., Stage]) -> None:

@@ -228,7 +228,7 @@ def revert(
     tip = _require_tip(project, branch)
     if not is_ancestor(project, commit, tip):
         return Refused(reason="not_landed", detail=f"{commit[:12]} is not on branch {branch}")
-    done = _reverting(project, since=commit, branch=branch, experiment_id=experiment_id)
+    done = _reverting(project, since=commit, tip=tip, experiment_id=experiment_id)
     content = None if done else undone(project, path=path, commit=commit, tip=tip)
     if isinstance(content, Refused):
         return content
@@ -412,13 +412,13 @@ def author_of(project: Project, commit: str) -> str:
     return one_line(run(project, "show", "-s", "--format=%an", commit).text)
 
 
-def reverted(project: Project, *, branch: str, experiment_id: str) -> str | None:
-    """The commit on ``branch`` that took the experiment out again after it landed last.
+def reverted_in(project: Project, commit: str, *, experiment_id: str) -> str | None:
+    """The commit that took an experiment out again after it landed last, in a commit's history.
 
     A person's own ``git revert`` counts: it names the commit that it reverts.
     """
-    since = landed(project, branch=branch, experiment_id=experiment_id)
-    return _reverting(project, since=since, branch=branch, experiment_id=experiment_id)
+    since = landed_in(project, commit, experiment_id=experiment_id)
+    return _reverting(project, since=since, tip=commit, experiment_id=experiment_id)
 
 
 # Making a commit
@@ -534,14 +534,12 @@ def _plain(experiment_id: str) -> str:
     return experiment_id
 
 
-def _reverting(
-    project: Project, *, since: str | None, branch: str, experiment_id: str
-) -> str | None:
+def _reverting(project: Project, *, since: str | None, tip: str, experiment_id: str) -> str | None:
     """The newest commit after ``since`` that says it takes the experiment out."""
     after = [f"^{since}"] if since else []
     git_says = [f"This reverts commit {since}"] if since else []
     grep = [f"{REVERT}: {_plain(experiment_id)}", *git_says]
-    for commit in _log(project, _require_tip(project, branch), *after, grep=grep):
+    for commit in _log(project, tip, *after, grep=grep):
         by_hand = any(line.startswith(tuple(git_says)) for line in commit.body.split("\n"))
         if by_hand or experiment_id in commit.reverts.split("\n"):
             return commit.sha

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tempfile
 from contextlib import ExitStack
@@ -13,12 +14,13 @@ from fakehub.model import ACTIONS_BOT, Protection, Switches, Token, Wish
 from fakehub.repo import Bare
 from fakehub.server import Server
 from fakehub.service import Service
-from fakehub.state import State
+from fakehub.state import START, State
 from fakehub.text import world
 from fakehub.wire import Exchange, Fault, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     from fakehub.model import Comment, Dispatch, Issue, MergeMethod, Role, User
@@ -37,6 +39,7 @@ class FakeHub:
         enterprise: Serve the API under ``/api/v3`` and ``/api/graphql``.
     """
 
+    START: ClassVar[datetime] = START  # of its clock
     judged: ClassVar[int] = 0
     objected: ClassVar[int] = 0
 
@@ -85,6 +88,15 @@ class FakeHub:
     def _service(self) -> Service:
         assert self._running is not None, "the hub runs inside of its 'with'"
         return self._running
+
+    def remembered(self) -> dict[str, Any]:
+        """All that the repository itself does not hold, tokens aside, for ``recall``."""
+        apart = {"lock", "git", "tokens"}
+        return copy.deepcopy({k: v for k, v in vars(self.state).items() if k not in apart})
+
+    def recall(self, remembered: Mapping[str, Any]) -> None:
+        """Be as another fake was, on a copy of its repository; tokens of this one stay good."""
+        vars(self.state).update(copy.deepcopy(dict(remembered)))
 
     # Where it is
 
