@@ -257,15 +257,21 @@ def own_runs(
 
 
 def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
-    """Every call on record that an experiment cost: its proposal, its runs and their judges."""
+    """Every answer on record that an experiment cost: its proposal, its runs and their judges."""
     asked = ledger.proposer_calls(question(experiment.skill, experiment.number))
     proposals = [
         trace
         for trace in asked
         if trace.key and trace.key.skill == experiment.parent and trace.reply.error is None
     ]
-    judged = own_runs(ledger, experiment, job="judge")
-    return [trace.reply for trace in (*proposals, *own_runs(ledger, experiment), *judged)]
+    shared = ledger.incumbent_runs(experiment.parent)  # kept for the next ones, and made for this
+    runs = [
+        *own_runs(ledger, experiment),
+        *own_runs(ledger, experiment, job="judge"),
+        *(trace for trace in shared if trace.started_at >= experiment.started_at),
+    ]
+    answered = (trace for trace in runs if trace.reply.error is None)
+    return [trace.reply for trace in (*proposals, *answered)]
 
 
 def price(replies: Sequence[Reply]) -> float | None:

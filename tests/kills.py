@@ -6,21 +6,39 @@ come of it. Then it is played anew for each of them, killed there, given again, 
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import pickle
+import pprint
 import re
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 from unittest.mock import patch
 
 from fakehub import FakeHub
-from world import BOTH, Mortuary, Ran, World, calls_file, idea, outcome, script
+from gitrepo import GitRepo
+from stage import ROOT, clock, comment_event
+from world import (
+    BOTH,
+    SKILL,
+    SKILL_TEXT,
+    Mortuary,
+    Ran,
+    World,
+    calls_file,
+    idea,
+    outcome,
+    script,
+)
 
-from bot import bundles, skillrepo, workspace
+from bot import bench, bundles, publishing, skillrepo, workspace
 from bot.errors import ExitCode
 from bot.forge.wire import Wire
 
@@ -31,6 +49,8 @@ if TYPE_CHECKING:
 KILLED: Final = -signal.SIGKILL
 AT_ONCE: Final = 8  # calls that the scripted provider has under way, at most
 PLACE: Final = "{folder}"  # in an argument: where the project is
+HEAD: Final = "{head}"  # as an argument: the head of pull request ``PULL``
+PULL: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +142,20 @@ class Played:
                 paid += max(0, _calls(again) - scene.elsewhere)
             if paid != self.calls + lost:
                 wrong.append(f"{paid} calls, {lost} of them lost; undisturbed {self.calls}")
-            if (found := scene.outcome(world)) != self.outcome:
-                wrong.append(f"another outcome: {found}\ninstead of: {self.outcome}")
+            wrong += unlike(scene.outcome(world), self.outcome)
             world.assert_sound()
             return wrong
+
+
+def unlike(found: Any, expected: Any) -> list[str]:
+    """How an outcome differs from what it has to be, if it does."""
+    if found == expected:
+        return []
+    before, after = (pprint.pformat(one, width=120).splitlines() for one in (expected, found))
+    return [
+        "another outcome:",
+        *difflib.unified_diff(before, after, "expected", "found", "", "", 1, ""),
+    ]
 
 
 def badly_said(ran: Ran) -> list[str]:
@@ -238,7 +268,7 @@ def _space(world: World) -> workspace.Workspace:
     return workspace.open_at_base(skillrepo.open_project(world.path), skill=None, override={})
 
 
-def _bundle(name: str, kind: bundles.Kind) -> Callable[[World], Any]:
+def _bundle(name: str, kind: bundles.Kind, *, by_person: bool = False) -> Callable[[World], Any]:
     """What the next job, in a clone of its own, reads in a bundle."""
 
     def read(world: World) -> Any:
@@ -247,7 +277,8 @@ def _bundle(name: str, kind: bundles.Kind) -> Callable[[World], Any]:
             subprocess.run(
                 ["git", "clone", "-q", "--single-branch", world.path, reader], check=True
             )
-        checked = bundles.read(world.path.parent / name, _space(World(reader)), kind=kind)
+        bundle, space = world.path.parent / name, _space(World(reader))
+        checked = bundles.read(bundle, space, kind=kind, by_person=by_person)
         decision = checked.decision
         return {
             "world": outcome(world) | {"branches": None},
@@ -275,7 +306,15 @@ def _proposed(world: World) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Scene):
-    """A command of a job on GitHub, in a clone; given again it has a fresh one, as there."""
+    """A command of a job on GitHub, in a clone; given again it has a fresh one, as there.
+
+    Args:
+        before: What happens on GitHub before the job.
+        environ: What the job's environment has besides.
+    """
+
+    before: Callable[[Clone], object] = lambda _: None
+    environ: dict[str, str] = field(default_factory=dict)
 
     def build(self, template: Path) -> None:
         """The repository as the job before has left it, and what that handed on."""
@@ -283,12 +322,24 @@ class Job(Scene):
         self.prepare(world)
         world.git("clone", "--quiet", "--bare", str(world.path), str(template / "bare.git"))
         shutil.rmtree(world.path)
+        with self._on_github(template, "before") as clone:
+            self.before(clone)
+            remembered = clone.hub.remembered()
+        shutil.rmtree(clone.path)
+        (template / "remembered").write_bytes(pickle.dumps(remembered))
 
     @contextmanager
     def place(self, template: Path, folder: Path) -> Iterator[World]:
         """A GitHub of its own, and a clone."""
         shutil.copytree(template, folder, symlinks=True)
+        with self._on_github(folder, "p") as clone:
+            yield clone
+
+    @contextmanager
+    def _on_github(self, folder: Path, name: str) -> Iterator[Clone]:
         with FakeHub(folder / "bare.git") as hub, patch.object(Wire, "pause", lambda *_: None):
+            if (remembered := folder / "remembered").exists():
+                hub.recall(pickle.loads(remembered.read_bytes()))  # noqa: S301 - made above
             token = hub.actions_token()
             where = {
                 "GITHUB_TOKEN": token,
@@ -296,9 +347,18 @@ class Job(Scene):
                 "GITHUB_API_URL": hub.url,
                 "GITHUB_GRAPHQL_URL": hub.graphql,
             }
-            with patch.dict(os.environ, where):
-                world = Clone.of(hub, token, folder / "p")
-                yield world
+            with patch.dict(os.environ, where | self.environ):
+                yield Clone.of(hub, token, folder / name)
+
+    def command(self, world: World) -> tuple[str, ...]:
+        """The command line, with the head of the pull request that was open before it."""
+        assert isinstance(world, Clone)
+        args = super().command(world)
+        if HEAD not in args:
+            return args
+        pull = world.hub.issue(PULL).pull
+        assert pull
+        return tuple(pull.head_sha if arg == HEAD else arg for arg in args)
 
     @staticmethod
     def objections(world: Clone) -> list[str]:
@@ -329,20 +389,36 @@ class Clone(World):
         clone.git("reset", "--quiet", "--hard", clone.sha)
         return clone
 
+    def assert_sound(self) -> None:
+        """Every object of the clone, and of the repository on GitHub."""
+        super().assert_sound()
+        GitRepo(self.hub.state.git.path).assert_sound()
 
-def _published(world: World) -> Any:
+
+def _published(world: World) -> dict[str, Any]:
     """What is on GitHub, and what the ledger there says."""
     assert isinstance(world, Clone)
     after = Clone.of(world.hub, world.token, world.path.parent / "after")
-    rows = outcome(after) | {"branches": None}
-    # A job that is killed between a merge and its last comment leaves that unsaid.
+    ledger = after.ledger()
     told = re.sub(r"127\.0\.0\.1:\d+|\b[0-9a-f]{12,40}\b", "*", world.hub.world())
-    comments = re.findall(r"(?m)^ {4}comment by .*\n(?: {6}\|.*\n)*", told)
-    for comment in comments:
-        told = told.replace(comment, "")
     # In how many commits the ledger came is nobody's business; what it says is compared.
-    told = re.sub(r"(?m)^ +\* .*Ratchet/Ratchet: triage: (?!idea).*\n", "", told)
-    return {"hub": told, "one comment": len(comments) <= 1, "ledger": rows}
+    told = re.sub(r"(?m)^ +\* .*Ratchet/Ratchet: triage: (?!idea|revert).*\n", "", told)
+    bots = [one for one in world.hub.state.comments.values() if one.user.kind == "Bot"]
+    marks = Counter((one.number, one.body.partition("\n")[0]) for one in bots)
+    return {
+        "hub": told,
+        "comments twice": [mark for mark, count in marks.items() if count > 1],
+        "ledger": outcome(after) | {"branches": None},
+        "notes": {(one.kind, one.words) for one in ledger.notes()},
+        "corrections": {(one.input, str(one.expected)) for one in ledger.corrections()},
+    }
+
+
+def _published_unsaid(world: World) -> dict[str, Any]:
+    """The same without comments: a job killed between a merge and its last one leaves it unsaid."""
+    found = _published(world)
+    comments = re.compile(r"(?m)^ {4}comment by .*\n(?: {6}\|.*\n)*")
+    return found | {"hub": comments.sub("", found["hub"])}
 
 
 def _confirmed(world: World) -> None:
@@ -385,6 +461,115 @@ def _parted(world: World) -> None:
         shutil.rmtree(clone.path)
 
 
+def _long_ago(world: World) -> None:
+    with patch.object(bench, "now", lambda: EARLY):
+        _confirmed(world)
+
+
+EARLY: Final = FakeHub.START  # on its clock, which commits that are made there have
+
+
+def _ratchet(clone: Clone, *args: str) -> None:
+    ran = clone.ratchet(*args)
+    assert ran.code == ExitCode.DONE, ran.err
+
+
+def _waits(clone: Clone) -> None:
+    """The bot's pull request is open."""
+    folder = clone.path.parent
+    with patch.object(publishing, "datetime", clock(EARLY + timedelta(minutes=1))):
+        _ratchet(clone, "publish", "--json", "--bundle", str(folder / "made"))
+    assert clone.hub.issue(PULL).state == "open"
+
+
+def _persons_merge(clone: Clone) -> None:
+    _waits(clone)
+    clone.hub.person_merges("octo", PULL)
+
+
+def _persons_no(clone: Clone) -> None:
+    _waits(clone)
+    clone.hub.person_edits("octo", PULL, state="closed")
+
+
+def _persons_edit(clone: Clone) -> None:
+    """Somebody's pull request, which was tested in the job before."""
+    edit = {SKILL: f"{SKILL_TEXT}Rule alpha.\n"}
+    sha = clone.hub.person_pushes("octo", "edit", edit)
+    assert clone.hub.person_opens_pull("octo", head="edit", title="Better") == PULL
+    _ratchet(clone, "gate", str(PULL), sha, "--json", "--out", str(clone.path.parent / "tested"))
+
+
+def _merged(clone: Clone) -> None:
+    _ratchet(clone, "publish", "--json", "--bundle", str(clone.path.parent / "made"))
+    assert clone.hub.issue(PULL).state == "closed"
+
+
+def _with_workflow(world: World) -> None:
+    flow = ROOT / ".github/workflows/ratchet.yml"
+    world.write(".github/workflows/ratchet.yml", flow.read_text("utf-8"))
+    world.commit("workflow")
+    _confirmed(world)
+
+
+def _tested(world: World) -> None:
+    """A remote with a person's pull request, from which the project was cloned."""
+    world.git("checkout", "--quiet", "-b", "edit")
+    world.write(SKILL, f"{SKILL_TEXT}Rule alpha.\n")
+    sha = world.commit("edit")
+    world.git("checkout", "--quiet", "main")
+    world.git("branch", "--quiet", "-D", "edit")
+    (world.path.parent / "head").write_text(sha)
+    origin = world.path.parent / "origin.git"
+    world.git("clone", "--quiet", "--bare", str(world.path), str(origin))
+    world.git("remote", "add", "origin", "../origin.git")
+    world.git("push", "--quiet", "origin", f"{sha}:refs/pull/{PULL}/head")
+
+
+def _seen_done(world: World) -> bool:
+    """Whether who has asked can see that it was done, or begun."""
+    assert isinstance(world, Clone)
+    mine = (one for one in world.hub.comments(PULL) if one.user.kind == "User")
+    rockets = any(reaction.content == "rocket" for one in mine for reaction in one.reactions)
+    return rockets or bool(world.hub.dispatches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Job):
+    """The job of a comment. One that was answered is not acted on again, so it is said again.
+
+    Args:
+        words: What somebody says on the pull request.
+    """
+
+    words: str
+    args: tuple[str, ...] = ("command", "--json", "--event", f"{PLACE}/event.json")
+    environ: dict[str, str] = field(default_factory=lambda: {"GITHUB_EVENT_NAME": "issue_comment"})
+    prepare: Callable[[World], object] = _confirmed
+    outcome: Callable[[World], Any] = _published_unsaid
+    done: Callable[[World], bool] = _seen_done
+
+    def command(self, world: World) -> tuple[str, ...]:
+        """The command line; the comment is made, unless it is there and has no answer yet."""
+        assert isinstance(world, Clone)
+        event = world.path.parent / "event.json"
+        answers = [one for one in world.hub.comments(PULL) if "ratchet:reply" in one.body]
+        if not event.exists() or answers:
+            comment = world.hub.person_comments("octo", PULL, self.words)
+            event.write_text(json.dumps(comment_event(world.hub, comment)), "utf-8")
+        return super().command(world)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tests(Scene):
+    """The job with the LLM key that tests a person's pull request."""
+
+    def command(self, world: World) -> tuple[str, ...]:
+        """With the head that the remote has."""
+        head = (world.path.parent / "head").read_text()
+        return tuple(head if arg == HEAD else arg for arg in super().command(world))
+
+
 RUN: Final = ("run", "--json", "--attempts", "2")
 BAD_EDIT: Final = [{"op": "add", "after": "No such line", "lines": "x"}]
 # An attempt that ended in a rejection is one: the same command again would make the next.
@@ -393,13 +578,14 @@ ONE: Final[dict[str, Any]] = {
     "done": lambda world: bool(world.ledger().results()) and not world.ledger().unfinished(),
     "finish": ("run", "--json", "--attempts", "0"),
 }
+BY_HAND: Final[dict[str, Any]] = {"config": {"gate": {"merge": "manual"}}}
 MERGED: Final[dict[str, Any]] = {"prepare": lambda world: world.run()}
 SCENES: Final = (
     Scene(name="run: merged", args=RUN),
     Scene(name="run: screen fails", project={"model": script(right={})}, **ONE),
     Scene(name="run: not confirmed", project={"model": script(right={"alpha": BOTH[:3]})}, **ONE),
     Scene(name="run: cannot be applied", project={"model": script([idea(1, BAD_EDIT)])}, **ONE),
-    Scene(name="run: awaits a person", args=RUN, project={"config": {"gate": {"merge": "manual"}}}),
+    Scene(name="run: awaits a person", args=RUN, project=BY_HAND),
     Scene(name="eval", args=("eval", "--json"), outcome=_measured),
     Scene(name="check --noise", args=("check", "--noise", "--json"), outcome=_measured),
     Scene(
@@ -452,17 +638,70 @@ SCENES: Final = (
         done=_whole("made"),
         elsewhere=4,
     ),
+    Tests(
+        name="gate: test",
+        args=("gate", str(PULL), HEAD, "--json", "--out", f"{PLACE}/tested"),
+        prepare=_tested,
+        outcome=_bundle("tested", "confirmation", by_person=True),
+        done=_whole("tested"),
+    ),
     Job(
         name="publish: merged",
         args=("publish", "--json", "--bundle", f"{PLACE}/made"),
         prepare=_confirmed,
-        outcome=_published,
+        outcome=_published_unsaid,
     ),
     Job(
         name="publish: awaits a person",
         args=("publish", "--json", "--bundle", f"{PLACE}/made"),
-        project={"config": {"gate": {"merge": "manual"}}},
+        project=BY_HAND,
         prepare=_confirmed,
         outcome=_published,
+    ),
+    Job(
+        name="publish: its time has come",
+        args=("publish", "--json"),
+        project={"config": {"gate": {"merge": "after 1h"}}},
+        prepare=_long_ago,
+        before=_waits,
+        outcome=_published_unsaid,
+    ),
+    Job(
+        name="publish: a person merged it",
+        args=("publish", "--json"),
+        project=BY_HAND,
+        prepare=_confirmed,
+        before=_persons_merge,
+        outcome=_published,
+    ),
+    Job(
+        name="publish: a person closed it",
+        args=("publish", "--json"),
+        project=BY_HAND,
+        prepare=_confirmed,
+        before=_persons_no,
+        outcome=_published,
+    ),
+    Job(
+        name="gate: say",
+        args=("gate", str(PULL), HEAD, "--json", "--bundle", f"{PLACE}/tested"),
+        before=_persons_edit,
+        outcome=_published,
+    ),
+    Command(name="command: merge", words="/ratchet merge", project=BY_HAND, before=_waits),
+    Command(name="command: reject", words="/ratchet reject No.", project=BY_HAND, before=_waits),
+    Command(name="command: revert", words="/ratchet revert 1", before=_merged),
+    Command(
+        name="command: run",
+        words="/ratchet run",
+        project=BY_HAND,
+        prepare=_with_workflow,
+        before=_waits,
+    ),
+    Command(
+        name="command: correct",
+        words="/ratchet correct triage\nInput: My card is gone\nAnswered: no\nExpected: yes",
+        project=BY_HAND,
+        before=_waits,
     ),
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from messages_server import Planned, answer, failure, serve, text
+from answers import FAILING, NO_HOST, ask
+from messages_server import answer, serve, text
 from world import World, script
 
 from bot.errors import ExitCode
@@ -99,19 +100,6 @@ def test_somebody_who_moves_the_ledger_during_a_run_takes_nothing_away(
     world.assert_sound()
 
 
-FAILING: dict[str, Planned] = {
-    "529 storm": failure(529, "overloaded_error", "Overloaded"),
-    "429 without Retry-After": Planned(
-        status=429,
-        body=b'{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}',
-        headers={"retry-after-ms": "1"},
-    ),
-    "reset": Planned(fault="reset", headers={"retry-after-ms": "1"}),
-    "cut": Planned(body=b'{"id": "msg_1", "type": "mess', fault="cut"),
-    "half of the JSON": Planned(body=b'{"id": "msg_1", "type": "mess'),
-}
-
-
 def project(tmp_path: Path, server: MessagesServer | str) -> World:
     """One whose model is at an address."""
     url = server if isinstance(server, str) else server.url
@@ -119,13 +107,13 @@ def project(tmp_path: Path, server: MessagesServer | str) -> World:
     return World.make(tmp_path / "p", config={"provider": provider})
 
 
-@pytest.mark.parametrize("name", [*FAILING, "connection refused", "no such host"])
+@pytest.mark.parametrize("name", [*FAILING, "connection refused"])
 def test_a_run_that_cannot_reach_its_model_waits_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """No score is no verdict: an error with a hint, and nothing is decided; then it goes on."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "made-up-for-this-test")
-    away = {"connection refused": "http://127.0.0.1:9", "no such host": "http://model.invalid"}
+    away = {"connection refused": "http://127.0.0.1:9", NO_HOST: "http://model.invalid"}
     with serve(FAILING.get(name, answer(text("no")))) as server:
         world = project(tmp_path, away.get(name, server))
         ran = world.ratchet("run", "--json")
@@ -133,11 +121,20 @@ def test_a_run_that_cannot_reach_its_model_waits_and_goes_on(
         assert "Traceback" not in ran.err
         assert re.search(r"(?m)^hint: \S", ran.err)
         assert world.ledger().experiments() == []
-        if name in FAILING:
+        if name not in away:
             server.plan = [answer(text("no"))]
             again = world.ratchet("run", "--json")
             assert again.code == ExitCode.DONE, again.err
             assert len([one for one in world.ledger().traces(job="task") if one.score]) == 3
+
+
+def test_a_run_whose_model_fails_from_some_call_on_ends_as_it_would_have(tmp_path: Path) -> None:
+    """Same verdict and same cost, and no answer is paid for twice; ``benchmarks`` does the rest."""
+    whole = ask(tmp_path / "whole")
+    assert [row["state"] for row in whole.outcome["experiments"]] == ["merged"]
+    # One in the screen, whose runs of the incumbent are kept for others, and one on the holdout.
+    for number, fault in ((8, "connection cut in an answer"), (whole.calls - 8, NO_HOST)):
+        assert whole.spoiled(tmp_path / f"{number}", number, fault) == []
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
