@@ -1,39 +1,49 @@
 """Every fault at every moment: what happens to a command, and what the next one makes of it.
 
-    PYTHONPATH=tests:. python benchmarks/faults.py                # everything (an hour or more)
+    PYTHONPATH=tests:. python benchmarks/faults.py                # everything (many hours)
     PYTHONPATH=tests:. python benchmarks/faults.py --each 5       # every fifth moment
     PYTHONPATH=tests:. python benchmarks/faults.py --write        # rewrites docs/reliability.md too
 
 The moments are not listed anywhere: each scene of ``tests/kills.py`` is played once, watched by
 ``tests/boundaries.py``, and then again for each moment that was seen: killed there (SIGKILL), or
 with a disk that is full from there on. The jobs on GitHub are also played with each of their
-exchanges spoiled in each way of ``tests/exchanges.py``. Then the same command is given again, and
-has to end as if nothing had happened: same verdict, no call on record made again, nothing there
-twice, every git object sound. What does not is printed, and the exit status is 1.
+exchanges spoiled in each way of ``tests/exchanges.py``, and a run with each of its calls spoiled in
+each way of ``tests/answers.py``. Then the same command is given again, and has to end as if nothing
+had happened: same verdict, no call on record made again, nothing there twice, every git object
+sound. What does not is printed, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from exchanges import FAULTS, exchange
+import answers
+from exchanges import exchange
 from kills import SCENES, Job, play
 from world import Mortuary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from kills import Scene
+    from answers import Answered
+    from exchanges import Exchanged
+    from kills import Played, Scene
+
+DEATHS: Final = {"killed": signal.SIGKILL, "disk full": 0}
+GITHUB: Final = "GitHub"  # its side of each exchange
+MODEL: Final = "model"  # the same of the model's server
+FAULTS: Final = (*DEATHS, GITHUB, MODEL)
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reliability.md"
 BEGIN: Final = "<!-- measured: benchmarks/faults.py -->"
@@ -54,31 +64,42 @@ SEALED: Final = {
 class Row:
     """One kind of fault in one scene: how many moments there are, were tried, and went wrong."""
 
-    fault: str
     scene: str
+    fault: str
     found: int
     tried: int
     wrong: int
+    minutes: float
+
+
+class Try(NamedTuple):
+    """One fault at one moment of a scene; ``play`` returns all that was wrong in a folder."""
+
+    fault: str
+    moment: str
+    play: Callable[[Path], list[str]]
 
 
 def main(args: Sequence[str]) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description="Faults at every moment of every command.")
     parser.add_argument("--each", type=int, default=1, help="try every N-th moment")
+    parser.add_argument("--each-job", type=int, help="of the jobs on GitHub every N-th instead")
+    parser.add_argument("--each-exchange", type=int, help="of their exchanges every N-th instead")
     parser.add_argument("--only", action="append", help="a scene's name; may be repeated")
+    parser.add_argument("--fault", action="append", choices=FAULTS, help="may be repeated")
     parser.add_argument("--write", action="store_true", help="rewrite the page's table, too")
     asked = parser.parse_args(args)
     os.environ.update(SEALED)
-    scenes = [scene for scene in SCENES if not asked.only or scene.name in asked.only]
-    began = time.monotonic()
-    rows = []
-    for scene in scenes:
-        for row in _rows(scene, asked.each):
-            rows.append(row)
-            print(_line(row), flush=True)
-    minutes = (time.monotonic() - began) / 60
-    told = _table(rows, each=asked.each)
-    print(f"\n{told}\n{minutes:.0f} minutes")
+    names = asked.only or [answers.NAME, *(scene.name for scene in SCENES)]
+    steps = {"commands": asked.each, "jobs": asked.each_job or asked.each}
+    steps["exchanges"] = asked.each_exchange or steps["jobs"]
+    rows: list[Row] = []
+    for row in _everything(names, asked.fault or FAULTS, steps):
+        rows.append(row)
+        print(_line(row), flush=True)
+    told = _table(rows, steps)
+    print(f"\n{told}")
     if asked.write:
         page = PAGE.read_text("utf-8")
         head, _, rest = page.partition(BEGIN)
@@ -86,66 +107,111 @@ def main(args: Sequence[str]) -> int:
     return int(any(row.wrong for row in rows))
 
 
-def _rows(scene: Scene, each: int) -> Iterator[Row]:
+def _everything(
+    names: Collection[str], faults: Collection[str], steps: Mapping[str, int]
+) -> Iterator[Row]:
+    for scene in SCENES:
+        if scene.name in names:
+            yield from _rows(scene, faults, steps)
+    if answers.NAME in names and MODEL in faults:
+        yield from _refused(steps["exchanges"])
+
+
+def _rows(scene: Scene, faults: Collection[str], steps: Mapping[str, int]) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(prefix="ratchet-faults-") as name:
+        folder, place = Path(name), Path(name) / "place"
+        dying = [fault for fault in DEATHS if fault in faults]
+        step = steps["jobs" if isinstance(scene, Job) else "commands"]
+        if dying:
+            (folder / "said").mkdir()
+            mortuary = Mortuary(folder / "said")
+            try:
+                played = play(scene, mortuary, folder / "scene")
+                for fault in dying:
+                    yield from _tried(scene.name, _deaths(played, mortuary, fault), place, step)
+            finally:
+                mortuary.close()
+        if GITHUB in faults and isinstance(scene, Job):
+            made = exchange(scene, folder / "exchanged")
+            yield from _tried(scene.name, _spoils(made), place, steps["exchanges"])
+
+
+def _refused(step: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="ratchet-faults-") as name:
         folder = Path(name)
-        (folder / "said").mkdir()
-        mortuary = Mortuary(folder / "said")
-        try:
-            played = play(scene, mortuary, folder / "scene")
-            for by, fault in ((signal.SIGKILL, "killed"), (0, "disk full")):
-                tries: dict[str, Callable[[Path], list[str]]] = {
-                    moment: lambda place, moment=moment, by=by: played.killed(  # type: ignore[misc]
-                        mortuary, place, moment, by=by
-                    )
-                    for moment in played.moments
-                }
-                yield _tried(fault, scene, tries, folder / "place", each)
-        finally:
-            mortuary.close()
-        if isinstance(scene, Job):
-            made = exchange(scene, folder / "exchanged")
-            spoils: dict[str, Callable[[Path], list[str]]] = {
-                f"{number} {asked}: {how}": lambda place, at=number, how=how: made.spoiled(  # type: ignore[misc]
-                    place, at, how
-                )
-                for number, asked in enumerate(made.exchanges)
-                for how in FAULTS
-            }
-            yield _tried("exchange spoiled", scene, spoils, folder / "place", each)
+        answered = answers.ask(folder / "whole")
+        tries = [
+            Try(f"model: {fault}", f"call {number}", _at(answered, number, fault))
+            for number, fault in sorted(answered.every, key=itemgetter(1))
+        ]
+        yield from _tried(answers.NAME, tries, folder / "place", step)
 
 
-def _tried(
-    fault: str,
-    scene: Scene,
-    tries: dict[str, Callable[[Path], list[str]]],
-    place: Path,
-    each: int,
-) -> Row:
-    some = list(tries)[each // 2 :: each]
-    wrong = 0
-    for name in some:
-        try:
-            found = tries[name](place)
-        except Exception as problem:  # noqa: BLE001 - is counted, and the rest is tried
-            found = [f"{type(problem).__name__}: {problem}"]
-        shutil.rmtree(place, ignore_errors=True)
-        if found:
-            wrong += 1
-            print(f"{scene.name}, {fault} at {name}:", *found, sep="\n  ", flush=True)
-    return Row(fault, scene.name, len(tries), len(some), wrong)
+def _deaths(played: Played, mortuary: Mortuary, fault: str) -> list[Try]:
+    def at(moment: str) -> Callable[[Path], list[str]]:
+        return lambda place: played.killed(mortuary, place, moment, by=DEATHS[fault])
+
+    return [Try(fault, moment, at(moment)) for moment in played.moments]
+
+
+def _spoils(made: Exchanged) -> list[Try]:
+    return [
+        Try(f"GitHub: {fault}", f"{number} {made.exchanges[number]}", _at(made, number, fault))
+        for number, fault in sorted(made.every, key=itemgetter(1))
+    ]
+
+
+def _at(made: Exchanged | Answered, number: int, fault: str) -> Callable[[Path], list[str]]:
+    return lambda place: made.spoiled(place, number, fault)
+
+
+def _tried(scene: str, tries: Sequence[Try], place: Path, step: int) -> Iterator[Row]:
+    """A row for each kind of fault; each ``step``-th of all tries is made."""
+    chosen, counts = tries[step // 2 :: step], Counter(one.fault for one in tries)
+    for fault in counts:
+        began, wrong = time.monotonic(), 0
+        some = [one for one in chosen if one.fault == fault]
+        for one in some:
+            try:
+                found = one.play(place)
+            except Exception as problem:  # noqa: BLE001 - is counted, and the rest is tried
+                found = [f"{type(problem).__name__}: {problem}"]
+            shutil.rmtree(place, ignore_errors=True)
+            if found:
+                wrong += 1
+                print(f"{scene}, {fault} at {one.moment}:", *found, sep="\n  ", flush=True)
+        minutes = (time.monotonic() - began) / 60
+        yield Row(scene, fault, counts[fault], len(some), wrong, minutes)
 
 
 def _line(row: Row) -> str:
     return f"| {row.scene} | {row.fault} | {row.found} | {row.tried} | {row.wrong} |"
 
 
-def _table(rows: Sequence[Row], *, each: int) -> str:
-    head = "| command | fault | moments found | tried | ended otherwise |"
-    lines = [head, "|---|---|--:|--:|--:|", *map(_line, rows)]
-    total = Row("all", "all", *(sum(getattr(row, at) for row in rows) for at in _COUNTS))
-    how = "" if each == 1 else f" Every {each}th moment was tried."
-    return "\n".join([*lines, re.sub(r"\ball\b", "**all**", _line(total)), "", f"{how.strip()}\n"])
+def _table(rows: Sequence[Row], steps: Mapping[str, int]) -> str:
+    """A line for each scene and death, one for each fault of GitHub's in all jobs, and a sum."""
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        scene = "the jobs on GitHub" if row.fault.startswith(GITHUB) else row.scene
+        lines.setdefault((scene, row.fault), []).append(row)
+    lines["**all**", "**all**"] = list(rows)
+    table = [_line(_sum(*name, some)) for name, some in lines.items()]
+    head = [
+        "| command | fault | moments found | tried | ended otherwise |",
+        "|---|---|--:|--:|--:|",
+    ]
+    said = ", ".join(f"{name} {step}" for name, step in steps.items())
+    how = f"One of so many moments was tried: {said}. It took {_minutes(rows):.0f} minutes."
+    return "\n".join([*head, *table, "", how, ""])
+
+
+def _minutes(rows: Sequence[Row]) -> float:
+    return sum(row.minutes for row in rows)
+
+
+def _sum(scene: str, fault: str, rows: Sequence[Row]) -> Row:
+    found, tried, wrong = (sum(getattr(row, at) for row in rows) for at in _COUNTS)
+    return Row(scene, fault, found, tried, wrong, _minutes(rows))
 
 
 _COUNTS: Final = ("found", "tried", "wrong")

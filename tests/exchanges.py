@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fakehub import Fault
-from kills import Clone, Job, badly_said
+from kills import Clone, Job, badly_said, unlike
 
 from bot.errors import ExitCode
 
@@ -41,6 +41,16 @@ class Exchanged:
     exchanges: tuple[str, ...]
     outcome: Any
 
+    @property
+    def every(self) -> list[tuple[int, str]]:
+        """Each exchange with each fault that makes a difference to it: reading has no effect."""
+        return [
+            (number, fault)
+            for number, asked in enumerate(self.exchanges)
+            for fault, (_, done) in FAULTS.items()
+            if not (done and (asked.startswith("GET ") or asked.endswith("git-upload-pack")))
+        ]
+
     def spoiled(self, folder: Path, number: int, fault: str) -> list[str]:
         """Play it with a fault from one exchange on; returns everything that is wrong."""
         with self.scene.place(self.template, folder) as world:
@@ -51,12 +61,15 @@ class Exchanged:
                 return [f"was not reached; it ended with {first.code}: {first.err[-500:]}"]
             world.hub.cancel_planned()
             wrong = badly_said(first)
-            second = self.scene.again(world)
+            second = first if self.scene.done(world) else self.scene.again(world)
             if second.code != ExitCode.DONE:
                 return [*wrong, f"the second ended with {second.code}: {second.err[-700:]}"]
-            if (found := self.scene.outcome(world)) != self.outcome:
-                wrong.append(f"another outcome: {found}\ninstead of: {self.outcome}")
-            return wrong + self.scene.objections(world)
+            found = self.scene.outcome(world)
+            if fault == "403, no permission":  # then Ratchet makes the commit, and pushes it
+                found, expected = _whoever_signs(found), _whoever_signs(self.outcome)
+            else:
+                expected = self.outcome
+            return wrong + unlike(found, expected) + self.scene.objections(world)
 
 
 def exchange(scene: Job, folder: Path) -> Exchanged:
@@ -77,6 +90,11 @@ def exchange(scene: Job, folder: Path) -> Exchanged:
             exchanges=tuple(f"{one.method} {one.path}" for one in made),
             outcome=scene.outcome(world),
         )
+
+
+def _whoever_signs(outcome: dict[str, Any]) -> dict[str, Any]:
+    by = r"(?m)(?<=\* )( *)github-actions\[bot\]/GitHub(?=: triage)"
+    return outcome | {"hub": re.sub(by, r"\1Ratchet/Ratchet", outcome["hub"])}
 
 
 def _spoil(world: Clone, number: int, name: str) -> list[str]:

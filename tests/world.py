@@ -216,9 +216,14 @@ def outcome(world: World) -> dict[str, Any]:
     for row in rows:
         row["started_at"] = row["landed"] = None
         row["result"] = row["result"] and row["result"] | {"seconds": None, "finished_at": None}
+        if row["reverted"]:
+            row["reverted"] |= {"at": None, "commit": None}
         for shipped in (one for one in row.values() if isinstance(one, dict) and "link" in one):
             shipped |= {"by": None, "at": None, "link": None}  # who found it, and where
-        if row["state"] == "merged":  # in the gate's words, or in those of who found it merged
+        if row["state"] in (
+            "merged",
+            "reverted",
+        ):  # in the gate's words, or in those of who found it merged
             row["result"]["detail"] = None
     ledger = world.ledger()
     traces = [*ledger.traces(), *ledger.traces(split="holdout")]
