@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MODEL = "claude-haiku-5-5"
 BATCHES = "/v1/messages/batches"
 FULL = pricing.price(MODEL, Usage(input_tokens=10, output_tokens=5))
-STAMPS = {"created_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-02T00:00:00Z"}
+STAMPS = {"created_at": datetime.now(UTC).isoformat(), "expires_at": "2099-01-02T00:00:00Z"}
 
 
 class Api:
@@ -43,6 +44,7 @@ class Api:
 
     def __init__(self, *, polls: int | None = 1, results: dict[str, str] | None = None) -> None:
         self.polls, self.results = polls, results or {}
+        self.lose: list[bool] = []  # answers to the next batches that are sent; whether it is made
         self.batches: dict[str, list[dict[str, Any]]] = {}
         self.looks: dict[str, int] = {}
         self.cancelled: list[str] = []
@@ -65,9 +67,10 @@ class Api:
             self.singles.append(body)
             return answer(text(said(body)), input_tokens=10, output_tokens=5)
         if not path:
-            name = f"msgbatch_{number}"
-            self.batches[name] = body["requests"]
-            return self._batch(name)
+            return self._make(f"msgbatch_{number}", body["requests"])
+        if path.startswith("?"):
+            newest = [json.loads(self._batch(name).body) for name in reversed(self.batches)]
+            return Planned(body=json.dumps({"data": newest, "has_more": False}).encode())
         if path not in self.batches:
             error = {"type": "error", "error": {"type": "not_found_error", "message": "no"}}
             return Planned(status=404, body=json.dumps(error).encode())
@@ -81,6 +84,15 @@ class Api:
             self.looked.set()
         return self._batch(path)
 
+    def _make(self, name: str, requests: list[dict[str, Any]]) -> Planned:
+        lost = self.lose.pop(0) if self.lose else None
+        if lost is not False:
+            self.batches[name] = requests
+        if lost is None:
+            return self._batch(name)
+        self.looked.set()
+        return Planned(fault="reset")
+
     def _ended(self, name: str) -> bool:
         enough = self.polls is not None and self.looks.get(name, 0) >= self.polls
         return enough or name in self.cancelled
@@ -88,6 +100,7 @@ class Api:
     def _batch(self, name: str) -> Planned:
         status = "ended" if self._ended(name) else "in_progress"
         counts = dict.fromkeys(("canceled", "errored", "expired", "processing", "succeeded"), 0)
+        counts["succeeded" if status == "ended" else "processing"] = len(self.batches[name])
         made = {"id": name, "type": "message_batch", "processing_status": status}
         if status == "ended":
             made["results_url"] = f"{BATCHES}/{name}/results"
@@ -256,8 +269,8 @@ def test_a_server_without_batches_is_asked_call_by_call(tmp_path: Path) -> None:
         assert [reply.usd for reply in ask(server, tmp_path, "a", "b")] == [FULL, FULL]
 
 
-def leave_behind(api: Api, folder: Path, *inputs: str) -> None:
-    """Send a batch and go away while it is waited for."""
+def leave_behind(api: Api, folder: Path, *inputs: str, lost: bool = False) -> None:
+    """Send a batch and go away while it is waited for; ``lost`` if its name was never heard."""
 
     async def play() -> None:
         provider = batched(server, folder, Still())
@@ -269,7 +282,7 @@ def leave_behind(api: Api, folder: Path, *inputs: str) -> None:
 
         tasks = [asyncio.create_task(one(said)) for said in inputs]
         await asyncio.to_thread(api.looked.wait)
-        assert provider.left == list(api.batches)
+        assert provider.left == ([] if lost else list(api.batches))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -301,6 +314,51 @@ def test_a_batch_that_is_gone_is_asked_again(tmp_path: Path) -> None:
         [reply] = ask(server, tmp_path, "a")
     assert (reply.text, len(api.singles)) == ("no", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+OTHERS = [{"custom_id": "theirs", "params": {"messages": [{"content": "x"}]}}] * 2
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_batch_whose_name_was_not_heard_is_not_sent_again(tmp_path: Path, made: bool) -> None:  # noqa: FBT001 - a table's cell
+    """The connection is reset before or after the API has made it: there is one in the end."""
+    api = Api()
+    api.lose = [made]
+    with serve(by=api.reply) as server:
+        replies = ask(server, tmp_path, "a", "b")
+    assert (api.sizes, api.singles) == ([2], [])
+    assert [reply.text for reply in replies] == ["no"] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_run_killed_before_it_heard_the_name_finds_its_batch(tmp_path: Path, made: bool) -> None:  # noqa: FBT001 - a table's cell
+    """By the names of the calls: what others have sent is neither taken nor cancelled."""
+    api = Api()
+    api.lose = [made]
+    leave_behind(api, tmp_path, "a", "b", lost=True)
+    assert api.sizes == [2] * made
+    api.batches["msgbatch_theirs"] = OTHERS
+    with serve(by=api.reply) as server:
+        replies = ask(server, tmp_path, "a", "b", "c")
+    assert sorted(api.sizes) == [1, 2, 2]
+    assert (api.singles, api.cancelled) == ([], [])
+    assert [reply.request["messages"][0]["content"] for reply in replies] == ["a", "b", "c"]  # type: ignore[index, call-overload]
+    assert [reply.text for reply in replies] == ["no"] * 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_must_not_happen_that_somebody_elses_batch_is_cancelled_while_ours_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    api = Api()
+    api.lose = [True]
+    leave_behind(api, tmp_path, "a", "b", lost=True)
+    api.batches = {"msgbatch_theirs": OTHERS}  # ours is gone, and theirs does not end
+    api.polls = 10**9
+    with serve(by=api.reply) as server:
+        ask(server, tmp_path, "a", "b", wait=10)
+    assert api.cancelled == [name for name in api.batches if name != "msgbatch_theirs"]
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", '{"batch": 1}', '{"batch": "x", "at": 1}'])

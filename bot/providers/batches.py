@@ -1,9 +1,11 @@
 """Calls of a sweep as one batch at half the price, for runs that nobody waits for.
 
 Calls that belong to a run are collected until no more come, sent as one message batch, and waited
-for. A batch is written down before it is waited for, so a run that was killed takes it up again and
-pays nothing twice. What a batch does not answer (errored, expired, canceled, too late) is asked by
-itself, at the full price. Every other call, the meta-agent's for one, is never put into a batch.
+for. A batch is written down before it is sent, and again when the API has named it. So a run that
+was killed takes it up again and pays nothing twice: one whose name was not heard is found among the
+newest of the workspace by the names of its calls. What a batch does not answer (errored, expired,
+canceled, too late) is asked by itself, at the full price. Every other call, the meta-agent's for
+one, is never put into a batch.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ MOST_CALLS, MOST_BYTES = 10_000, 200_000_000  # of one batch; the API takes 100,
 AFTER_CANCEL = 120.0  # seconds that a batch which was cancelled gets to end
 RETRIES = 4
 LIFE = 29 * 86_400.0  # seconds that the API keeps results
+SKEW = 3600.0  # seconds by which this clock may be ahead of the API's
 
 
 @dataclass(slots=True)
@@ -48,6 +51,16 @@ class _Call:
     name: str
     body: dict[str, Any]
     reply: asyncio.Future[Reply | None] = field(repr=False)
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    """A batch that was sent, or was about to be. ``batch`` is None until the API has named it."""
+
+    names: frozenset[str]  # of its calls
+    at: float  # seconds since 1970
+    batch: str | None = None
+    answered: set[str] | None = None  # names, once it has ended
 
 
 class Batched:
@@ -89,16 +102,16 @@ class Batched:
         self._calls: list[_Call] = []
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: dict[str, list[str]] | None = None  # names of calls by batch, of earlier runs
-        self._running: set[str] = set()
-        self._answered: dict[str, set[str]] = {}  # names of calls by batch that has ended
+        self._open: list[_Sent] | None = None  # by earlier runs
+        self._sent: list[_Sent] = []  # waited for by this one
         self._taken: set[str] = set()
         self._sdk: anthropic.AsyncAnthropic | None = None
 
     @property
     def left(self) -> list[str]:
         """Batches that were sent and not waited for to the end."""
-        return sorted(self._running)
+        waited = (one.batch for one in self._sent if one.answered is None)
+        return sorted({batch for batch in waited if batch is not None})
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request, in a batch if it belongs to a run.
@@ -136,9 +149,9 @@ class Batched:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for batch, names in self._answered.items():
-            if names <= self._taken:  # every answer is in the ledger's journal
-                self._record(batch).unlink(missing_ok=True)
+        for sent in self._sent:
+            if sent.answered is not None and sent.answered <= self._taken:  # all are in the journal
+                self._forget(sent)
         if self._sdk is not None:
             await self._sdk.close()
         await self._single.aclose()
@@ -162,12 +175,11 @@ class Batched:
 
     def _share_out(self, calls: list[_Call]) -> None:
         """Calls that an earlier run sent wait for that batch, the others go into new ones."""
-        known = self._recorded()
-        for batch, names in known.items():
-            again = [call for call in calls if call.name in names]
+        for sent in self._recorded():
+            again = [call for call in calls if call.name in sent.names]
             if again:
-                calls = [call for call in calls if call.name not in names]
-                self._start(self._answer(batch, again), again)
+                calls = [call for call in calls if call.name not in sent.names]
+                self._start(self._take_up(sent, again), again)
         SystemRandom().shuffle(calls)  # the sides of a pair have no fixed order
         for some in _portions(calls):
             self._start(self._create(some), some)
@@ -196,24 +208,78 @@ class Batched:
     async def _create(self, calls: Sequence[_Call]) -> None:
         import anthropic  # noqa: PLC0415  one to three seconds
 
-        requests: Any = [{"custom_id": call.name, "params": call.body} for call in calls]
+        sent = _Sent(frozenset(call.name for call in calls), time.time())
+        self._write_down(sent)
         try:
-            made = await self._client().messages.batches.create(requests=requests)
-        except anthropic.AnthropicError:
+            sent.batch = await self._send_off(sent, calls)
+        except anthropic.AnthropicError as error:
+            if not isinstance(error, _passing()):
+                self._forget(sent)
             return  # each call is made by itself, and says what is wrong
-        self._write_down(made.id, [call.name for call in calls])
-        await self._answer(made.id, calls)
+        self._write_down(sent)
+        await self._answer(sent, calls)
 
-    async def _answer(self, batch: str, calls: Sequence[_Call]) -> None:
+    async def _send_off(self, sent: _Sent, calls: Sequence[_Call]) -> str:
+        """Have a batch made, once: where the API did not say so, it is looked for before another.
+
+        It has no idempotency keys, so the SDK's own repetitions could make a second one.
+        """
+        requests: Any = [{"custom_id": call.name, "params": call.body} for call in calls]
+        once, unsure = self._client().with_options(max_retries=0), False
+        for pause in (FIRST_POLL * GROWTH**nth for nth in range(RETRIES)):
+            with contextlib.suppress(*_passing()):
+                if unsure and (found := await self._find(sent)):
+                    return found
+                unsure = True
+                return (await once.messages.batches.create(requests=requests)).id
+            await self._sleep(pause)
+        return await self._find(sent) or (await once.messages.batches.create(requests=requests)).id
+
+    async def _take_up(self, sent: _Sent, calls: Sequence[_Call]) -> None:
+        """Wait for what an earlier run has sent; send it if that one did not come to it."""
+        import anthropic  # noqa: PLC0415
+
+        if sent.batch is None:
+            try:
+                sent.batch = await self._find(sent)
+            except anthropic.AnthropicError:
+                return  # the record stays: another run may find it
+            if sent.batch is None:
+                self._forget(sent)
+                await self._create(calls)
+                return
+            self._write_down(sent)
+        await self._answer(sent, calls)
+
+    async def _find(self, sent: _Sent) -> str | None:
+        """A batch of just these calls; whose calls it has, the API tells when it has ended."""
+        import anthropic  # noqa: PLC0415
+
+        batches = self._client().messages.batches
+        async for batch in batches.list(limit=100):  # the newest first
+            if batch.created_at.timestamp() < sent.at - SKEW:
+                break
+            if sum(batch.request_counts.model_dump().values()) != len(sent.names):
+                continue
+            await self._ended(batch.id, cancel=False)
+            with contextlib.suppress(anthropic.NotFoundError):
+                names = {line.custom_id async for line in await batches.results(batch.id)}
+                if names == sent.names:
+                    return batch.id
+        return None
+
+    async def _answer(self, sent: _Sent, calls: Sequence[_Call]) -> None:
         """Wait for a batch, and hand its answers on."""
         import anthropic  # noqa: PLC0415
 
-        self._running.add(batch)
+        assert sent.batch is not None  # noqa: S101 - it was made, or found
+        if sent not in self._sent:
+            self._sent.append(sent)
         answered = set()
         try:
-            await self._ended(batch)
+            await self._ended(sent.batch)
             by_name = {call.name: call for call in calls}
-            async for line in await self._client().messages.batches.results(batch):
+            async for line in await self._client().messages.batches.results(sent.batch):
                 call = by_name.get(line.custom_id)
                 if call is not None and line.result.type == "succeeded" and not call.reply.done():
                     message = line.result.message.to_dict(mode="json")
@@ -223,19 +289,11 @@ class Batched:
             pass  # it is too old: what it would have answered is asked again
         except anthropic.AnthropicError:
             return  # the record stays: another run may reach it
-        self._running.discard(batch)
-        self._answered[batch] = answered
+        sent.answered = answered | (sent.answered or set())
 
-    async def _ended(self, batch: str) -> None:
-        """Poll until a batch has ended; cancel it when it is too late."""
-        import anthropic  # noqa: PLC0415
-
-        passing = (
-            anthropic.APIConnectionError,
-            anthropic.InternalServerError,
-            anthropic.OverloadedError,
-            anthropic.RateLimitError,
-        )
+    async def _ended(self, batch: str, *, cancel: bool = True) -> None:
+        """Poll until a batch has ended; when it is too late cancel it, or leave it alone."""
+        passing = _passing()
         batches = self._client().messages.batches
         pause, began, deadline = FIRST_POLL, self._clock(), self._limit
         cancelled = False
@@ -244,7 +302,7 @@ class Batched:
                 if (await batches.retrieve(batch)).processing_status == "ended":
                     return
             if self._clock() - began >= deadline:
-                if cancelled:
+                if cancelled or not cancel:
                     return
                 with contextlib.suppress(*passing):
                     await batches.cancel(batch)
@@ -260,29 +318,46 @@ class Batched:
 
     # Write down -------------------------------------------------------------------------------
 
-    def _record(self, batch: str) -> Path:
-        return self._folder / f"{digest('batch', batch)[:16]}.json"
+    def _record(self, sent: _Sent) -> Path:
+        return self._folder / f"{digest('batch', *sorted(sent.names))[:16]}.json"
 
-    def _write_down(self, batch: str, names: Sequence[str]) -> None:
+    def _write_down(self, sent: _Sent) -> None:
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            half = self._record(batch).with_suffix(".new")
-            said = {"batch": batch, "at": time.time(), "calls": list(names)}
+            half = self._record(sent).with_suffix(".new")
+            said = {"batch": sent.batch, "at": sent.at, "calls": sorted(sent.names)}
             half.write_text(json.dumps(said), "utf-8")
-            half.rename(self._record(batch))
+            half.rename(self._record(sent))
 
-    def _recorded(self) -> dict[str, list[str]]:
-        """The batches of runs that died, with the names of their calls."""
+    def _forget(self, sent: _Sent) -> None:
+        self._record(sent).unlink(missing_ok=True)
+
+    def _recorded(self) -> list[_Sent]:
+        """The batches of runs that died."""
         if self._open is None:
-            self._open = {}
+            self._open = []
             for path in sorted(self._folder.glob("*.json")):
                 with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
                     said = json.loads(path.read_text("utf-8"))
                     if time.time() - said["at"] > LIFE:
                         path.unlink()
                         continue
-                    self._open[str(said["batch"])] = [str(name) for name in said["calls"]]
+                    batch = said["batch"] and str(said["batch"])
+                    names = frozenset(str(name) for name in said["calls"])
+                    self._open.append(_Sent(names, float(said["at"]), batch))
         return self._open
+
+
+def _passing() -> tuple[type[anthropic.AnthropicError], ...]:
+    """What may be different in a moment."""
+    import anthropic  # noqa: PLC0415
+
+    return (
+        anthropic.APIConnectionError,
+        anthropic.InternalServerError,
+        anthropic.OverloadedError,
+        anthropic.RateLimitError,
+    )
 
 
 def _name(run: str, body: dict[str, Any]) -> str:
