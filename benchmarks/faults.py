@@ -86,6 +86,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--each", type=int, default=1, help="try every N-th moment")
     parser.add_argument("--each-job", type=int, help="of the jobs on GitHub every N-th instead")
     parser.add_argument("--each-exchange", type=int, help="of their exchanges every N-th instead")
+    parser.add_argument("--each-call", type=int, help="of a run's calls every N-th instead")
     parser.add_argument("--only", action="append", help="a scene's name; may be repeated")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="may be repeated")
     parser.add_argument("--write", action="store_true", help="rewrite the page's table, too")
@@ -94,6 +95,7 @@ def main(args: Sequence[str]) -> int:
     names = asked.only or [answers.NAME, *(scene.name for scene in SCENES)]
     steps = {"commands": asked.each, "jobs": asked.each_job or asked.each}
     steps["exchanges"] = asked.each_exchange or steps["jobs"]
+    steps["calls"] = asked.each_call or asked.each
     rows: list[Row] = []
     for row in _everything(names, asked.fault or FAULTS, steps):
         rows.append(row)
@@ -114,7 +116,7 @@ def _everything(
         if scene.name in names:
             yield from _rows(scene, faults, steps)
     if answers.NAME in names and MODEL in faults:
-        yield from _refused(steps["exchanges"])
+        yield from _refused(steps["calls"])
 
 
 def _rows(scene: Scene, faults: Collection[str], steps: Mapping[str, int]) -> Iterator[Row]:
