@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,81 @@ def test_a_run_whose_model_fails_from_some_call_on_ends_as_it_would_have(tmp_pat
     # One in the screen, whose runs of the incumbent are kept for others, and one on the holdout.
     for number, fault in ((8, "connection cut in an answer"), (whole.calls - 8, NO_HOST)):
         assert whole.spoiled(tmp_path / f"{number}", number, fault) == []
+
+
+def _read_only(world: World, part: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """A command in a mount namespace of its own, in which a folder is on a read-only disk."""
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+    folder, command = world.path / part, (sys.executable, "-m", "bot", args[0], "-C", world.path)
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", folder, *command, *args[1:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _may_mount(tmp_path: Path) -> bool:
+    """Whether this machine lets anybody have a mount namespace."""
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"'
+    command = ["unshare", "-rm", "sh", "-c", script, "sh", str(tmp_path)]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+WRITING = {
+    "eval": ("eval", "--json"),
+    "run": ("run", "--json"),
+    "noise": ("check", "--noise", "--json"),
+    "propose": ("propose", "--bundle", "{folder}/bundle"),
+    "revert": ("revert", "1"),
+    "forget": ("forget", "t1"),
+    "import": ("import", "{folder}/log.csv", "--output", "output", "--expected", "expected"),
+}
+
+
+@pytest.mark.parametrize("part", ["", ".git"], ids=["project", "git"])
+@pytest.mark.parametrize("name", WRITING)
+def test_a_read_only_disk_is_said_before_anything_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, part: str
+) -> None:
+    """An error that says what to do; no call was made, and the project is as it was."""
+    if not _may_mount(tmp_path):
+        pytest.skip("nobody may mount here")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "made-up-for-this-test")
+    world = World.make(tmp_path / "p")
+    if name in ("revert", "forget"):
+        assert world.run().code == ExitCode.DONE
+    (tmp_path / "log.csv").write_text("input,output,expected\nMy card is gone,no,yes\n")
+    with serve(answer(text("no"))) as server:
+        provider = {"type": "anthropic", "base_url": server.url, "max_retries": 0}
+        world.configure(provider=provider)
+        before = world.git("for-each-ref"), world.files()
+
+        ran = _read_only(
+            world, part, *(one.replace("{folder}", str(tmp_path)) for one in WRITING[name])
+        )
+
+        assert server.bodies == []
+    assert ran.returncode == ExitCode.ERROR, ran.stdout + ran.stderr
+    assert "Read-only file system" in ran.stderr
+    assert re.search(r"(?m)^hint: \S", ran.stderr)
+    assert "Traceback" not in ran.stderr
+    assert (world.git("for-each-ref"), world.files()) == before
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("args", [("log",), ("show", "1"), ("looks",), ("check",), ("explain", "1")])
+def test_a_read_only_disk_can_be_looked_at(tmp_path: Path, args: tuple[str, ...]) -> None:
+    if not _may_mount(tmp_path):
+        pytest.skip("nobody may mount here")
+    world = World.make(tmp_path / "p")
+    assert world.run().code == ExitCode.DONE
+    ran = _read_only(world, "", *args)
+    assert ran.returncode == ExitCode.DONE, ran.stderr
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
