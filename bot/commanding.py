@@ -302,6 +302,8 @@ class _Clerk:
 
     def transfer(self, argument: str) -> _Answer:
         """Start a transfer: of the bot's pull request's edit, else of the last one merged."""
+        if self._redact(argument) != argument:  # before it is cut at a space
+            raise _Refusal("Not done: that is not the name of a model.")
         *named, models = argument.split() or [""]
         if len(named) > 1 or not models:
             raise _Refusal("Name the models: `/ratchet transfer [skill] <model,model,...>`.")
@@ -309,8 +311,6 @@ class _Clerk:
             wanted = ",".join(transfer.parse_models(models))
         except RatchetError as problem:
             raise _Refusal(f"Not done. {_plain(problem)}") from problem
-        if self._redact(wanted) != wanted:
-            raise _Refusal("Not done: that is not the name of a model.")
         skill = self._skill(*named or [""])
         return self._begun(TRANSFER, skill=skill, models=wanted, **self._edited(skill))
 

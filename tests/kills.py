@@ -575,7 +575,7 @@ BAD_EDIT: Final = [{"op": "add", "after": "No such line", "lines": "x"}]
 # An attempt that ended in a rejection is one: the same command again would make the next.
 ONE: Final[dict[str, Any]] = {
     "args": ("run", "--json", "--attempts", "1"),
-    "done": lambda world: bool(world.ledger().results()) and not world.ledger().unfinished(),
+    "done": lambda world: bool(world.ledger().experiments()) and not world.ledger().unfinished(),
     "finish": ("run", "--json", "--attempts", "0"),
 }
 BY_HAND: Final[dict[str, Any]] = {"config": {"gate": {"merge": "manual"}}}

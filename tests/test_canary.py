@@ -6,12 +6,13 @@ import base64
 import json
 import os
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from stage import staging
-from world import idea, script
+from stage import comment_event, staging
+from world import SKILL, SKILL_TEXT, idea, script
 
 from bot import running
 from bot.errors import ExitCode
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fakehub import FakeHub
     from stage import Stage
+    from world import Ran
 
     from bot.core.records import Reply, Request
 
@@ -91,6 +94,17 @@ def written(*folders: Path) -> bytes:
     return b"\n".join(parts)
 
 
+def nowhere(secret: str, ran: list[Ran], hub: FakeHub, *folders: Path) -> None:
+    """It was redacted in what was said and written, and is not in what was sent either."""
+    assert [one.err for one in ran if one.code == ExitCode.BUG] == []
+    said = "".join(one.out + one.err for one in ran).encode()
+    sent = json.dumps([[one.path, one.query, one.request] for one in hub.exchanges]).encode()
+    kept = written(*folders)
+    assert b"[redacted:ANTHROPIC_API_KEY]" in kept
+    for place, text in {"said": said, "sent": sent, "written": kept}.items():
+        assert [one for one in spellings(secret) if one in text] == [], place
+
+
 MEASURING = [
     ("check", "--noise"),
     ("eval", "--json"),
@@ -139,15 +153,81 @@ def test_a_secret_of_the_environment_is_nowhere(
     assert stage.decide()["action"] == "merge"
     ran += [stage.publish(), stage.job("again").ratchet("publish", "--bundles", str(tmp_path))]
 
-    assert [one.err for one in ran if one.code == ExitCode.BUG] == []
     assert stage.hub.issue(1).title.startswith("triage: [redacted:ANTHROPIC_API_KEY] idea 1")
-    said = "".join(one.out + one.err for one in ran).encode()
-    sent = json.dumps([[one.path, one.query, one.request] for one in stage.hub.exchanges]).encode()
-    kept = written(tmp_path)
-    assert b"[redacted:ANTHROPIC_API_KEY]" in kept
-    assert b"[redacted:ANTHROPIC_API_KEY]" in said
-    for place, text in {"said": said, "sent": sent, "written": kept}.items():
-        assert [one for one in spellings(secret) if one in text] == [], place
+    assert "[redacted:ANTHROPIC_API_KEY]" in "".join(one.out for one in ran)
+    nowhere(secret, ran, stage.hub, tmp_path)
+
+
+PULL = 1
+HELD = f"{SKILL_TEXT}Rule alpha.\n"
+
+
+@dataclass
+class People:
+    """What people start on GitHub, with the secret in all that they may write."""
+
+    stage: Stage
+    secret: str
+    monkeypatch: pytest.MonkeyPatch
+    ran: list[Ran]
+
+    def job(self, *args: str) -> Ran:
+        """A job of a workflow, in a clone of its own."""
+        self.ran.append(self.stage.job(f"job{len(self.ran)}").ratchet(*args))
+        return self.ran[-1]
+
+    def says(self, words: str) -> Ran:
+        """A comment, and its job."""
+        hub, event = self.stage.hub, self.stage.folder / "event.json"
+        event.write_text(json.dumps(comment_event(hub, hub.person_comments("octo", PULL, words))))
+        self.monkeypatch.setenv("GITHUB_EVENT_NAME", "issue_comment")
+        ran = self.job("command", "--json", "--event", str(event))
+        event.unlink()  # GitHub's own, which has it
+        return ran
+
+
+def test_a_secret_is_nowhere_either_in_what_people_start(
+    stage: Stage, secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests of pull requests, comments, transfers, corrections, and the report of it all."""
+    babble(monkeypatch, secret)
+    people, hub = People(stage, secret, monkeypatch, []), stage.hub
+    sha = hub.person_pushes("octo", "edit", {SKILL: HELD})
+    assert hub.person_opens_pull("octo", head="edit", title=f"Better {secret}") == PULL
+    tested = str(tmp_path / "tested")
+    assert people.job("gate", str(PULL), sha, "--out", tested).code == ExitCode.DONE
+    assert people.job("gate", str(PULL), sha, "--bundle", tested).code == ExitCode.DONE
+    for words in COMMENTS:
+        assert people.says(words.replace("{}", secret)).code == ExitCode.DONE
+    models = ("--models", "a,b", "--from", hub.tip("main") or "", "--to", sha)
+    bundle = str(tmp_path / "transferred")
+    assert people.job("transfer", "--out", bundle, *models).code == ExitCode.DONE
+    asked = f"{PULL}/{hub.person_comments('octo', PULL, '/ratchet transfer a,b')}"
+    assert people.job("transfer", "--bundle", bundle, "--reply", asked).code == ExitCode.DONE
+    world = stage.job("local")
+    people.ran += [
+        world.ratchet("fetch"),
+        world.ratchet("eval"),
+        world.ratchet("correct", "--input", secret, "--expected", "yes", "--why", secret),
+        world.ratchet("report", "--with-holdout", "--out", str(tmp_path / "report")),
+    ]
+    people.job("publish", "--bundles", str(tmp_path / "none"))
+    assert [one.err for one in people.ran if one.code] == []
+
+    hub_said = [one.body.encode() for one in hub.comments(PULL) if one.user.kind == "Bot"]
+    assert len(hub_said) == len(COMMENTS) + 2
+    nowhere(secret, people.ran, hub, tmp_path)
+
+
+COMMENTS = (
+    "/ratchet explain",
+    "/ratchet reject {}",
+    "/ratchet run {}",
+    "/ratchet transfer {}",
+    "/ratchet status {}",
+    "/ratchet {}",
+    "/ratchet correct triage\nInput: Is my card {} gone?\nAnswered: no\nExpected: yes\nWhy: {}",
+)
 
 
 def test_an_error_does_not_tell_it(

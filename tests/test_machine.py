@@ -203,7 +203,9 @@ def test_a_read_only_disk_is_said_before_anything_is_paid_for(
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize("args", [("log",), ("show", "1"), ("looks",), ("check",), ("explain", "1")])
+@pytest.mark.parametrize(
+    "args", [("log",), ("show", "1"), ("looks",), ("check",), ("explain", "1")]
+)
 def test_a_read_only_disk_can_be_looked_at(tmp_path: Path, args: tuple[str, ...]) -> None:
     if not _may_mount(tmp_path):
         pytest.skip("nobody may mount here")
