@@ -330,8 +330,8 @@ def test_must_not_happen_that_a_secret_is_sent_on_as_a_model(
 def test_must_not_happen_that_half_of_a_secret_is_repeated(scene: Callable[[str], Scene]) -> None:
     """A secret with a space in it is looked for before the words are told apart."""
     stage = scene("fresh")
-    stage.monkeypatch.setenv("PASSWORD", "correct-horse battery-staple")
-    ran = stage.says("writer", "/ratchet transfer correct-horse battery-staple", ISSUE)
+    stage.monkeypatch.setenv("PASSWORD", "correct-horse battery!staple")
+    ran = stage.says("writer", "/ratchet transfer correct-horse battery!staple", ISSUE)
     assert (ran.json["outcome"], stage.started) == ("refused", [])
     assert "staple" not in stage.reply + ran.out + ran.err
 
