@@ -15,14 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from bot import bundles, config, fixtures, formats
+from bot import bundles, commanding, config, exporting, fixtures, formats, skillformat
 from bot.agents import replies
-from bot.core import commands, edits, events
+from bot.core import commands, corrections, edits, events
 from bot.core.commands import Command, Unknown
+from bot.core.corrections import FaultyError, Part
 from bot.core.edits import EditError
 from bot.core.records import Edit, Proposal
 from bot.errors import RatchetError
 from bot.formats import KINDS, Notes
+from bot.ledger import journal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+SKILL = "skills/triage/SKILL.md"
+MOST_SAID = 10_000  # characters of an error
 ANY = st.text(st.characters(codec=None), max_size=60)  # lone surrogates and NUL among them
 PIECES = st.sampled_from(
     [
@@ -69,21 +73,26 @@ DEEP = [
 ]
 
 
+def require_short(error: RatchetError) -> None:
+    """Whatever was read, its error can be read, too."""
+    assert len(str(error)) < MOST_SAID
+
+
 def read_fixtures(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
     for name in ("f/train/a.yml", "f/train/a.jsonl"):
         file = fixtures.SourceFile(name, len(data), lambda: data)
         try:
             fixtures.parse([file], root="f", require=())
-        except RatchetError:
-            continue
+        except RatchetError as error:
+            require_short(error)
 
 
 def read_settings(text: str) -> None:
     try:
         config.load(text)
-    except RatchetError:
-        return
+    except RatchetError as error:
+        require_short(error)
 
 
 def read_comment(text: str) -> None:
@@ -95,18 +104,44 @@ def read_answer(text: str) -> None:
     assert isinstance(replies.written_calls(text, tools=("propose", "read_trace")), list)
 
 
+def read_correction(text: str) -> None:
+    for read in (corrections.parse, corrections.form):
+        try:
+            found = read(text)
+        except FaultyError as fault:
+            require_short(fault)
+            continue
+        if found is not None:
+            corrections.conversation(found.parts.get("input", Part(text="")))
+            size = sum(len(part.text) for part in found.parts.values())
+            assert size <= max(len(text), 1)
+
+
+def read_skill(text: str) -> None:
+    try:
+        told = skillformat.decode(text.encode("utf-8", "surrogatepass"), path=SKILL)
+    except RatchetError as error:
+        require_short(error)
+        return
+    assert told.encode().decode() == told
+    assert len("\n".join(skillformat.check(told, path=SKILL))) < MOST_SAID + len(told)
+
+
 def read_rows(text: str) -> None:
     lines = text.splitlines(keepends=True)
     formats.recognise(lines, path="log")
     for kind in KINDS:
         try:
             list(formats.rows(lines, kind=kind, columns={}, notes=Notes("log")))
-        except RatchetError:
-            continue
+        except RatchetError as error:
+            require_short(error)
 
 
 EDIT: TypeAdapter[Edit] = TypeAdapter(Edit)
-READERS = [read_fixtures, read_settings, read_comment, read_answer, read_rows]
+READERS = [
+    *(read_fixtures, read_settings, read_comment, read_correction, read_answer, read_skill),
+    read_rows,
+]
 named = pytest.mark.parametrize("reader", READERS, ids=lambda one: one.__name__)
 
 
@@ -177,3 +212,143 @@ def test_a_manifest_that_is_made_to_hang_is_refused(tmp_path: Path, text: str) -
     (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(RatchetError):
         bundles.read_manifest(tmp_path, kind="proposal")
+
+
+# Files that somebody else may have damaged
+
+
+FILES = [
+    b"",
+    b"\xff\xfe{\x00",
+    b"{" * 100_000,
+    b"[" * 100_000 + b"\n\n",
+    b'{"path": ["x"], "data": 1}\n{}\n',
+    b'{"path": "x", "data": 1}\n\n',
+    b'{"path": "\\ud800", "data": "x"}\n\n',
+    b'{"action": 1e999}',
+    b'{"comment": {"id": ' + b"9" * 10_000 + b"}}",
+]
+BYTES = st.binary(max_size=60) | TEXTS.map(lambda one: one.encode("utf-8", "surrogatepass"))
+
+
+def read_event(file: Path) -> None:
+    name = {"GITHUB_EVENT_NAME": "issue_comment", "GITHUB_EVENT_PATH": str(file)}
+    _, event = commanding.read_event(None, environ=name)
+    events.read("issue_comment", event, repository="octo/demo")
+
+
+def read_lines(file: Path) -> None:
+    found, end = journal.read_journal(file)
+    assert all(isinstance(one, str) for pair in found.items() for one in pair)
+    assert 0 <= end <= file.stat().st_size
+
+
+FILE_READERS = [read_event, read_lines]
+of_a_file = pytest.mark.parametrize("reader", FILE_READERS, ids=lambda one: one.__name__)
+
+
+def _read(reader: Any, file: Path) -> None:
+    try:
+        reader(file)
+    except RatchetError as error:
+        require_short(error)
+
+
+@of_a_file
+@QUICK
+@given(data=BYTES, more=BYTES)
+def test_any_file_is_read_or_refused(tmp_path: Path, reader: Any, data: bytes, more: bytes) -> None:
+    (tmp_path / "file").write_bytes(data + b"\n" + more)
+    _read(reader, tmp_path / "file")
+
+
+@of_a_file
+@pytest.mark.parametrize("data", FILES, ids=lambda data: repr(data[:24]))
+def test_a_file_that_is_made_to_hang_is_read_or_refused(
+    tmp_path: Path, reader: Any, data: bytes
+) -> None:
+    (tmp_path / "file").write_bytes(data)
+    _read(reader, tmp_path / "file")
+
+
+# What is written is read back
+
+
+SEEN = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_categories=["Cc"]))
+VISIBLE = st.lists(SEEN, max_size=4).map("\n".join)
+
+
+@QUICK
+@given(texts=st.dictionaries(st.sampled_from(["input", "answered", "expected", "why"]), VISIBLE))
+def test_a_correction_that_is_written_out_is_read_as_it_was(texts: dict[Any, str]) -> None:
+    """Or refused for what nobody would see; never read as another."""
+    try:
+        found = corrections.parse(corrections.written(texts))
+    except FaultyError:
+        return
+    assert {name: part.text.strip() for name, part in found.parts.items()} == {
+        name: text.strip() for name, text in texts.items()
+    }
+
+
+LABELLED = {
+    "input": "Input",
+    "answered": "What it answered",
+    "expected": "What it should have answered",
+}
+
+
+@QUICK
+@given(texts=st.fixed_dictionaries(dict.fromkeys(("input", "answered", "expected"), VISIBLE)))
+def test_the_issue_form_is_read_as_it_was_filled_in(texts: dict[str, str]) -> None:
+    """GitHub puts each field into a fence of three marks, whatever is in it."""
+    fields = {"Skill": "triage", **{LABELLED[name]: text for name, text in texts.items()}}
+    body = "\n\n".join(
+        f"### {label}\n\n{text if label == 'Skill' else f'```text{chr(10)}{text}{chr(10)}```'}"
+        for label, text in (fields | {"Why": "So."}).items()
+    )
+    try:
+        found = corrections.form(body)
+    except FaultyError:
+        return
+    assert found is not None
+    read = {name: (found.text(name) or "").strip() for name in ("input", "answered", "expected")}
+    assert read == {name: text.strip() for name, text in texts.items()}
+
+
+JSON = st.recursive(
+    st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | SEEN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SEEN, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@QUICK
+@given(
+    asked=VISIBLE.filter(str.strip),
+    expected=JSON,
+    why=VISIBLE,
+    split=st.sampled_from(["train", "holdout"]),
+)
+def test_a_fixture_that_is_exported_is_read_as_it_was(
+    asked: str, expected: Any, why: str, split: str
+) -> None:
+    line = {"id": "a", "input": asked, "expected": expected, "correction": why}
+    first = _one_fixture(json.dumps(line), split)
+    if first is not None:
+        exported = json.loads(exporting.dump((first,)))
+        assert exported.pop("split") == split
+        assert _one_fixture(json.dumps(exported), split) == first
+
+
+def _one_fixture(line: str, split: str) -> Any:
+    data = line.encode()
+    file = fixtures.SourceFile(f"f/{split}/a.jsonl", len(data), lambda: data)
+    try:
+        (found,) = fixtures.parse([file], root="f", require=())
+    except RatchetError:
+        return None
+    return found

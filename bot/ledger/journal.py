@@ -108,14 +108,22 @@ def read_journal(path: Path, start: int = 0) -> tuple[dict[str, str], int]:
     end = start
     for number, line in enumerate(lines[:-1]):
         try:
-            entry = json.loads(line)
-            entries[entry["path"]] = entry["data"]
-        except (ValueError, KeyError, TypeError) as error:
+            name, data = _entry(line)
+            entries[name] = data
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines) - 2 and not lines[-1]:
                 break
             raise _damaged(path, end) from error
         end += len(line) + 1
     return entries, end
+
+
+def _entry(line: bytes) -> tuple[str, str]:
+    entry = json.loads(line)
+    name, data = entry["path"], entry["data"]
+    if not (isinstance(name, str) and isinstance(data, str)):
+        raise TypeError("a path or data that is no text")
+    return name, data
 
 
 def _append_whole(fd: int, line: bytes) -> None:
