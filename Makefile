@@ -40,7 +40,7 @@ demo: .venv/local.stamp
 	@sh benchmarks/demo.sh $(abspath $(BIN))
 
 test: lint type .venv/dev.stamp
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 act: .venv/dev.stamp
 	$(BIN)/python -m pytest -m act -n auto

@@ -144,7 +144,9 @@ class Filler:
         for at in range(self._size.traces):
             fixture = self._space.train[at % self._size.cases]
             self._run(edited, fixture, at // self._size.cases, side="candidate", owner=one.id)
-        self._end(one, edited, kept=number % KEPT == 0)
+        # The first of those that looked, too: then what follows is always against a merged text.
+        first = self._size.whole and number == CONFIRMED
+        self._end(one, edited, kept=first or number % KEPT == 0)
 
     def _end(self, one: Experiment, edited: Text, *, kept: bool) -> None:
         looked = one.number % CONFIRMED == 0

@@ -297,7 +297,7 @@ def test_later_bundles_hold_what_is_new_alone(tmp_path: Path) -> None:
     stranger = World(jobs.at("s"))
     refused = jobs.confirm(stranger, "second", "other")
     assert refused.code == ExitCode.ERROR
-    assert "fetch-depth: 0" in refused.err
+    assert "ratchet fetch" in refused.err
     assert stranger.branches() == {"main"}
 
 

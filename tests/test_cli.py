@@ -143,7 +143,7 @@ KEYS = {  # of each one's document
     "propose": {"skill", "model", "experiments", "merged", "calls", "usd"},
     "confirm": {
         *("skill", "base", "experiment", "candidate", "action", "reason", "detail"),
-        *("train", "holdout", "note", "calls", "usd"),
+        *("train", "holdout", "note", "calls", "surplus", "usd"),
     },
     "eval": {
         "skill",

@@ -798,7 +798,8 @@ def test_many_skills_take_no_more_requests_than_a_few(make: Callable[..., Stage]
         asked[many] = [after - before for before, after in pairwise(counts)]
     assert asked[20][0] == asked[1][0] <= 3
     assert asked[20][1] == asked[1][1] <= 7
-    assert asked[20][2] - asked[1][2] <= 2 * 19  # each one's pull request is looked for
+    # Each one's pull request is looked for, and a branch that was left behind.
+    assert asked[20][2] - asked[1][2] <= 4 * 19
 
 
 def due_skills(world: World) -> list[str]:

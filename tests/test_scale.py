@@ -37,7 +37,6 @@ def test_the_22nd_experiment_costs_git_what_the_7th_does(
 
     Both are against a text that was merged, two experiments ago.
     """
-    monkeypatch.setattr(filling, "KEPT", 5)
     monkeypatch.setattr(gitref, "MANY", 10_000)
     with shared.workplace():
         grown = figures.Grown(tmp_path / "project", traces=40)
