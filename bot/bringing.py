@@ -253,7 +253,7 @@ def describe(brought: Brought) -> list[str]:
     if imported.already or imported.duplicates:
         lines.append(f"{imported.already} were there already, {imported.duplicates} repeated.")
     if imported.near:
-        like = "nearly the same as a case that is there, or of one conversation with it"
+        like = "nearly the same as a case that is there, or one has the other in it"
         lines.append(f"{imported.near} are {like}.")
     if imported.full:
         lines.append(f"{imported.full} are more than feedback.caps in ratchet.yml allows.")

@@ -207,7 +207,7 @@ def _astray(space: Workspace) -> str:
     named = ", ".join(one.id for one in found[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     return (
-        "train cases are nearly the same as held-out ones, or of the same conversation, so the "
+        "train cases are nearly the same as held-out ones, or one has the other in it, so the "
         f"proposer sees what it is judged on; move them: {named}{more}"
     )
 

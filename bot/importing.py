@@ -50,7 +50,7 @@ class Imported:
     ``conflicts`` says (``path:line: ...``) which were left out because the same input has two
     expectations, ``skipped`` which because their row is broken, and ``left_out`` which because
     a fixture cannot say what they say. ``near`` counts the cases that are nearly the same as
-    one that is there, or of a conversation whose side takes no more, ``full`` those beyond what
+    one that is there, or have it in them and its side takes no more, ``full`` those beyond what
     ``feedback.caps`` allows.
 
     ``seen`` is what the column of answers shows, where there is one, and ``outputs`` the answers

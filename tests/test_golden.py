@@ -133,10 +133,45 @@ def test_a_conversation_never_gets_to_both_sides(
     assert Shelf([before], rules=Rules(ratio=ratio)).home(second) == split
 
 
+@pytest.mark.parametrize("split", ["train", "holdout"])
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 @pytest.mark.parametrize(
-    "other", [talk("Hi", *TURNS[1:3]), talk(*TURNS[:2], "What?"), talk(*TURNS[:3], context="x")]
+    "quoting",
+    [
+        case(f"Hello again. I asked you: '{LOST}' and nobody has told me yet. Please do!"),
+        case(
+            "See below.\n\n> I have lost my card on\n> THE TRAIN to Leeds this\n> morning, what now"
+        ),
+        case("What about this one, then?", context=f"Mail of Monday: {LOST}"),
+        talk("Good morning to you all!", "How can I help?", LOST),
+    ],
 )
+def test_a_case_that_repeats_another_goes_to_its_side(
+    quoting: Fixture, split: Any, ratio: float
+) -> None:
+    """In whichever order they come: the text of a held-out case is not to be seen on train."""
+    for first, second in ((case(), quoting), (quoting, case())):
+        before = first.with_(id="mine", split=split, source="authored")
+        (new,) = put(second, before, ratio=ratio).added
+        assert (new.split, new.cluster) == (split, "mine")
+
+
+def test_an_instruction_that_all_cases_have_is_not_a_case() -> None:
+    """Where the input is always the same, it is the context that makes the case."""
+    ask = "Please sum up this letter in one sentence, for the files:"
+    before = case(ask, context=LOST).with_(id="mine", split="holdout")
+    (new,) = put(case(ask, context=OTHER), before, ratio=1).added
+    assert (new.split, new.cluster) == ("train", None)
+
+
+def test_a_short_text_is_in_many_others_by_chance() -> None:
+    before = case("Hello, are you there?").with_(id="mine", split="holdout")
+    (new,) = put(case(f"Hello, are you there? {OTHER}"), before, ratio=1).added
+    assert (new.split, new.cluster) == ("train", None)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("other", [talk("Hi", *TURNS[1:3]), talk(*TURNS[:2], "What?")])
 def test_another_conversation_goes_where_its_input_says(other: Fixture, ratio: float) -> None:
     before = talk(*TURNS[:3]).with_(id="mine", split="train" if ratio == 0 else "holdout")
     (new,) = put(other, before, ratio=ratio, near=100).added

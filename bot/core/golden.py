@@ -5,7 +5,8 @@
    is a conflict, which people resolve. Nothing is overwritten.
 3. Nearly the same input goes to the same side. With the same expectation it is counted there;
    with another it is a case of its own, in the same cluster.
-   So is a conversation that goes on where another case ends, and has the answer to it.
+   So is a case that has another one in it: a conversation that goes on from there, and with the
+   answer; or one that repeats all of the other, if that has six words or more.
 4. Fixtures that people wrote are never edited, not even to count.
 5. No source brings in more cases than its cap, so that a flood of one cannot drown the rest.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
+from bot.core import words
 from bot.core.records import Digest, Fixture, Message, Record, canonical_json, digest
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ class Shelf:
         self._asked: dict[Digest, list[str]] = {}
         self._texts: dict[str, str] = {}
         self._begun: dict[Digest, list[str]] = {}  # by how they begin, those that go on from there
+        self._said: dict[str, str] = {}  # all that is told in a case, as bare words
         self._room: dict[Source, int] = {
             source: getattr(rules.caps, source) - sum(one.source == source for one in existing)
             for source in ("correction", "production")
@@ -126,7 +129,7 @@ class Shelf:
     def home(self, case: Fixture) -> Split | None:
         """The side that a case has to be on; None when it is like no other."""
         same = self._asked.get(input_digest(case), [None])[0]
-        kin = same or self._nearest(case) or self._of_one_conversation(case)
+        kin = same or self._nearest(case) or self._within(case)
         return self._cases[kin].split if kin else None
 
     def put(self, case: Fixture, *, side: Split | None = None) -> Filed:
@@ -148,17 +151,20 @@ class Shelf:
             return Filed(outcome="full", case=case, detail=cap)
         return self._new(case, near=near, side=side)
 
-    def _of_one_conversation(self, case: Fixture) -> str | None:
-        """The id of a case that this one goes on from, or that goes on from this one.
+    def _within(self, case: Fixture) -> str | None:
+        """The id of a case that is in this one, or that has this one in it.
 
-        If several are and they are on two sides, no train case is to have the answer to a held-out
-        one in it.
+        If several are and they are on two sides, no train case is to have a held-out one in it.
         """
-        before = [name for one in _beginnings(case) for name in self._asked.get(one, ())]
-        after = self._begun.get(input_digest(case), [])
-        sealed = [name for name in before if self._cases[name].split != "train"]
-        taught = [name for name in after if self._cases[name].split == "train"]
-        return next(iter([*sealed, *taught, *before, *after]), None)
+        text = _bare(_text(case))
+        inner = [name for one in _beginnings(case) for name in self._asked.get(one, ())]
+        inner += [name for name, said in self._said.items() if said in text and _is_quotable(said)]
+        outer = list(self._begun.get(input_digest(case), ()))
+        if _is_quotable(text):
+            outer += [name for name, said in self._said.items() if text in said]
+        sealed = [name for name in inner if self._cases[name].split != "train"]
+        taught = [name for name in outer if self._cases[name].split == "train"]
+        return next(iter([*sealed, *taught, *inner, *outer]), None)
 
     def _nearest(self, case: Fixture) -> str | None:
         """The id of the fixture most like a case, if one is near enough."""
@@ -177,7 +183,7 @@ class Shelf:
         return Filed(outcome="counted", case=there, detail=f"{where} says the same already")
 
     def _new(self, case: Fixture, *, near: str | None, side: Split | None) -> Filed:
-        kin = near or self._of_one_conversation(case)
+        kin = near or self._within(case)
         other = self._cases[kin] if kin is not None else None
         new = case.with_(
             id=case.id if case.id != UNNAMED else self._name(case),
@@ -188,7 +194,7 @@ class Shelf:
         self._see(new)
         if new.source in self._room:
             self._room[new.source] -= 1
-        how = "which is nearly the same" if near else "of the same conversation"
+        how = "which is nearly the same" if near else "as one has the other in it"
         beside = f", beside the case {kin}, {how}" if other else ""
         where = f"train{beside}" if new.split == "train" else "the held-out cases"
         return Filed(outcome="new", case=new, detail=f"it joins {where}")
@@ -196,6 +202,7 @@ class Shelf:
     def _see(self, case: Fixture) -> None:
         self._asked.setdefault(input_digest(case), []).append(case.id)
         self._texts[case.id] = _text(case)
+        self._said[case.id] = _bare(self._texts[case.id])
         for one in _beginnings(case):
             self._begun.setdefault(one, []).append(case.id)
 
@@ -255,6 +262,15 @@ def folded(text: str) -> str:
 
 def _text(case: Fixture) -> str:
     return folded("\n".join(filter(None, (case.input_text, case.context))))
+
+
+def _bare(text: str) -> str:
+    """The words of a text, each between spaces: what is between them makes no difference."""
+    return f" {' '.join(words.words(unicodedata.normalize('NFKC', text)))} "
+
+
+def _is_quotable(bare: str) -> bool:
+    return words.says(bare.split()) >= words.RUN
 
 
 def _conflict(there: Fixture) -> Filed:
