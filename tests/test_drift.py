@@ -14,6 +14,7 @@ from world import SEALED, World, case, idea, script
 from bot.core import drift
 from bot.core.drift import Facts, advice, is_below
 from bot.core.records import Fixture, digest
+from bot.errors import ExitCode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,3 +227,24 @@ def test_check_names_train_cases_that_give_held_out_ones_away(tmp_path: Path) ->
 
 def test_of_several_looks_the_last_that_says_something_counts() -> None:
     assert drift.held_out_scores([], version="a" * 64) == {}
+
+
+@pytest.mark.parametrize("workflow", [True, False])
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_what_is_wrong_with_a_held_out_case_is_not_quoted_in_a_workflows_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, split: str, workflow: bool
+) -> None:
+    """Everybody who can read the repository can read its logs."""
+    world = World.make(tmp_path / "p")
+    config = json.loads((world.path / "ratchet.yml").read_text("utf-8"))
+    config["skills"]["triage"]["scorer"] = {"type": "label", "labels": ["yes", "no"]}
+    world.write("ratchet.yml", json.dumps(config))
+    world.write(f"fixtures/triage/{split}/odd.yml", '{"input": "Odd?", "expected": "perhaps"}')
+    world.commit("a label that is none")
+    if workflow:
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    ran = world.ratchet("check")
+    assert ran.code == ExitCode.ERROR
+    assert "fixture odd: " in ran.err
+    sealed = workflow and split == "holdout"
+    assert ("perhaps" in ran.err + ran.out) != sealed
