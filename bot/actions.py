@@ -60,6 +60,12 @@ def add_summary(page: str, *, environ: Mapping[str, str] = os.environ) -> None:
     _append(environ.get("GITHUB_STEP_SUMMARY"), f"{page}\n" if page else "")
 
 
+def in_workflow(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a CI service runs this: what is written there, others can read."""
+    ci = environ.get("CI", "").lower()
+    return environ.get("GITHUB_ACTIONS") == "true" or ci in ("true", "1")
+
+
 def defused(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
     """``text`` for a log; in a workflow nothing in it is a command to the runner.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bot import bench, fixtures, sandbox, skillrepo, workspace
+from bot import actions, bench, fixtures, sandbox, skillrepo, workspace
 from bot.core import drift, golden, render
 from bot.core import evidence as stats
 from bot.core.records import canonical_json
@@ -106,7 +105,7 @@ def require_sound(space: Workspace) -> None:
 
 def _told(problem: str, fixture: Fixture) -> str:
     """The problem; what it quotes of a held-out case stays out of a workflow's log."""
-    if fixture.split == "train" or os.environ.get("GITHUB_ACTIONS") != "true":
+    if fixture.split == "train" or not actions.in_workflow():
         return problem
     return "it cannot be scored (held-out, so not quoted here: 'ratchet check' in a clone says why)"
 

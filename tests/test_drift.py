@@ -229,10 +229,10 @@ def test_of_several_looks_the_last_that_says_something_counts() -> None:
     assert drift.held_out_scores([], version="a" * 64) == {}
 
 
-@pytest.mark.parametrize("workflow", [True, False])
+@pytest.mark.parametrize("workflow", ["GITHUB_ACTIONS", "CI", ""])
 @pytest.mark.parametrize("split", ["train", "holdout"])
 def test_what_is_wrong_with_a_held_out_case_is_not_quoted_in_a_workflows_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, split: str, workflow: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, split: str, workflow: str
 ) -> None:
     """Everybody who can read the repository can read its logs."""
     world = World.make(tmp_path / "p")
@@ -242,9 +242,9 @@ def test_what_is_wrong_with_a_held_out_case_is_not_quoted_in_a_workflows_log(
     world.write(f"fixtures/triage/{split}/odd.yml", '{"input": "Odd?", "expected": "perhaps"}')
     world.commit("a label that is none")
     if workflow:
-        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv(workflow, "true")
     ran = world.ratchet("check")
     assert ran.code == ExitCode.ERROR
     assert "fixture odd: " in ran.err
-    sealed = workflow and split == "holdout"
+    sealed = bool(workflow) and split == "holdout"
     assert ("perhaps" in ran.err + ran.out) != sealed

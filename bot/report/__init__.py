@@ -17,7 +17,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bot import skillrepo, workspace
+from bot import actions, skillrepo, workspace
 from bot.core import render
 from bot.errors import RatchetError
 
@@ -59,7 +59,7 @@ class Built:
 
 def refuse_publication(environ: Mapping[str, str]) -> None:
     """Raise RatchetError in a workflow: what is written there is on its way to be published."""
-    if environ.get("GITHUB_ACTIONS") == "true" or environ.get("CI", "").lower() in ("true", "1"):
+    if actions.in_workflow(environ):
         raise RatchetError(
             "--with-holdout is for your own machine, and this is a workflow (GITHUB_ACTIONS or CI "
             "is set): held-out cases must not be published.",
