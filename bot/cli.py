@@ -476,9 +476,6 @@ def _require_fitting(shard: Shard | None, from_shards: Path | None) -> None:
         raise click.UsageError("Give one of --shard (a part) and --from-shards (the whole).")
 
 
-MOST_CASES = 40  # lines of the table of an evaluation: the worst, where there are more
-
-
 # Look back ------------------------------------------------------------------------------------
 
 
@@ -1029,7 +1026,8 @@ def _show_evaluation(done: Any) -> None:
 
     if done.split == "train":
         worst = sorted(done.traces, key=lambda one: one.score.value if one.score else -1.0)
-        shown = done.traces if len(done.traces) <= MOST_CASES else worst[:MOST_CASES]
+        few = len(done.traces) <= terminal.MOST_ROWS
+        shown = done.traces if few else worst[: terminal.MOST_ROWS]
         terminal.table(
             [
                 (

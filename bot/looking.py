@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 SPARKS: Final = 20  # columns of a line of values; two of them and their scale fit into one line
 TRACE: Final = 16  # characters of a trace's id that tell it apart from other cases' runs
 NONE: Final = "No experiment yet in this clone: ratchet run, or ratchet fetch for those of others."
-MOST_CASES: Final = 40  # lines of the table of an experiment's cases
 
 
 def show_log(ledger: Ledger, rows: Sequence[history.Row], *, filtered: bool) -> None:
@@ -116,15 +115,15 @@ def _show_cases(cases: Sequence[history.CaseChange]) -> None:
                     case.trace[:TRACE],
                     case.fixture,
                 )
-                for case in shown[:MOST_CASES]
+                for case in shown[: terminal.MOST_ROWS]
             ],
             header=("points", "train", "runs", "trace", "case"),
             right=(0, 2),
             rest=4,
         )
-    if len(shown) > MOST_CASES:
-        names = ", ".join(case.fixture for case in shown[MOST_CASES:])
-        terminal.say(f"and {len(shown) - MOST_CASES} more: {names}")
+    if len(shown) > terminal.MOST_ROWS:
+        names = ", ".join(case.fixture for case in shown[terminal.MOST_ROWS :])
+        terminal.say(f"and {len(shown) - terminal.MOST_ROWS} more: {names}")
     if same:
         terminal.say(f"unchanged: {', '.join(case.fixture for case in same)}")
 

@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -23,6 +24,8 @@ from bot.core import render
 from bot.terminal import clean, console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bot.budget import Budget
     from bot.core.records import Trace
     from bot.recording import Attempt
@@ -38,16 +41,7 @@ class Reporter:
         self.budget: Budget | None = None
         self._console = console(stderr=True)
         self._live = sys.stderr.isatty()
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._live,
-        )
+        self._bar = _bar(self._console, TextColumn("{task.fields[state]}", markup=False))
         self._task: TaskID | None = None
         self._name = ""
         self._done = self._reused = 0
@@ -128,15 +122,7 @@ class Steps:
     def __init__(self) -> None:
         self._console = console(stderr=True)
         self._live = sys.stderr.isatty()
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            transient=True,
-            disable=not self._live,
-        )
+        self._bar = _bar(self._console)
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -158,3 +144,17 @@ class Steps:
         """One part is done."""
         if self._task is not None:
             self._bar.advance(self._task)
+
+
+def _bar(shown: Console, *more: ProgressColumn) -> Progress:
+    """A line that moves on a terminal, and is not there elsewhere; ``more`` is beside the count."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        *more,
+        TimeRemainingColumn(compact=True),
+        console=shown,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

@@ -25,6 +25,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 clean = edge.clean
+MOST_ROWS: Final = 40  # of a table of cases; the others are counted or named
 
 
 def plain() -> bool:
