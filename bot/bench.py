@@ -108,15 +108,11 @@ async def opened(
     check_price(space)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_telling_what_goes_on(left := list[str]()))
-        provider = providers.build(space.provider, project=space.project, tree=space.tree)
-        stack.push_async_callback(provider.aclose)
+        provider = _built(space.provider, space, stack)
         stack.callback(lambda: left.extend(getattr(provider, "left", ())))
         meta_provider = provider
         if settings.meta.provider is not None:
-            meta_provider = providers.build(
-                settings.meta.provider, project=space.project, tree=space.tree
-            )
-            stack.push_async_callback(meta_provider.aclose)
+            meta_provider = _built(settings.meta.provider, space, stack)
         ledger = open_to_write(space.project, space.name, redact=settings.redact, blind=space.blind)
         clock = Clock.of(ledger, now)
         if account is None:
@@ -134,9 +130,7 @@ async def opened(
         budget = account.budget
         judging, judge_model = provider, space.how.model
         if judge is not None:
-            judging = providers.build(judge.provider, project=space.project, tree=space.tree)
-            judge_model = judge.how.model
-            stack.push_async_callback(judging.aclose)
+            judging, judge_model = _built(judge.provider, judge, stack), judge.how.model
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=_program_root(space, stack),
@@ -156,6 +150,13 @@ async def opened(
         yield Bench(
             space, ledger, runner, provider, meta_provider, budget, meta_budget, account, clock
         )
+
+
+def _built(settings: AnyProvider, space: Workspace, stack: contextlib.AsyncExitStack) -> Provider:
+    """A provider, which ``stack`` closes."""
+    made = providers.build(settings, project=space.project, tree=space.tree)
+    stack.push_async_callback(made.aclose)
+    return made
 
 
 @contextlib.contextmanager

@@ -57,10 +57,7 @@ def evaluate(
     reporter: Reporter,
 ) -> Evaluation:
     """Run one split once: the skill as it is on disk, or as it was at ``ref``."""
-    project = skillrepo.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=ref, override=override, require=(split,)
-    )
+    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
     return asyncio.run(_evaluate(space, split, reporter))[0]
 
 
@@ -79,12 +76,9 @@ def evaluate_shard(
     from bot import bundles, shards  # noqa: PLC0415 - heavier than the rest
 
     bundles.require_new(out)
-    project = skillrepo.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=ref, override=override, require=(split,)
-    )
+    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
     done, spent = asyncio.run(_evaluate(space, split, reporter, shard=shard))
-    ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+    ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
     names = {f"{trace.id}{end}" for trace in done.traces for end in ("", JUDGE)}
     kept = [
         trace
@@ -113,14 +107,11 @@ def put_together(
     """
     from bot import shards  # noqa: PLC0415 - heavier than the rest
 
-    project = skillrepo.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=ref, override=override, require=(split,)
-    )
+    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
     plan = shards.plan_of(space, job="eval", split=split)
     handed = shards.read(folder, plan, space)
     handed.require_all()
-    ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
+    ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
     ledger.add_skill_text(space.text.digest, space.text.text)
     shards.take_up(handed, plan, ledger)
     ledger.flush(f"{space.name}: shards of an evaluation")
@@ -134,6 +125,15 @@ def put_together(
         reused=handed.reused,
         calls=sum(run.calls for run in handed.spent),
         usd=known(handed.spent),
+    )
+
+
+def _opened(
+    start: Path, *, skill: str | None, split: Split, ref: str | None, override: Mapping[str, object]
+) -> Workspace:
+    project = skillrepo.open_project(start)
+    return workspace.open_anywhere(
+        project, skill=skill, ref=ref, override=override, require=(split,)
     )
 
 

@@ -399,8 +399,9 @@ def _decide(
             earlier=earlier,
         )
         report = asyncio.run(running)
-    decided = experiment is not None and refused is None
-    decision = _decided(ledger, experiment, report, space) if experiment and decided else None
+    decision = None
+    if experiment and refused is None:
+        decision = _decided(ledger, experiment, report, space)
     surplus = _surplus(ledger, experiment, decision) if experiment and handed else 0
     ledger.flush(f"{space.name}: what was not written yet")  # by a job that was killed
     manifest = bundles.write(
