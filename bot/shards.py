@@ -206,6 +206,8 @@ def read(
                 everything=manifest.plan.wanted(cases),
                 score_again=lambda trace, case: _scores(space, trace, case),
             )
+            if made.runs and manifest.spent is None:  # or no cap would count them
+                raise RatchetError("It has runs and does not say what they have cost.")
             found[manifest.shard] = (manifest, made)
     lacking, budget = _lacking(folder, found)
     return HandedIn(dict(sorted(found.items())), lacking, budget)

@@ -558,6 +558,9 @@ REFUSED: dict[str, tuple[Callable[[Jobs], Any], str]] = {
         lambda j: j.change("1", spent=j.document("1")["spent"] | {"job": "propose"}),
         "that it spent is of another run",
     ),
+    "runs that cost nothing": (
+        lambda j: j.change("1", spent=None), "does not say what they have cost"
+    ),
 }  # fmt: skip
 
 
