@@ -168,11 +168,13 @@ def _at(made: Exchanged | Answered, number: int, fault: str) -> Callable[[Path],
 
 
 def _tried(scene: str, tries: Sequence[Try], place: Path, step: int) -> Iterator[Row]:
-    """A row for each kind of fault; each ``step``-th of all tries is made."""
+    """A row for each kind of fault; each ``step``-th of all tries is made, and one of each kind."""
     chosen, counts = tries[step // 2 :: step], Counter(one.fault for one in tries)
-    for fault in counts:
+    for fault, count in counts.items():
         began, wrong = time.monotonic(), 0
         some = [one for one in chosen if one.fault == fault]
+        if not some:  # a row without a try would say that nothing is wrong
+            some = [one for one in tries if one.fault == fault][count // 2 : count // 2 + 1]
         for one in some:
             try:
                 found = one.play(place)
@@ -183,7 +185,7 @@ def _tried(scene: str, tries: Sequence[Try], place: Path, step: int) -> Iterator
                 wrong += 1
                 print(f"{scene}, {fault} at {one.moment}:", *found, sep="\n  ", flush=True)
         minutes = (time.monotonic() - began) / 60
-        yield Row(scene, fault, counts[fault], len(some), wrong, minutes)
+        yield Row(scene, fault, count, len(some), wrong, minutes)
 
 
 def _line(row: Row) -> str:
