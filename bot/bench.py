@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot import opening, providers, remote, scorers, spending
+from bot import budget as budgets
+from bot import opening, providers, remote, scorers
 from bot.budget import BudgetSpent
 from bot.clock import Clock
 from bot.core.scoring import Label, ScorerError, parse_spec
@@ -22,16 +23,15 @@ from bot.skillrepo import CommitTree
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from bot.budget import Budget
+    from bot.budget import Account, Budget
     from bot.config import AnyProvider
     from bot.core.records import Fixture, Reply, Request, Run, RunJob, Score, Trace
     from bot.core.scoring import Spec
-    from bot.core.shards import Shard
     from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
+    from bot.shards import Shard
     from bot.skillrepo import Project
-    from bot.spending import Account
     from bot.workspace import Workspace
 
 PROGRAMS = ("command", "metric")
@@ -117,7 +117,7 @@ async def opened(
         clock = Clock.of(ledger, now)
         if account is None:
             account = stack.enter_context(
-                spending.account(
+                budgets.account(
                     ledger,
                     job=job,
                     settings=settings.budget,

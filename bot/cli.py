@@ -15,11 +15,11 @@ from bot.errors import RatchetError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bot.core.shards import Shard
     from bot.ledger import Ledger
     from bot.loop import Report
     from bot.running import Confirmed, MadeShard, NoiseReport
     from bot.scaffold import Workflows, Written
+    from bot.shards import Shard
     from bot.workspace import Workspace
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
@@ -69,7 +69,7 @@ def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float
 def _shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard | None:
     if value is None:
         return None
-    from bot.core.shards import Shard  # noqa: PLC0415
+    from bot.shards import Shard  # noqa: PLC0415
 
     try:
         return Shard.parse(value)

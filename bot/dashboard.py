@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot import bench, history, remote, skillrepo, workspace
-from bot.core import pages, reign, spending
+from bot import budget as budgets
+from bot.core import pages, reign
 from bot.errors import RatchetError
 from bot.forge import proposal_branch
 from bot.forge.wire import SwitchedOff
@@ -69,7 +70,7 @@ def update(project: Project, github: GitHub, *, now: Callable[[], datetime]) -> 
     wanted = {proposal_branch(name): pages.marker("pull", name) for name in base.config.skills}
     pulls = github.my_pulls(wanted)
     rows = [_row(base, name, pulls.get(proposal_branch(name))) for name in base.config.skills]
-    budget = _budget(base, month=spending.month_of(now()))
+    budget = _budget(base, month=budgets.month_of(now()))
     redactor = Redactor.from_environ(os.environ, extra=base.config.redact)
     issue = _issue(github)  # now, and not before: people tick boxes at any time
     boxes = pages.boxes(issue.body) if issue else {}
@@ -153,5 +154,5 @@ def _outcome(newest: Iterable[history.Row]) -> str:
 def _budget(base: _Base, *, month: str) -> pages.Budget:
     runs = base.ledger(min(base.config.skills)).runs_of_month(month)
     limit = base.config.budget.month_usd
-    spent = spending.known(runs) if limit is None else spending.counted(runs)
+    spent = budgets.known(runs) if limit is None else budgets.counted(runs)
     return pages.Budget(month=month, spent=spent, limit=limit)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot import bench, checking, dashboard, skillrepo, workspace
-from bot.core import pages, render, spending
+from bot import budget as budgets
+from bot.core import pages, render
 from bot.errors import RatchetError
 from bot.forge import proposal_branch
 from bot.pullrequest import HOLD_LABEL
@@ -72,7 +73,7 @@ def plan(
     limit, left = settings.budget.month_usd, None
     if limit is not None:
         ledger = bench.open_ledger(project, names[0], redact=settings.redact)
-        left = spending.left(limit, ledger.runs_of_month(spending.month_of(now())))
+        left = budgets.left(limit, ledger.runs_of_month(budgets.month_of(now())))
     if left == 0:
         spent = f"the month's budget of {render.dollars(limit)} is spent"
         stopped = dict.fromkeys(names, spent) | stopped
@@ -82,7 +83,7 @@ def plan(
 
 def _usd(left: float | None, found: Sequence[Due]) -> float | None:
     many = sum(one.due for one in found)
-    return None if left is None else spending.share(left, JOBS * max(1, many))
+    return None if left is None else budgets.share(left, JOBS * max(1, many))
 
 
 def _stopped(

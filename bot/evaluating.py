@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bot import bench, skillrepo, workspace
+from bot.budget import known
 from bot.core.records import JUDGE
-from bot.core.spending import known
 from bot.runner import sweep
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.core.records import Run, Split, Trace
-    from bot.core.shards import Shard
     from bot.progress import Reporter
+    from bot.shards import Shard
     from bot.workspace import Workspace
 
 

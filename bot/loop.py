@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
 from bot import badges, skillrepo, workspace
+from bot.budget import ending
 from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
 from bot.core.gate import Action, Reason
@@ -42,7 +43,6 @@ from bot.recording import (
 from bot.recording import attempt as attempt_of
 from bot.runner import NO_DUEL, aimed, duel, sweep
 from bot.settling import Settling, evidence_digest, publish
-from bot.spending import ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from bot.core.gate import Verdict
     from bot.core.plan import Planned
     from bot.core.records import Ended, Experiment, Pair, Reply, Run, Split, Trace
-    from bot.core.shards import Shard
     from bot.ledger import Ledger
     from bot.runner import Duel, Text
+    from bot.shards import Shard
     from bot.workspace import Workspace
 
 ELSEWHERE = "It passed the screen; the held-out cases decide: ratchet run, or ratchet confirm."

@@ -14,7 +14,7 @@ from bot.core import forecast
 from bot.core.evidence import Cause, Progress, State
 from bot.core.records import JUDGE, Pair, Reply, RolloutKey, Trace, trace_id
 from bot.core.scoring import ScorerError
-from bot.providers.naming import CALL
+from bot.providers.text import CALL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence

@@ -11,13 +11,13 @@ from statistics import fmean, variance
 from typing import TYPE_CHECKING, Literal
 
 from bot import bench, bundles, checking, shards, skillrepo, workspace
+from bot.budget import known
 from bot.clock import Clock
 from bot.core import gate as gates
 from bot.core import render
 from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
 from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
-from bot.core.spending import known
 from bot.errors import RatchetError
 from bot.evaluating import Evaluation, evaluate
 from bot.ledger import RunLock

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from bot import budget as budgets
 from bot import opening, skillformat, skillrepo
-from bot.core import render, spending
+from bot.core import render
 from bot.errors import RatchetError
 from bot.forge import proposal_branch
 
@@ -76,8 +77,8 @@ def overview(
     ledgers = {name: opening.open_ledger(project, name, redact=settings.redact) for name in names}
     limit, left = settings.budget.month_usd, None
     if limit is not None and names:
-        month = ledgers[names[0]].runs_of_month(spending.month_of(now()))
-        left = spending.left(limit, month)
+        month = ledgers[names[0]].runs_of_month(budgets.month_of(now()))
+        left = budgets.left(limit, month)
     unmerged = _unmerged(project, settings.base or "HEAD")
     return Overview(
         skills=tuple(_look(tree, settings, ledgers[name], unmerged) for name in names),

@@ -27,9 +27,9 @@ from bot import (
     providers,
     skillformat,
     skillrepo,
-    spending,
     workspace,
 )
+from bot import budget as budgets
 from bot.agents import task
 from bot.core import leaks, plan, render
 from bot.core import transfer as core
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from bot.budget import Account
     from bot.config import AnyProvider
     from bot.core.records import Experiment, Fixture, Request, Trace
     from bot.ledger import Ledger
     from bot.progress import Reporter
     from bot.runner import Text
     from bot.skillrepo import Project
-    from bot.spending import Account
     from bot.workspace import Workspace
 
 GOES_ON = Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0)  # nothing is stopped early
@@ -411,7 +411,7 @@ async def _transfer(
         reporter.said(f"Going on with transfer {found.id[:12]}.")
     going = Going(space, ledger, asked, found, reporter)
     error: RatchetError | None = None
-    with spending.account(
+    with budgets.account(
         ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
     ) as account:
         reporter.budget = account.budget
@@ -420,7 +420,7 @@ async def _transfer(
             await going.run(account)
         except RatchetError as problem:
             error = problem
-            account.end(spending.ending(problem))
+            account.end(budgets.ending(problem))
     return Transferred(
         going.transfer,
         kept=False,

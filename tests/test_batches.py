@@ -23,7 +23,7 @@ from bot.core.records import Usage
 from bot.errors import RatchetError
 from bot.providers import batches
 from bot.providers.batches import Batched
-from bot.providers.naming import CALL
+from bot.providers.text import CALL
 
 if TYPE_CHECKING:
     from bot.core.records import Reply

@@ -14,8 +14,7 @@ from messages_server import Planned, answer, failure, serve, text
 from test_providers_anthropic import ask, closing, make_provider, make_request
 
 from bot.core import limiter
-from bot.core.limiter import Signal
-from bot.pacing import Limiter
+from bot.core.limiter import Limiter, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ from stage import staging
 from world import CASES, SEALED, SKILL_TEXT, Mortuary, World, case, idea, script
 
 from bot import bench, dashboard, due, skillrepo
-from bot.core import pages, spending
+from bot import budget as budgets
+from bot.core import pages
 from bot.core.records import Reply, Request, Run
 from bot.errors import ExitCode, RatchetError
 from bot.forge import wire
@@ -272,8 +273,8 @@ def test_a_run_that_was_killed_counts_as_all_it_could_have_spent(tmp_path: Path)
     assert world.run().code == 0
     month = world.ledger().runs_of_month(run.started_at[:7])
     assert [one.ended for one in month] == [None, "done"]
-    assert spending.counted(month) == 2.5
-    assert spending.known(month) is None
+    assert budgets.counted(month) == 2.5
+    assert budgets.known(month) is None
 
 
 def test_the_proposer_sees_nothing_of_it(tmp_path: Path) -> None:
@@ -372,9 +373,9 @@ def test_the_month_is_not_exceeded_however_often_a_run_is_tried(
     for name in NAMES * 2:
         world.ratchet("run", name)
 
-    month = world.ledger().runs_of_month(spending.month_of(datetime.now(UTC)))
+    month = world.ledger().runs_of_month(budgets.month_of(datetime.now(UTC)))
     assert len(month) == 6
-    assert spending.known(month) == 2.0
+    assert budgets.known(month) == 2.0
     priced(0.0, worst=0.0)
     assert world.ratchet("eval", "tone", "--split", "holdout").code == 0
 
@@ -429,7 +430,7 @@ def test_a_cap_is_a_number_of_dollars(tmp_path: Path, command: str, usd: str) ->
 @pytest.mark.parametrize("jobs", [2, 6, 40, 400])
 @pytest.mark.parametrize("usd", [0.0, 1.0, 0.1, 9.99, 1e-7])
 def test_shares_are_never_more_than_the_whole(jobs: int, usd: float) -> None:
-    share = float(f"{spending.share(usd, jobs):.6f}")
+    share = float(f"{budgets.share(usd, jobs):.6f}")
     assert 0 <= share * jobs <= usd
     assert usd - share * jobs <= jobs * 1e-5
 
@@ -450,10 +451,10 @@ def test_the_jobs_of_a_matrix_keep_within_the_month(
     assert ran.code == 0, ran.err
     stage.sha = None
     month = ledger_of(stage.job("after"), "triage").runs_of_month(
-        spending.month_of(datetime.now(UTC))
+        budgets.month_of(datetime.now(UTC))
     )
     assert Counter(run.job for run in month) == {"propose": 2}
-    assert spending.known(month) == 2.0
+    assert budgets.known(month) == 2.0
     assert plan_of(stage.job("plan2"), "--json").json["usd"] == 0.5
 
 

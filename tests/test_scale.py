@@ -12,8 +12,8 @@ import shared
 from gitrepo import GitRepo
 from world import SKILL, World, script
 
+from bot import budget as budgets
 from bot import skillrepo
-from bot.core import spending
 from bot.errors import ExitCode, RatchetError
 from bot.forge import plain
 from bot.ledger import Ref, Store, gitref
@@ -257,7 +257,7 @@ def test_what_runs_have_cost_is_fetched_alone_into_a_shallow_clone(
     shallow = clone(origin, tmp_path / "shallow", "--depth=1")
     ran = shallow.ratchet("fetch", "--runs", "--json")
     assert (ran.code, ran.json) == (ExitCode.DONE, {"ratchet/ledger": True})
-    month = spending.month_of(datetime.now(UTC))
+    month = budgets.month_of(datetime.now(UTC))
     whole = origin.ledger().runs_of_month(month)
     assert whole
     assert shallow.ledger().runs_of_month(month) == whole

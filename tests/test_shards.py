@@ -17,16 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from world import SEALED, World, idea, script
 
-from bot import bundles, shards, skillrepo, spending, workspace
+from bot import budget as budgets
+from bot import bundles, shards, skillrepo, workspace
 from bot.budget import BudgetSpent
 from bot.config import BudgetConfig
 from bot.core import evidence as stats
 from bot.core.gate import Policy, fewest_pairs, most_pairs
 from bot.core.records import Fixture, Reply, RolloutKey, trace_id
-from bot.core.shards import MOST, Shard
 from bot.errors import ExitCode, RatchetError
-from bot.providers.naming import CALL
 from bot.providers.scripted import Scripted
+from bot.providers.text import CALL
+from bot.shards import MOST, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -721,7 +722,7 @@ def test_what_the_shards_spent_is_counted_once_in_the_month(tmp_path: Path) -> N
     """Their records are on the ledger, and a part of what the whole may spend."""
     ledger = World.make(tmp_path / "p").ledger()
     settings = BudgetConfig(usd=None, calls=10, month_usd=1.0)
-    begin = partial(spending.Account, ledger, job="confirm", settings=settings,
+    begin = partial(budgets.Account, ledger, job="confirm", settings=settings,
                     clock=lambda: 0.0, usd=None)  # fmt: skip
     parts = [begin(shard=Shard(number, 2)) for number in (1, 2)]
     for part in parts:

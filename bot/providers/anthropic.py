@@ -14,9 +14,9 @@ from pydantic_core import from_json
 from bot import pricing
 from bot.core import forecast, limiter
 from bot.core.forecast import Size
+from bot.core.limiter import Limiter
 from bot.core.records import Reply, Usage, canonical_json
 from bot.errors import RatchetError
-from bot.pacing import Limiter
 from bot.providers.transport import LostError, Transport, connect, is_loopback
 from bot.redact import Redactor
 

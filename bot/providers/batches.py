@@ -22,7 +22,7 @@ from bot.core.records import canonical_json, digest
 from bot.errors import RatchetError
 from bot.ledger.locks import writing
 from bot.providers.anthropic import body_of, check_options, read_answer
-from bot.providers.naming import CALL
+from bot.providers.text import CALL
 from bot.providers.transport import address, sdk_client
 
 if TYPE_CHECKING:

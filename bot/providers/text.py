@@ -1,13 +1,18 @@
-"""What a request says, as plain text."""
+"""What a request says, as plain text; and what it is asked for."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bot.core.records import Request
+
+# The digest of the key of the run that a call is made for, so that a provider knows it again after
+# a crash; empty for calls that belong to no run, such as the meta-agent's.
+CALL: ContextVar[str] = ContextVar("call", default="")
 
 
 def input_text(request: Request) -> str:
