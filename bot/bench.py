@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import budget as budgets
-from bot import opening, providers, remote, scorers
+from bot import opening, pricing, providers, remote, scorers
 from bot.budget import BudgetSpent
 from bot.clock import Clock
+from bot.core.records import Usage
 from bot.core.scoring import Label, ScorerError, parse_spec
 from bot.errors import ExitCode, RatchetError
 from bot.ledger import Ref
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from bot.workspace import Workspace
 
 PROGRAMS = ("command", "metric")
+FREE = ("local", "scripted")  # providers whose calls cost nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,41 +193,37 @@ class _Judge:
         """The provider is closed by whoever opened it."""
 
 
+def price_of(provider: AnyProvider, model: str, usage: Usage) -> float | None:
+    """What a call costs in USD; None when that is not known."""
+    if provider.type in FREE:
+        return 0.0
+    return pricing.price(model, usage) if provider.type == "anthropic" else None
+
+
 def check_price(space: Workspace) -> None:
-    """A cap in dollars on a model nobody knows the price of would be no cap at all."""
+    """A cap in dollars on a model nobody knows the price of would be no cap at all.
+
+    Of a month's budget everything counts, so everything must have a price.
+    """
     settings = space.config
     asked = [(space.provider, space.how.model)]
     if settings.meta.proposer == "meta":
         asked.append((settings.meta_provider, settings.meta_model))
-    if settings.budget.month_usd is not None:
-        _check_month(asked)
-    paid = [model for one, model in asked if one.type == "anthropic" and not one.base_url]
-    if not paid or settings.budget.usd is None:
-        return
-    from bot import pricing  # noqa: PLC0415 - only where dollars are spent
-    from bot.core.records import Usage  # noqa: PLC0415
-
-    for model in paid:
-        if pricing.price(model, Usage(input_tokens=1)) is None:
-            raise RatchetError(
-                f"The price of model '{model}' is not known, so budget.usd cannot hold.",
-                hint="Check the model's name, or set budget.usd: null and rely on calls and "
-                "minutes.",
-            )
-
-
-def _check_month(asked: Sequence[tuple[AnyProvider, str]]) -> None:
-    """Of a month's budget everything counts, so everything must have a price."""
-    from bot import pricing  # noqa: PLC0415 - only where dollars are spent
-    from bot.core.records import Usage  # noqa: PLC0415
-
-    for provider, model in asked:
-        priced = provider.type != "anthropic" or pricing.price(model, Usage(input_tokens=1))
-        if provider.type == "command" or priced is None:
+    caps = settings.budget
+    for provider, model in asked if (caps.usd, caps.month_usd) != (None, None) else ():
+        if price_of(provider, model, Usage(input_tokens=1)) is not None:
+            continue
+        if caps.month_usd is not None:
             raise RatchetError(
                 f"What a call of '{model}' ({provider.type}) costs is not known, so "
                 "budget.month_usd cannot hold.",
                 hint="Set budget.month_usd: null and rely on calls and minutes.",
+            )
+        if provider.type == "anthropic" and not provider.base_url:
+            raise RatchetError(
+                f"The price of model '{model}' is not known, so budget.usd cannot hold.",
+                hint="Check the model's name, or set budget.usd: null and rely on calls and "
+                "minutes.",
             )
 
 

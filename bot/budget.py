@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from bot.core.records import Ended, Run, RunJob
+from bot.core.records import Ended, Run, RunJob, total
 from bot.errors import ExitCode, RatchetError
 
 if TYPE_CHECKING:
@@ -170,8 +170,7 @@ def counted(runs: Iterable[Run]) -> float:
 
 def known(runs: Sequence[Run]) -> float | None:
     """What runs cost together; None when of one of them it is not known."""
-    costs = [run.usd for run in runs if run.usd is not None]
-    return math.fsum(costs) if len(costs) == len(runs) else None
+    return total(run.usd for run in runs)
 
 
 def left(limit: float, runs: Iterable[Run]) -> float:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bot.core.transfer import Transfer, TransferRow
-    from bot.transferring import Transferred
+    from bot.transferring import MadeTransfer
 
 
 @cli.command()
@@ -84,7 +84,7 @@ def _relay(
         terminal.say(relayed.detail)
 
 
-def document(done: Transferred) -> dict[str, Any]:
+def document(done: MadeTransfer) -> dict[str, Any]:
     """What ``--json`` prints."""
     from bot.core import transfer as core  # noqa: PLC0415
 
@@ -117,7 +117,7 @@ def _row(row: TransferRow) -> dict[str, Any]:
     return shown | means | counts
 
 
-def show(done: Transferred) -> None:
+def show(done: MadeTransfer) -> None:
     """The matrix, and what it means."""
     from bot import terminal  # noqa: PLC0415
     from bot.core import render  # noqa: PLC0415
@@ -136,7 +136,7 @@ def _texts(one: Transfer) -> str:
     return f"from {one.old_name} to {one.new_name}"
 
 
-def fail(done: Transferred) -> None:
+def fail(done: MadeTransfer) -> None:
     """End with what ended the runs, or with the runs that have no score."""
     from bot.edge import ReportedError  # noqa: PLC0415
 

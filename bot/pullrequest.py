@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from bot import badges, dashboard, history, remote, skillformat, workspace
 from bot.core import edits, gate, pages, render
 from bot.core.gate import Action, Reason
-from bot.core.records import Evidence, Note
+from bot.core.records import NO_TALLY, Evidence, Note
 from bot.core.reviews import last_word, standing
 from bot.errors import RatchetError
 from bot.forge import (
@@ -27,7 +27,7 @@ from bot.forge import (
 )
 from bot.forge.github import Unsupported, Waiting
 from bot.proposing import SHIPPED_EDITED, SUPERSEDED
-from bot.recording import NO_TALLY, tally
+from bot.recording import tally
 from bot.settling import SUBJECT, base_alone_moved, evidence_digest
 from bot.shipping import CHANGED, Arrival, Shipping
 from bot.skillrepo import CommitTree

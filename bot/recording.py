@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from math import fsum
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from bot.core.gate import Action, Reason, Verdict
-from bot.core.records import NOT_CONFIRMED, Experiment, Landing, Result, Tally, digest
+from bot.core.records import (
+    NO_TALLY,
+    NOT_CONFIRMED,
+    Experiment,
+    Landing,
+    Result,
+    Tally,
+    digest,
+    total,
+)
 from bot.core.reign import Confirmation
 from bot.proposing import Candidate, Unusable, experiment_id, question
 from bot.workspace import BOTH, PERSON
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
     from bot.ledger import Ledger
     from bot.workspace import Workspace
 
-NO_TALLY = Tally(incumbent=None, candidate=None)
 NOT_MERGED = "Not merged."
 # Reasons that say nothing about held-out cases; the proposer reads no other.
 TELLABLE = frozenset(
@@ -276,8 +283,7 @@ def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
 
 def price(replies: Sequence[Reply]) -> float | None:
     """What calls cost together, in USD; None when a price was not known."""
-    known = [reply.usd for reply in replies if reply.usd is not None]
-    return fsum(known) if len(known) == len(replies) else None
+    return total(reply.usd for reply in replies)
 
 
 def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:
@@ -319,13 +325,4 @@ def tokens_used(pairs: Sequence[Pair], runs: Iterable[Trace]) -> tuple[float, fl
 
 def tally(pairs: Sequence[Pair], fixtures: Sequence[str]) -> Tally:
     """Pairs of one split, counted."""
-    if not pairs:
-        return NO_TALLY
-    return Tally(
-        incumbent=fmean(pair.incumbent for pair in pairs),
-        candidate=fmean(pair.candidate for pair in pairs),
-        pairs=len(pairs),
-        wins=sum(pair.difference > 0 for pair in pairs),
-        losses=sum(pair.difference < 0 for pair in pairs),
-        sweeps=len(pairs) // len(fixtures),
-    )
+    return Tally.of(pairs, sweeps=len(pairs) // len(fixtures)) if pairs else NO_TALLY

@@ -56,6 +56,17 @@ class How:
     options: dict[str, object]
     digest: str  # of provider, model, parameters and scorer: names them in rollout keys
 
+    def request(self, text: Text, fixture: Fixture) -> Request:
+        """The call that asks a version of the skill about a case."""
+        return task.build_request(
+            text.text,
+            fixture,
+            path=self.path,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            options=self.options,  # type: ignore[arg-type]  # JSON values, validated by the config
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Duel:
@@ -66,7 +77,8 @@ class Duel:
     progress: Progress
 
 
-NO_DUEL = Duel((), (), Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0))
+UNDECIDED = Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0)
+NO_DUEL = Duel((), (), UNDECIDED)
 
 
 SEEN = 200  # earlier answers that a prediction looks at
@@ -147,7 +159,11 @@ class Runner:
         seen = list(self._known.values())[-SEEN:]
         since = datetime.fromisoformat(self._now()) - timedelta(seconds=forecast.LIFE)
         found = ask(
-            [self._request(job) for job, is_new in zip(jobs, new, strict=True) if is_new],
+            [
+                self._how.request(job.skill, job.fixture)
+                for job, is_new in zip(jobs, new, strict=True)
+                if is_new
+            ],
             [one.reply for one in seen],
             recent=[one.reply for one in seen if datetime.fromisoformat(one.started_at) > since],
         )
@@ -198,17 +214,6 @@ class Runner:
             experiment=job.experiment,
         )
 
-    def _request(self, job: Job) -> Request:
-        how = self._how
-        return task.build_request(
-            job.skill.text,
-            job.fixture,
-            path=how.path,
-            model=how.model,
-            max_tokens=how.max_tokens,
-            options=how.options,  # type: ignore[arg-type]  # JSON values, validated by the config
-        )
-
     async def drain(self, runs: Iterable[asyncio.Task[Any]]) -> None:
         """Start no more calls; let those of ``runs`` that are under way end, or cancel them."""
         self._stopping = True
@@ -225,7 +230,7 @@ class Runner:
 
     async def _call(self, job: Job, key: RolloutKey) -> Trace:
         how = self._how
-        request = self._request(job)
+        request = how.request(job.skill, job.fixture)
         started = self._now()
         CALL.set(key.digest)  # of this task's context alone
         reply = await paid_call(self._provider, request, budget=self._budget)
@@ -392,18 +397,8 @@ def _paired(
     fixture: Fixture, old: Trace, new: Trace, *, sweep: int = 0, made_for: str = ""
 ) -> Pair | list[Trace]:
     """Two runs as a pair, or those of them that have no score."""
-    if new.score is None or old.score is None:
-        return [trace for trace in (new, old) if trace.score is None]
-    return Pair(
-        fixture=fixture.id,
-        cluster=fixture.cluster or fixture.id,
-        sweep=sweep,
-        incumbent=old.score.value,
-        candidate=new.score.value,
-        incumbent_run=old.id,
-        candidate_run=new.id,
-        made_for=made_for,
-    )
+    pair = Pair.of(fixture, old, new, sweep=sweep, made_for=made_for)
+    return pair or [trace for trace in (new, old) if trace.score is None]
 
 
 async def aimed(

@@ -18,6 +18,7 @@ from bot.core import render
 from bot.core.evidence import FEWEST_CLUSTERS as FEWEST
 from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
+from bot.core.records import total
 from bot.errors import RatchetError
 from bot.evaluating import Evaluation, evaluate
 from bot.ledger import RunLock
@@ -149,8 +150,7 @@ class Confirmed:
     @property
     def usd(self) -> float | None:
         """What they cost; None when a price is not known."""
-        costs = [known(self.earlier), self.report.usd if self.report else 0.0]
-        return None if None in costs else math.fsum(cost for cost in costs if cost)
+        return total([known(self.earlier), self.report.usd if self.report else 0.0])
 
     @property
     def error(self) -> RatchetError | None:
@@ -509,8 +509,7 @@ def _noise_report(
             f"{failed.reply.error or failed.scorer_error}"
         )
     noise = measure([a for a, _ in scored], [b for _, b in scored])
-    prices = [trace.reply.usd for trace in (*first, *second)]
-    known = [usd for usd in prices if usd is not None]
+    spent = total(trace.reply.usd for trace in (*first, *second))
     return NoiseReport(
         skill=space.name,
         model=space.how.model,
@@ -524,7 +523,7 @@ def _noise_report(
             deterministic=opened.provider.deterministic,
         ),
         null_score=_mean(null),
-        usd_per_call=fmean(known) if len(known) == len(prices) else None,
+        usd_per_call=None if spent is None else spent / (2 * len(pairs)),
         calls=opened.budget.calls,
         usd=opened.budget.spent,
     )

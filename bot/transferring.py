@@ -13,7 +13,8 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import count, islice, takewhile
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -30,36 +31,31 @@ from bot import (
     workspace,
 )
 from bot import budget as budgets
-from bot.agents import task
-from bot.core import leaks, plan, render
+from bot.core import forecast, leaks, plan, render
 from bot.core import transfer as core
-from bot.core.evidence import Cause, Progress, State
-from bot.core.records import canonical_json
+from bot.core.records import Usage, canonical_json, total
 from bot.core.transfer import Transfer, TransferRow
 from bot.errors import RatchetError
 from bot.ledger import RunLock
-from bot.runner import duel
+from bot.runner import UNDECIDED, duel
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Literal
 
     from bot.budget import Account
     from bot.config import AnyProvider
-    from bot.core.records import Experiment, Fixture, Request, Trace
+    from bot.core.records import Experiment, Trace
     from bot.ledger import Ledger
     from bot.progress import Reporter
     from bot.runner import Text
     from bot.skillrepo import Project
     from bot.workspace import Workspace
 
-GOES_ON = Progress(State.OPEN, Cause.UNDECIDED, 0, 0.0, 0.0)  # nothing is stopped early
-BYTES_A_TOKEN = 4  # of English text, about
-
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class NamedText:
     """A text of the skill, and what a person called it."""
 
     name: str
@@ -67,11 +63,11 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """What is to be compared, on what."""
 
-    old: Version
-    new: Version
+    old: NamedText
+    new: NamedText
     split: Literal["train", "holdout"]
     spaces: tuple[Workspace, ...]  # one for each model
     sweeps: int | None
@@ -79,7 +75,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
+class MadeTransfer:
     """A transfer as it is on record now, and what this call of the command did for it.
 
     ``failures`` has a sentence for each model with runs that have no score; it may quote a
@@ -107,7 +103,7 @@ def transfer(
     again: bool,
     reporter: Reporter,
     out: Path | None = None,
-) -> Transferred:
+) -> MadeTransfer:
     """Score two texts of a skill on several models; merge nothing and count no look.
 
     Args:
@@ -136,7 +132,7 @@ def transfer(
     with RunLock(project.common_dir, space.name):
         ledger = bench.open_to_write(project, space.name, redact=space.config.redact)
         before, after = versions(space, ledger, old=old, new=new)
-        asked = Asked(before, after, split, spaces(space, names), sweeps, again)
+        asked = Question(before, after, split, spaces(space, names), sweeps, again)
         if split == "train":
             _refuse_leaks(space, asked)
         done = asyncio.run(_transfer(space, ledger, asked, usd=usd, reporter=reporter))
@@ -150,7 +146,7 @@ def transfer(
 
 def versions(
     space: Workspace, ledger: Ledger, *, old: str | None, new: str | None
-) -> tuple[Version, Version]:
+) -> tuple[NamedText, NamedText]:
     """The two texts.
 
     Raises:
@@ -158,7 +154,7 @@ def versions(
     """
     tried = None if new is None else _experiment(space.project, ledger, new)
     if new is None:
-        after = Version(space.branch, space.text)
+        after = NamedText(space.branch, space.text)
     else:
         after = _candidate(ledger, tried) if tried else _committed(space, new)
     if old is not None:
@@ -194,19 +190,19 @@ def _experiment(project: Project, ledger: Ledger, ref: str) -> Experiment | None
     Raises:
         RatchetError: It is as well the beginning of an experiment's id as the name of a commit.
     """
-    wanted = ref.strip().removeprefix("#").lower()
+    plain = ref.strip()
+    wanted = plain.removeprefix("#").lower()
     every = ledger.experiments()
-    if numbered := [one for one in every if str(one.number) == wanted]:
-        return numbered[0]
-    if ref.strip().startswith("#"):
-        return ledger.find(ref)  # says that there is none
-    named = [one for one in every if wanted and one.id.startswith(wanted)]
-    if named and _is_commit(project, ref):
+    if plain.startswith("#") or any(str(one.number) == wanted for one in every):
+        return ledger.find(ref)
+    if not wanted or not any(one.id.startswith(wanted) for one in every):
+        return None
+    if _is_commit(project, ref):
         raise RatchetError(
             f"{ref!a} names an experiment and a commit.",
             hint="Give more of the id, or a full name such as refs/heads/main.",
         )
-    return ledger.find(wanted) if named else None
+    return ledger.find(ref)
 
 
 def _is_commit(project: Project, ref: str) -> bool:
@@ -217,38 +213,38 @@ def _is_commit(project: Project, ref: str) -> bool:
     return True
 
 
-def _candidate(ledger: Ledger, experiment: Experiment) -> Version:
+def _candidate(ledger: Ledger, experiment: Experiment) -> NamedText:
     """What an experiment made of the skill."""
     name, text = f"experiment {experiment.number}", ledger.candidate_text(experiment.id)
     return _kept(name, text, experiment.candidate)
 
 
-def _parent(ledger: Ledger, experiment: Experiment) -> Version:
+def _parent(ledger: Ledger, experiment: Experiment) -> NamedText:
     """What an experiment was an edit of."""
     name = f"before experiment {experiment.number}"
     return _kept(name, ledger.skill_text(experiment.parent), experiment.parent)
 
 
-def _kept(name: str, text: str | None, digest: str | None) -> Version:
+def _kept(name: str, text: str | None, digest: str | None) -> NamedText:
     """A text from the ledger, if that has it as it was: secrets are redacted there."""
     if text is None or (version := workspace.text_of(text)).digest != digest:
         raise RatchetError(
             f"The ledger does not have the text of {name} as it was.",
             hint="Name a branch, a tag or a commit that has it.",
         )
-    return Version(name, version)
+    return NamedText(name, version)
 
 
-def _committed(space: Workspace, ref: str) -> Version:
+def _committed(space: Workspace, ref: str) -> NamedText:
     path = space.skill.path
     tree = skillrepo.CommitTree(space.project, ref)
-    return Version(
+    return NamedText(
         render.one_line(ref, 100),
         workspace.text_of(skillformat.decode(tree.read(path), path=path)),
     )
 
 
-def _refuse_leaks(space: Workspace, asked: Asked) -> None:
+def _refuse_leaks(space: Workspace, asked: Question) -> None:
     """Keep held-out text off the ledger's own branch: what is run is recorded with its runs."""
     for version in (asked.old, asked.new):
         if leaks.found(
@@ -324,7 +320,7 @@ async def _deterministic(spaces: Sequence[Workspace]) -> list[bool]:
 # The record -------------------------------------------------------------------------------------
 
 
-def drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> Transfer:
+def drawn_up(space: Workspace, asked: Question, deterministic: Sequence[bool]) -> Transfer:
     """What is asked for, as a record; not written yet."""
     cases = space.fixtures(asked.split)
     rows = tuple(
@@ -338,7 +334,7 @@ def drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> T
     )
     alpha = space.policy.alpha
     few = core.enough_sweeps(fixtures=len(cases), models=len(rows), alpha=alpha)
-    made = Transfer(
+    return Transfer(
         id="0" * 64,
         skill=space.name,
         split=asked.split,
@@ -357,8 +353,7 @@ def drawn_up(space: Workspace, asked: Asked, deterministic: Sequence[bool]) -> T
         round=1,
         rows=rows,
         started_at=_stamp(),
-    )
-    return made.with_(id=made.named())
+    ).in_round(1)
 
 
 def _is_judged(space: Workspace, split: Literal["train", "holdout"]) -> bool:
@@ -366,26 +361,11 @@ def _is_judged(space: Workspace, split: Literal["train", "holdout"]) -> bool:
     return any(bench.fixture_spec(space, one).type == "rubric" for one in space.fixtures(split))
 
 
-def _on_record(ledger: Ledger, made: Transfer, *, again: bool) -> Transfer | None:
-    """The same question as it was asked last; None when it is to be asked anew."""
+def _on_record(ledger: Ledger, made: Transfer) -> list[Transfer]:
+    """The same question as often as it was asked, the last time last."""
     kept = {one.id: one for one in ledger.transfers()}
-    last = max(_rounds(made, kept.keys()), default=0)
-    if not last:
-        return None
-    found = kept[_numbered(made, last).id]
-    return None if again and found.finished_at else found
-
-
-def _rounds(made: Transfer, known: Collection[str]) -> Iterator[int]:
-    number = 1
-    while _numbered(made, number).id in known:
-        yield number
-        number += 1
-
-
-def _numbered(made: Transfer, number: int) -> Transfer:
-    numbered = made.with_(round=number)
-    return numbered.with_(id=numbered.named())
+    rounds = (made.in_round(number).id for number in count(1))
+    return [kept[name] for name in takewhile(lambda name: name in kept, rounds)]
 
 
 def _stamp() -> str:
@@ -396,20 +376,20 @@ def _stamp() -> str:
 
 
 async def _transfer(
-    space: Workspace, ledger: Ledger, asked: Asked, *, usd: float | None, reporter: Reporter
-) -> Transferred:
+    space: Workspace, ledger: Ledger, asked: Question, *, usd: float | None, reporter: Reporter
+) -> MadeTransfer:
     made = drawn_up(space, asked, await _deterministic(asked.spaces))
-    found = _on_record(ledger, made, again=asked.again)
-    if found is not None and found.finished_at:
-        return Transferred(found, kept=True, calls=0, usd=0.0)
-    if found is None:
-        known = {one.id for one in ledger.transfers()}
-        found = _numbered(made, 1 + max(_rounds(made, known), default=0))
-        ledger.add_transfer(found, old_text=asked.old.text.text, new_text=asked.new.text.text)
-        ledger.flush(f"{space.name}: transfer {found.id[:12]}: begun")
+    rounds = _on_record(ledger, made)
+    if rounds and rounds[-1].finished_at and not asked.again:
+        return MadeTransfer(rounds[-1], kept=True, calls=0, usd=0.0)
+    if rounds and not rounds[-1].finished_at:
+        begun = rounds[-1]
+        reporter.said(f"Going on with transfer {begun.id[:12]}.")
     else:
-        reporter.said(f"Going on with transfer {found.id[:12]}.")
-    going = Going(space, ledger, asked, found, reporter)
+        begun = made.in_round(len(rounds) + 1)
+        ledger.add_transfer(begun, old_text=asked.old.text.text, new_text=asked.new.text.text)
+        ledger.flush(f"{space.name}: transfer {begun.id[:12]}: begun")
+    going = Going(space, ledger, asked, begun, reporter)
     error: RatchetError | None = None
     with budgets.account(
         ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
@@ -421,7 +401,7 @@ async def _transfer(
         except RatchetError as problem:
             error = problem
             account.end(budgets.ending(problem))
-    return Transferred(
+    return MadeTransfer(
         going.transfer,
         kept=False,
         calls=account.budget.calls,
@@ -438,7 +418,7 @@ class Going:
         self,
         space: Workspace,
         ledger: Ledger,
-        asked: Asked,
+        asked: Question,
         begun: Transfer,
         reporter: Reporter,
     ) -> None:
@@ -450,45 +430,37 @@ class Going:
 
     def foretell(self) -> None:
         """Say what the runs that are still to be made will cost, if prices are known."""
-        costs = [self._cost(one) for one in self._asked.spaces]
-        known = [cost for cost in costs if cost is not None]
-        if len(known) < len(costs):
-            return
-        total = math.fsum(cost for cost, _ in known)
-        about = "at most about" if any(bound for _, bound in known) else "about"
-        besides = ", besides the judge's calls" if self.transfer.judge else ""
-        if total:
-            self._reporter.said(f"This will cost {about} {render.dollars(total)}{besides}.")
+        if cost := total(self._cost(one) for one in self._asked.spaces):
+            about = "about" if self._answers else "at most about"
+            besides = ", besides the judge's calls" if self.transfer.judge else ""
+            self._reporter.said(f"This will cost {about} {render.dollars(cost)}{besides}.")
 
-    def _cost(self, one: Workspace) -> tuple[float, bool] | None:
-        """What a model's runs cost that are left, and whether that is more of a bound."""
+    def _cost(self, one: Workspace) -> float | None:
+        """What a model's runs will cost that are left; None when that is not known."""
         row = self._row(one)
         done = core.own_runs(self.transfer, row, self._runs)
         left = core.runs_wanted(self.transfer, row) - sum(run.score is not None for run in done)
-        provider = one.provider
-        if provider.type in ("local", "scripted") or not left:
-            return 0.0, False
-        if provider.type != "anthropic" or provider.base_url:
+        if not left or one.provider.type in bench.FREE:
+            return 0.0
+        if one.provider.type == "anthropic" and one.provider.base_url:
             return None
-        from bot import pricing  # noqa: PLC0415 - only where dollars are spent
-        from bot.core.records import Usage  # noqa: PLC0415
-
-        kept = self._ledger.kept_runs(self._space.text.digest, self._space.how.digest).values()
-        answers = [run.reply.usage.output_tokens for run in kept]
-        output = math.ceil(fmean(answers)) if answers else one.how.max_tokens
+        output = math.ceil(fmean(self._answers)) if self._answers else one.how.max_tokens
         usage = Usage(input_tokens=math.ceil(self._sent(one)), output_tokens=output)
-        each = pricing.price(one.how.model, usage)
-        return None if each is None else (each * left, not answers)
+        each = bench.price_of(one.provider, one.how.model, usage)
+        return None if each is None else each * left
+
+    @cached_property
+    def _answers(self) -> list[int]:
+        """Tokens of the answers to the skill on the base branch that are on record."""
+        kept = self._ledger.kept_runs(self._space.text.digest, self._space.how.digest)
+        return [run.reply.usage.output_tokens for run in kept.values()]
 
     def _sent(self, one: Workspace) -> float:
         """Mean input tokens of a call, by its length."""
-        lengths = [
-            len(canonical_json([request.system, request.messages]).encode())
-            for version in (self._asked.old, self._asked.new)
-            for case in self._cases
-            for request in [_request(one, version.text, case)]
-        ]
-        return fmean(lengths) / BYTES_A_TOKEN
+        texts = (self._asked.old.text, self._asked.new.text)
+        requests = [one.how.request(text, case) for text in texts for case in self._cases]
+        sent = (canonical_json([request.system, request.messages]) for request in requests)
+        return fmean(len(text.encode()) for text in sent) * forecast.TOKENS_PER_BYTE
 
     def _row(self, one: Workspace) -> TransferRow:
         rows = self.transfer.rows
@@ -533,7 +505,7 @@ class Going:
             candidate=self._asked.new.text,
             experiment=self.transfer.owner,
             fresh=True,
-            judge=lambda _: GOES_ON,
+            judge=lambda _: UNDECIDED,  # nothing is stopped early
         )
         return ran.missing
 
@@ -552,15 +524,3 @@ class Going:
         ledger.add_transfer(self.transfer)
         done = sum(row.outcome is not None for row in self.transfer.rows)
         ledger.flush(f"{self.transfer.skill}: transfer {self.transfer.id[:12]}: models {done}")
-
-
-def _request(one: Workspace, text: Text, case: Fixture) -> Request:
-    how = one.how
-    return task.build_request(
-        text.text,
-        case,
-        path=how.path,
-        model=how.model,
-        max_tokens=how.max_tokens,
-        options=how.options,  # type: ignore[arg-type]  # JSON values, validated by the config
-    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bot import bench, config
 from bot.budget import Budget, BudgetSpent
+from bot.core.records import Usage, total
 from bot.errors import ExitCode
 
 
@@ -78,3 +80,32 @@ def test_reaching_a_cap_has_its_own_exit_code_and_says_how_to_go_on() -> None:
         budget.reserve(None)
     assert caught.value.exit_code is ExitCode.BUDGET
     assert "same command again" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("costs", "whole"),
+    [([], 0.0), ([0.1, 0.2], 0.3), ([0.0, None], None), ([None], None), ([0.0], 0.0)],
+)
+def test_a_total_with_a_part_that_is_not_known_is_not_known(
+    costs: list[float | None], whole: float | None
+) -> None:
+    """Nothing is taken for free because its price is missing."""
+    assert total(costs) == (whole if whole is None else pytest.approx(whole))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "known"),
+    [
+        (config.LocalConfig(), "m", True),
+        (config.ScriptedConfig(), "m", True),
+        (config.CommandConfig(command=("true",)), "m", False),
+        (config.AnthropicConfig(), "claude-haiku-5-5", True),
+        (config.AnthropicConfig(), "no-such-model", False),
+    ],
+    ids=lambda one: getattr(one, "type", str(one)),
+)
+def test_the_price_of_a_call_is_known_or_said_not_to_be(
+    provider: config.AnyProvider, model: str, *, known: bool
+) -> None:
+    found = bench.price_of(provider, model, Usage(input_tokens=1))
+    assert (found is not None) == known

@@ -694,7 +694,7 @@ def foretold(world: World, *models: str) -> list[str]:
     ledger = bench.open_ledger(project, "triage")
     before, after = transferring.versions(space, ledger, old="before", new=None)
     spaces = transferring.spaces(space, models)
-    asked = transferring.Asked(before, after, "holdout", spaces, None, again=False)
+    asked = transferring.Question(before, after, "holdout", spaces, None, again=False)
     drawn = transferring.drawn_up(space, asked, [False] * len(models))
     heard = Heard()
     transferring.Going(space, ledger, asked, drawn, heard).foretell()  # type: ignore[arg-type]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from math import fsum
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-from bot.core.records import Experiment, Record, Result, Setting
+from bot.core.records import Experiment, Record, Result, Setting, total
 from bot.core.reign import Confirmation  # noqa: TC001 - pydantic needs it at run time
 from bot.errors import RatchetError
 
@@ -94,8 +93,8 @@ def _value(experiment: Experiment, by: str) -> str | int | None:
 
 def _group(value: str | int | None, members: Sequence[Done]) -> Group:
     merged = [one for one in members if one.merged]
-    gain = _sum([_held_out(one) for one in merged])
-    usd = _sum([one.result.usd for one in members])
+    gain = total([_held_out(one) for one in merged])
+    usd = total([one.result.usd for one in members])
     without_evidence = [one for one in members if _log_e(one) is None]
     return Group(
         value=value,
@@ -103,7 +102,7 @@ def _group(value: str | int | None, members: Sequence[Done]) -> Group:
         merged=len(merged),
         rate=len(merged) / len(members),
         gain=gain,
-        train_gain=_sum([_on_train(one) for one in merged]),
+        train_gain=total([_on_train(one) for one in merged]),
         calls=sum(one.result.calls for one in members),
         usd=usd,
         gain_per_usd=gain / usd if gain is not None and usd else None,
@@ -140,11 +139,6 @@ def _log_e(one: Done) -> float | None:
 
 def _growth(experiment: Experiment) -> int | None:
     return experiment.chars and experiment.chars[1] - experiment.chars[0]
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fsum(known) if len(known) == len(values) else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

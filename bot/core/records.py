@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from math import fsum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 Split = Literal["train", "holdout", "vault"]
 Source = Literal["authored", "correction", "production"]
@@ -44,6 +48,13 @@ def canonical_json(value: Any) -> str:
 def digest(*parts: Any) -> str:
     """SHA-256 (64 hex digits) of the canonical JSON of ``parts``."""
     return hashlib.sha256(canonical_json(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum, as of costs; None when one of them is not known."""
+    every = list(values)
+    known = [value for value in every if value is not None]
+    return fsum(known) if len(known) == len(every) else None
 
 
 class Message(Record):
@@ -295,12 +306,25 @@ class Tally(Record):
     losses: int = Field(default=0, ge=0)
     sweeps: int = Field(default=0, ge=0)  # complete ones
 
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], *, sweeps: int) -> Self:
+        """What so many complete sweeps came to; there is at least one pair."""
+        return cls(
+            incumbent=fsum(pair.incumbent for pair in pairs) / len(pairs),
+            candidate=fsum(pair.candidate for pair in pairs) / len(pairs),
+            pairs=len(pairs),
+            wins=sum(pair.difference > 0 for pair in pairs),
+            losses=sum(pair.difference < 0 for pair in pairs),
+            sweeps=sweeps,
+        )
+
     @property
     def ties(self) -> int:
         """Pairs with equal scores."""
         return self.pairs - self.wins - self.losses
 
 
+NO_TALLY = Tally(incumbent=None, candidate=None)
 NOT_CONFIRMED = "not_confirmed"  # what a result says for everything the holdout decided
 
 
@@ -486,6 +510,24 @@ class Pair(Record):
     incumbent_run: str  # trace ids
     candidate_run: str
     made_for: str = ""
+
+    @classmethod
+    def of(
+        cls, case: Fixture, old: Trace, new: Trace, *, sweep: int = 0, made_for: str = ""
+    ) -> Self | None:
+        """Two runs as a pair; None while one of them has no score."""
+        if old.score is None or new.score is None:
+            return None
+        return cls(
+            fixture=case.id,
+            cluster=case.cluster or case.id,
+            sweep=sweep,
+            incumbent=old.score.value,
+            candidate=new.score.value,
+            incumbent_run=old.id,
+            candidate_run=new.id,
+            made_for=made_for,
+        )
 
     @property
     def difference(self) -> float:

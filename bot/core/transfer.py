@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 import re
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
 from bot.core import evidence as stats
 from bot.core import render
-from bot.core.records import Digest, Pair, Record, Slug, Tally, digest
+from bot.core.records import NO_TALLY, Digest, Pair, Record, Slug, Tally, digest, total
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MOST_MODELS: Final = 20
 MOST_SWEEPS: Final = 100
 USUAL_SWEEPS: Final = 20  # at most, unless a person asks for more
 MOST_LOG: Final = math.log(99_999)  # larger odds are shown as more than this
-NO_TALLY: Final = Tally(incumbent=None, candidate=None)
 
 Outcome = Literal["better", "worse", "unclear"]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")]
@@ -120,6 +119,11 @@ class Transfer(Record):
             sorted(row.model_digest for row in self.rows),
             self.round,
         )
+
+    def in_round(self, number: int) -> Transfer:
+        """The same question, asked for so many times; its id goes with that."""
+        numbered = self.with_(round=number)
+        return numbered.with_(id=numbered.named())
 
     def with_row(self, row: TransferRow) -> Transfer:
         """A copy with what has become of one model."""
@@ -210,34 +214,13 @@ def own_pairs(
         if run.key and run.score
     }
     found = (
-        _pair(
-            case,
-            sweep,
-            old=scored.get((transfer.old, case.digest, sweep)),
-            new=scored.get((transfer.new, case.digest, sweep)),
-            made_for=transfer.owner,
-        )
+        Pair.of(case, old, new, sweep=sweep, made_for=transfer.owner)
         for sweep in range(sweeps_of(transfer, row))
         for case in sorted(fixtures, key=lambda one: one.id)
+        if (old := scored.get((transfer.old, case.digest, sweep)))
+        and (new := scored.get((transfer.new, case.digest, sweep)))
     )
     return tuple(pair for pair in found if pair)
-
-
-def _pair(
-    case: Fixture, sweep: int, *, old: Trace | None, new: Trace | None, made_for: str
-) -> Pair | None:
-    if old is None or new is None or old.score is None or new.score is None:
-        return None
-    return Pair(
-        fixture=case.id,
-        cluster=case.cluster or case.id,
-        sweep=sweep,
-        incumbent=old.score.value,
-        candidate=new.score.value,
-        incumbent_run=old.id,
-        candidate_run=new.id,
-        made_for=made_for,
-    )
 
 
 def unscored(runs: Iterable[Trace]) -> int:
@@ -265,7 +248,6 @@ def measured(
     """
     own = own_runs(transfer, row, runs)
     costs = [run.reply.usd for run in (*own, *own_runs(transfer, row, judged))]
-    known = [usd for usd in costs if usd is not None]
     spent = TransferRow(
         provider=row.provider,
         model=row.model,
@@ -273,7 +255,7 @@ def measured(
         deterministic=row.deterministic,
         missing=unscored(own),
         calls=len(costs),
-        usd=math.fsum(known) if len(known) == len(costs) else None,
+        usd=total(costs),
     )
     pairs = own_pairs(transfer, row, own, fixtures)
     if spent.missing or 2 * len(pairs) != runs_wanted(transfer, row):
@@ -285,14 +267,7 @@ def _compared(transfer: Transfer, row: TransferRow, pairs: Sequence[Pair]) -> Tr
     means = stats.cluster_means(pairs)
     spread = len(means) >= stats.FEWEST_CLUSTERS
     row = row.with_(
-        tally=Tally(
-            incumbent=fmean(pair.incumbent for pair in pairs),
-            candidate=fmean(pair.candidate for pair in pairs),
-            pairs=len(pairs),
-            wins=sum(pair.difference > 0 for pair in pairs),
-            losses=sum(pair.difference < 0 for pair in pairs),
-            sweeps=sweeps_of(transfer, row),
-        ),
+        tally=Tally.of(pairs, sweeps=sweeps_of(transfer, row)),
         error=stdev(means) / math.sqrt(len(means)) if spread else None,
     )
     sides = (pairs, [_turned(pair) for pair in pairs])
@@ -381,16 +356,16 @@ def sentence(transfer: Transfer) -> str:
         kind: [name for name, row in named if row.outcome == kind]
         for kind in ("better", "worse", "unclear", None)
     }
-    total, better = len(named), len(by["better"])
-    if better == total:
-        return f"The new text is better on {_all(total)}."
-    if len(by["worse"]) == total:
-        return f"The new text is worse on {_all(total)}."
-    if len(by["unclear"]) == total:
-        return f"No difference can be shown on {_all(total)}."
-    if len(by[None]) == total:
+    every, better = len(named), len(by["better"])
+    if better == every:
+        return f"The new text is better on {_all(every)}."
+    if len(by["worse"]) == every:
+        return f"The new text is worse on {_all(every)}."
+    if len(by["unclear"]) == every:
+        return f"No difference can be shown on {_all(every)}."
+    if len(by[None]) == every:
         return "There is no result yet."
-    parts = [f"better on {better or 'none'} of {_models(total)}"]
+    parts = [f"better on {better or 'none'} of {render.many(every, 'model')}"]
     if by["worse"]:
         parts.append(f"worse on {_listed(by['worse'])}")
     if by["unclear"]:
@@ -418,12 +393,8 @@ def grounds(transfer: Transfer) -> str:
     )
 
 
-def _all(total: int) -> str:
-    return "the one model" if total == 1 else f"all {total} models"
-
-
-def _models(total: int) -> str:
-    return "1 model" if total == 1 else f"{total} models"
+def _all(count: int) -> str:
+    return "the one model" if count == 1 else f"all {count} models"
 
 
 def _listed(names: Sequence[str]) -> str:
