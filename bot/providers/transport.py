@@ -11,73 +11,25 @@ from __future__ import annotations
 import json
 import os
 import ssl
-from dataclasses import dataclass
-from http import HTTPStatus
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import httpx2
 
 from bot import __version__
 from bot.errors import RatchetError
+from bot.providers.messages import API_VERSION, Answered, LostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import anthropic
-    import httpx2
+
+    from bot.providers.messages import Transport
 
 DEFAULT_URL = "https://api.anthropic.com"
-API_VERSION = "2026-10-21"  # that of the SDK, as a test says
 HINT = "Look at base_url, ANTHROPIC_BASE_URL and the credentials."
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a server answered, whatever it was. Names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def request_id(self) -> str | None:
-        """The server's name for the call."""
-        return self.headers.get("request-id")
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode(errors="replace")
-
-    @property
-    def reason(self) -> str:
-        """The status in words."""
-        try:
-            return HTTPStatus(self.status).phrase
-        except ValueError:
-            return "unknown status"
-
-
-class LostError(Exception):
-    """No answer came; the server may have done the work, and billed it. The text says why."""
-
-
-class Transport(Protocol):
-    """A way to the server. ``secret`` must be kept out of everything that is written down."""
-
-    secret: str
-
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
-        """Send one body, once.
-
-        Raises:
-            LostError: No whole answer came.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
 
 
 def connect(
@@ -127,8 +79,6 @@ def http_client(
     Raises:
         RatchetError: The address is none.
     """
-    import httpx2  # noqa: PLC0415  a fifth of a second
-
     try:
         # A proxy cannot reach this machine's own servers.
         direct = {f"all://{urlsplit(url).netloc}": None} if is_loopback(url) else {}
@@ -154,8 +104,7 @@ def sdk_client(
     Raises:
         RatchetError: There is no credential, or the address is none.
     """
-    import anthropic  # noqa: PLC0415  one to three seconds
-    import httpx2  # noqa: PLC0415
+    import anthropic  # noqa: PLC0415  two seconds
 
     if not key and is_loopback(url) and not os.environ.get("ANTHROPIC_AUTH_TOKEN"):
         key = "none"  # the SDK sends nothing without one
@@ -189,8 +138,6 @@ class _Direct:
     """
 
     def __init__(self, url: str, *, secret: str, timeout: float) -> None:
-        import httpx2  # noqa: PLC0415
-
         self.secret = secret
         self._url, self._timeout = url, timeout
         self._tls = (
@@ -210,8 +157,6 @@ class _Direct:
         }
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
-        import httpx2  # noqa: PLC0415
-
         client = self._idle.pop() if self._idle else self._new()
         try:
             got = await client.post(
@@ -242,7 +187,6 @@ class _Sdk:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
         import anthropic  # noqa: PLC0415
-        import httpx2  # noqa: PLC0415
 
         try:
             got = await self._client.post(path, cast_to=httpx2.Response, body=dict(body))
