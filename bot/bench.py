@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import budget as budgets
-from bot import opening, pricing, providers, remote, scorers
+from bot import opening, pricing, providers, remote, scorers, workspace
 from bot.budget import BudgetSpent
 from bot.clock import Clock
 from bot.core.records import Usage
-from bot.core.scoring import Label, ScorerError, parse_spec
+from bot.core.scoring import ScorerError
 from bot.errors import ExitCode, RatchetError
 from bot.ledger import Ref
 from bot.runner import Runner, paid_call
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bot.budget import Account, Budget
     from bot.config import AnyProvider
     from bot.core.records import Fixture, Reply, Request, Run, RunJob, Score, Trace
-    from bot.core.scoring import Spec
     from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from bot.skillrepo import Project
     from bot.workspace import Workspace
 
-PROGRAMS = ("command", "metric")
 FREE = ("local", "scripted")  # providers whose calls cost nothing
 
 
@@ -230,7 +228,9 @@ def check_price(space: Workspace) -> None:
 def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
     """Where scorers find their programs: a copy of the base commit, or the work tree."""
     specs = (space.scorer, *space.scorers.values())
-    if not isinstance(space.tree, CommitTree) or not any(s.type in PROGRAMS for s in specs):
+    if not isinstance(space.tree, CommitTree) or not any(
+        s.type in workspace.PROGRAMS for s in specs
+    ):
         return space.project.root
     scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
     space.tree.extract(scratch, without=space.sealed if space.blind else ())
@@ -241,7 +241,7 @@ def _scorer(
     space: Workspace, tools: scorers.Tools
 ) -> Callable[[str, Fixture], Awaitable[tuple[Score, Reply | None]]]:
     specs = {
-        fixture.digest: fixture_spec(space, fixture)
+        fixture.digest: workspace.fixture_spec(space, fixture)
         for fixture in (*space.train, *space.holdout, *space.vault)
     }
 
@@ -255,26 +255,3 @@ def _scorer(
         return scored.score, scored.reply
 
     return score
-
-
-def _knowing(space: Workspace, fixture: Fixture) -> Spec:
-    spec, given = space.scorer, fixture.expected
-    listed = "labels" in space.skill.scorer
-    if not isinstance(spec, Label) or spec.labels is None or listed:
-        return spec
-    wanted = given if isinstance(given, list) else [given]
-    new = [one for one in wanted if isinstance(one, str) and one not in spec.labels]
-    return spec.with_(labels=(*spec.labels, *dict.fromkeys(new))) if new else spec
-
-
-def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
-    """The scorer of one fixture: its own, one of the skill's by name, or the skill's.
-
-    Where nobody has listed the labels, that which a case expects is one of them for it: the first
-    case of a new label may be a held-out one.
-    """
-    own = fixture.scorer
-    if own is None:
-        return _knowing(space, fixture)
-    named = space.scorers.get(str(own["type"]))
-    return named or parse_spec(own, where=f"fixture {fixture.id}: scorer")

@@ -112,7 +112,7 @@ def _told(problem: str, fixture: Fixture) -> str:
 
 def unscorable(space: Workspace, fixture: Fixture) -> str | None:
     """Why no answer to a case could be scored well, if that is so."""
-    return _unscorable(bench.fixture_spec(space, fixture), fixture)
+    return _unscorable(workspace.fixture_spec(space, fixture), fixture)
 
 
 def _unscorable(spec: Spec, fixture: Fixture) -> str | None:
@@ -185,7 +185,7 @@ def _finding(space: Workspace) -> Finding:
             f"not carry over; {SMALL} or more are better"
         )
     specs = (space.scorer, *space.scorers.values())
-    if any(spec.type in bench.PROGRAMS for spec in specs) and not sandbox.network_isolated():
+    if any(spec.type in workspace.PROGRAMS for spec in specs) and not sandbox.network_isolated():
         advice.append("this system cannot keep a scorer's program off the network")
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from bot import bench, bundles
+from bot import bundles, workspace
 from bot.core import scoring
 from bot.core.records import (
     JUDGE,
@@ -429,7 +429,7 @@ def _scores(space: Workspace, trace: Trace, case: Fixture) -> bool:
 
     A program or a judge is not asked again, and what was redacted is not what was scored.
     """
-    spec = bench.fixture_spec(space, case)
+    spec = workspace.fixture_spec(space, case)
     answer = trace.reply.text or ""
     if spec.type not in scoring.PURE or _REDACTED in answer:
         return True

@@ -358,7 +358,7 @@ def drawn_up(space: Workspace, asked: Question, deterministic: Sequence[bool]) -
 
 def _is_judged(space: Workspace, split: Literal["train", "holdout"]) -> bool:
     """Whether a model judges; then it is the one of ratchet.yml, whichever model answers."""
-    return any(bench.fixture_spec(space, one).type == "rubric" for one in space.fixtures(split))
+    return any(workspace.fixture_spec(space, one).type == "rubric" for one in space.fixtures(split))
 
 
 def _on_record(ledger: Ledger, made: Transfer) -> list[Transfer]:

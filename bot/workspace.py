@@ -18,7 +18,9 @@ from bot.forge import plain
 from bot.runner import How, Text, split_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from pydantic import JsonValue
 
     from bot.config import AnyProvider, CallConfig, Config, SkillConfig
     from bot.core.records import Fixture, Split
@@ -29,6 +31,7 @@ INSTRUCTIONS = "skills/improve-skill/SKILL.md"
 BOTH: tuple[Split, ...] = ("train", "holdout")
 TRAIN: tuple[Split, ...] = ("train",)
 HOLD_FILE = opening.HOLD_FILE
+PROGRAMS = ("command", "metric")  # scorers that run code
 PERSON = "person"  # in the place of a proposer: a person's edit, which only a person merges
 
 
@@ -244,7 +247,7 @@ def read(
     cases = read_fixtures(tree, chosen.fixtures, require=TRAIN if blind else require, blind=blind)
     where = f"ratchet.yml: skills.{name}"
     train = split_of(cases, "train")
-    scorer = _with_labels(scoring.parse_spec(chosen.scorer, where=f"{where}.scorer"), train)
+    scorer = _of_train(scoring.parse_spec(chosen.scorer, where=f"{where}.scorer"), train)
     scorers = {
         label: scoring.parse_spec(spec, where=f"{where}.scorers.{label}")
         for label, spec in chosen.scorers.items()
@@ -269,12 +272,34 @@ def read(
     )
 
 
-def _with_labels(scorer: Spec, train: Sequence[Fixture]) -> Spec:
+def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
+    """The scorer of one fixture: its own, one of the skill's by name, or the skill's.
+
+    Where nobody has listed the labels, that which a case expects is one of them for it: the first
+    case of a new label may be a held-out one.
+    """
+    if (own := fixture.scorer) is not None:
+        named = space.scorers.get(str(own["type"]))
+        return named or scoring.parse_spec(own, where=f"fixture {fixture.id}: scorer")
+    spec, given = space.scorer, fixture.expected
+    if not isinstance(spec, scoring.Label) or spec.labels is None or "labels" in space.skill.scorer:
+        return spec
+    return _with_labels(spec, given if isinstance(given, list) else [given])
+
+
+def _of_train(scorer: Spec, train: Sequence[Fixture]) -> Spec:
     """The scorer ``label`` without a list takes the labels that the train cases expect."""
     if not isinstance(scorer, scoring.Label) or scorer.labels is not None:
         return scorer
-    labels = sorted({one.expected for one in train if isinstance(one.expected, str)})
-    return scorer.with_(labels=tuple(labels)) if len(labels) > 1 else scorer
+    expected = {one.expected for one in train if isinstance(one.expected, str)}
+    return _with_labels(scorer, sorted(expected)) if len(expected) > 1 else scorer
+
+
+def _with_labels(scorer: scoring.Label, more: Iterable[JsonValue]) -> scoring.Label:
+    """The scorer with those texts among its labels, behind the ones it has."""
+    known = scorer.labels or ()
+    new = [one for one in more if isinstance(one, str) and one not in known]
+    return scorer.with_(labels=(*known, *dict.fromkeys(new))) if new else scorer
 
 
 def read_fixtures(
