@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from bot import bench, checking, dashboard, remote, skillrepo, strict, workspace
+from bot import checking, dashboard, opening, remote, skillrepo, strict, workspace
 from bot.core import admit, batch, batchpages, pages
 from bot.core.records import Settled
 from bot.core.reviews import last_word, standing
@@ -65,7 +65,7 @@ class Intake:
 
     def ledger(self, skill: str) -> Ledger:
         """A skill's ledger, as it is in this clone."""
-        return bench.open_ledger(self.project, skill, redact=self.config.redact)
+        return opening.open_ledger(self.project, skill, redact=self.config.redact)
 
     def folder(self, skill: str) -> str:
         """Where a skill's fixtures are."""
@@ -427,7 +427,7 @@ def look(
         RatchetError: A skill's fixtures cannot be read, or GitHub refuses.
     """
     config = workspace.load_config(CommitTree(project, "HEAD"))
-    ledgers = (bench.open_ledger(project, skill, redact=config.redact) for skill in config.skills)
+    ledgers = (opening.open_ledger(project, skill, redact=config.redact) for skill in config.skills)
     if github.head_of(FIXTURES) is None and not any(one.corrections() for one in ledgers):
         return None
     intake = open_intake(project, github, now=now)

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import budget as budgets
-from bot import opening, pricing, providers, remote, scorers, workspace
+from bot import opening, pricing, providers, scorers, workspace
 from bot.budget import BudgetSpent
 from bot.clock import Clock
 from bot.core.records import Usage
 from bot.core.scoring import ScorerError
 from bot.errors import ExitCode, RatchetError
-from bot.ledger import Ref
 from bot.runner import Runner, paid_call
 from bot.skillrepo import CommitTree
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from bot.providers import Provider
     from bot.runner import Text
     from bot.shards import Shard
-    from bot.skillrepo import Project
     from bot.workspace import Workspace
 
 FREE = ("local", "scripted")  # providers whose calls cost nothing
@@ -60,24 +58,7 @@ class Bench:
 
 
 now, open_ledger, adopt = opening.now, opening.open_ledger, opening.adopt
-ledger_tip = opening.ledger_tip
-
-
-def open_to_write(
-    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
-) -> Ledger:
-    """The ledger of one skill, where what is written goes on with the one there is.
-
-    Raises:
-        RatchetError: The remote has one that this clone of a part of it lacks: the count of looks
-            at the holdout would begin again. Or the remote cannot be asked.
-    """
-    if ledger_tip(project, Ref.LEDGER) is None and remote.hides_ledger(project):
-        raise RatchetError(
-            "The remote 'origin' has a ledger, and this clone of a part of it has none.",
-            hint="Run 'ratchet fetch' first.",
-        )
-    return open_ledger(project, skill, redact=redact, blind=blind)
+ledger_tip, open_to_write = opening.ledger_tip, opening.open_to_write
 
 
 @contextlib.asynccontextmanager

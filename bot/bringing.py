@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bot import bench, formats, importing, skillrepo, strict, workspace
+from bot import formats, importing, opening, skillrepo, strict, workspace
 from bot.config import LogConfig
 from bot.core import batch, render
 from bot.core.golden import input_digest
@@ -91,7 +91,7 @@ def bring(
             existing=workspace.read_fixtures(tree, folder, require=()),
             corrections=corrections,
             skip_broken=skip_broken,
-            redact=cleaner.text,
+            clean=cleaner.walk,
         )
     # First what the log shows: given again after a crash, the cases that are there are not new.
     if imported.seen is not None:
@@ -175,8 +175,8 @@ def _record(
     """What a log shows of the skill at work goes to the ledger, the same log once."""
     seen = imported.seen
     assert seen is not None  # noqa: S101 - the caller asked
-    ledger = bench.open_to_write(project, skill, redact=settings.redact)
-    moment = bench.now().isoformat(timespec="microseconds")
+    ledger = opening.open_to_write(project, skill, redact=settings.redact)
+    moment = opening.now().isoformat(timespec="microseconds")
     if all(one.log != seen.log for one in ledger.answers()):
         ledger.add_answers(
             Answers(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bot import actions, bench, fixtures, sandbox, skillrepo, workspace
+from bot import actions, fixtures, opening, sandbox, skillrepo, workspace
 from bot.core import drift, golden, render
 from bot.core import evidence as stats
 from bot.core.records import canonical_json
@@ -223,9 +223,9 @@ def _facts(space: Workspace) -> drift.Facts:
     """What is on record of the skill as it is on disk; nothing where there is no ledger yet."""
     labels = isinstance(space.scorer, Label)
     facts = drift.Facts(space.train, space.holdout, labels)
-    if bench.ledger_tip(space.project, Ref.LEDGER) is None:
+    if opening.ledger_tip(space.project, Ref.LEDGER) is None:
         return facts
-    ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
+    ledger = opening.open_ledger(space.project, space.name, redact=space.config.redact)
     kept: dict[str, list[float]] = {}
     for run in ledger.kept_runs(space.text.digest, space.how.digest).values():
         if run.key is not None and run.score is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bot import bench, bringing, checking, skillrepo, strict, taking, workspace
+from bot import bringing, checking, opening, skillrepo, strict, taking, workspace
 from bot.core import batch, corrections, render
 from bot.core.corrections import FaultyError, Given
 from bot.errors import RatchetError
@@ -96,7 +96,7 @@ def correct(
     """
     settings = workspace.load_config(skillrepo.WorkTree(project))
     name = workspace.choose_skill(settings, skill)
-    ledger = bench.open_to_write(project, name, redact=settings.redact)
+    ledger = opening.open_to_write(project, name, redact=settings.redact)
     desk = _Desk(project, settings, name, ledger)
     run = desk.ledger.find_trace(trace) if trace else None
     wanted = {"expected"} if run else set(corrections.NEEDED)
@@ -159,7 +159,9 @@ def _keep(desk: _Desk, said: Said) -> Corrected:
         rules=desk.settings.feedback.rules,
     )
     who = skillrepo.run(desk.project, "var", "GIT_AUTHOR_IDENT", ok=range(256)).text
-    source = Source(who.partition(" <")[0] or "somebody here", None, bench.now(), None, "terminal")
+    source = Source(
+        who.partition(" <")[0] or "somebody here", None, opening.now(), None, "terminal"
+    )
     kept = taking.record(said, filed, source, skill=desk.skill)
     if any(one.id == kept.id for one in known) and filed.outcome == "counted":
         return Corrected(kept, filed, None, desk.folder, said.redacted)

@@ -7,7 +7,6 @@ or there are none. This module touches no file; whoever calls it says how to rea
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -139,48 +138,13 @@ def fixtures_digest(fixtures: Iterable[Fixture]) -> Digest:
     return digest("fixtures", [[one.id, one.digest, one.cluster] for one in ordered])
 
 
-def dump_yaml(fixture: Fixture) -> str:
-    """The text of a YAML file that reads back as ``fixture`` in a folder of its split."""
-    return str(
-        yaml.dump(
-            _fields(fixture), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000
-        )
-    )
-
-
 def dump_jsonl(fixtures: Iterable[Fixture]) -> str:
     """JSONL lines that read back as ``fixtures`` in a folder of their split."""
-    return "".join(json.dumps(_fields(one), ensure_ascii=False) + "\n" for one in fixtures)
-
-
-def _fields(fixture: Fixture) -> dict[str, Any]:
-    shown = fixture.model_dump(mode="json", exclude_defaults=True, exclude={"split"})
-    return {key: shown[key] for key in SHAPES if key in shown}
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as a block, and quotes whatever a reader might not take as text.
-
-    YAML 1.1's resolvers stay beside ours, so that other tools read the same text too.
-    """
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML's signature
-        """The reader refuses aliases, so the writer makes none."""
-        return True
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None
-    if re.search("[\x85\u2028\u2029]", text):  # YAML takes these for line ends and folds them
-        style = '"'
-    elif "\n" in text:
-        style = "|"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-for _tag, _pattern, _first in strict.IMPLICIT:
-    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
+    shown = (
+        one.model_dump(mode="json", exclude_defaults=True, exclude={"split"}) for one in fixtures
+    )
+    ordered = ({key: one[key] for key in SHAPES if key in one} for one in shown)
+    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ordered)
 
 
 def _inside(root: str) -> str:

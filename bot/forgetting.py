@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from bot import bench, fixtures, remote, skillrepo, strict, workspace
+from bot import fixtures, opening, remote, skillrepo, strict, workspace
 from bot.core import leaks, render, words
 from bot.core.golden import folded
 from bot.core.records import (
@@ -164,7 +164,7 @@ def forget(
         for one in sorted({name, *settings.skills}):  # the branches are everybody's
             stack.enter_context(RunLock(project.root, one))
         job = _Job(project, name, fixture, settings.skill(name).fixtures, settings.skill(name).path)
-        ledger = bench.open_ledger(project, name, redact=settings.redact)
+        ledger = opening.open_ledger(project, name, redact=settings.redact)
         return _forget(job, ledger, commit=commit, push=push, prune=prune)
 
 

@@ -11,12 +11,13 @@ import hashlib
 import heapq
 import itertools
 import re
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, get_args
 
 from bot import formats, strict
-from bot.candidates import Candidates
 from bot.core.golden import UNNAMED, Rules, Shelf, agree, folded, input_digest, name_of
 from bot.core.records import Fixture, Source, Split, canonical_json, digest
 from bot.errors import RatchetError
@@ -112,14 +113,10 @@ class _Case(NamedTuple):
 class _Found:
     """A file's new cases, and the fixtures that the others are, by the digest of their input."""
 
-    new: Candidates
+    new: _Candidates
     known: dict[str, Fixture]
     duplicates: int
     conflicts: tuple[str, ...]
-
-
-def _unchanged(text: str) -> str:
-    return text
 
 
 def import_rows(
@@ -136,7 +133,7 @@ def import_rows(
     existing: Collection[Fixture] = (),
     corrections: bool | None = None,
     skip_broken: bool = False,
-    redact: Callable[[str], str] = _unchanged,
+    clean: Callable[[Any], Any] = lambda value: value,
 ) -> Imported:
     """Fixtures out of the rows of a file.
 
@@ -154,7 +151,7 @@ def import_rows(
         corrections: Train cases without a correction get their expected text as one; None for
             what fits the format (tables only: there it is a person's label).
         skip_broken: Leave broken rows out instead of refusing the file.
-        redact: Takes secrets out of a text.
+        clean: Takes secrets out of a JSON value.
 
     Raises:
         RatchetError: A column or label that is not there, a broken row, or too few for ``sizes``.
@@ -164,10 +161,10 @@ def import_rows(
     rows = formats.rows(lines, kind=kind, columns=columns, notes=notes)
     seen = Seen()
     cases = _cases(
-        rows, kind=kind, columns=columns, source=source, notes=notes, redact=redact, seen=seen
+        rows, kind=kind, columns=columns, source=source, notes=notes, clean=clean, seen=seen
     )
     wanted = _labelled(cases, labels=labels, path=path)
-    with Candidates() as new:
+    with _Candidates() as new:
         found = _compared(wanted, new, existing=existing, notes=notes)
         if notes.broken and not skip_broken:
             raise strict.report(notes.broken, hint="Leave broken rows out with --skip-broken.")
@@ -266,7 +263,7 @@ def _cases(
     columns: Mapping[str, str],
     source: Source,
     notes: Notes,
-    redact: Callable[[str], str],
+    clean: Callable[[Any], Any],
     seen: Seen,
 ) -> Iterator[_Case]:
     chosen: dict[str, str] = {}
@@ -282,10 +279,10 @@ def _cases(
         if kind in {"otel", "messages"} and columns.get("expected") != "":
             picked.setdefault("expected", None)
         try:
-            clean = _redacted(picked, redact)
+            values = clean(picked)
             if kind == "fixtures":
-                yield _Case(line, _exported(clean))
-            elif (case := _answered(clean, line=line, source=source, seen=seen)) is not None:
+                yield _Case(line, _exported(values))
+            elif (case := _answered(values, line=line, source=source, seen=seen)) is not None:
                 yield case
         except CaseError as error:
             for _, text in error.faults:
@@ -317,17 +314,6 @@ def _words(value: JsonValue) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """A JSON value with every text in it redacted; the names of keys stay."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, list):
-        return [_redacted(one, redact) for one in value]
-    if isinstance(value, dict):
-        return {key: _redacted(one, redact) for key, one in value.items()}
-    return value
-
-
 def _exported(cells: dict[str, Any]) -> Fixture:
     """A fixture that 'ratchet export' wrote, on the side it says."""
     side = cells.get("split")
@@ -346,10 +332,6 @@ def _case(cells: dict[str, Any], *, source: Source) -> Fixture:
     return build({"id": UNNAMED, **values, "source": source}, split="holdout")
 
 
-def _label(case: Fixture) -> str:
-    return case.expected if isinstance(case.expected, str) else canonical_json(case.expected)
-
-
 def _group(case: Fixture) -> str:
     return digest("label", case.expected)
 
@@ -357,7 +339,7 @@ def _group(case: Fixture) -> str:
 def _labelled(cases: Iterable[_Case], *, labels: Collection[str], path: str) -> Iterator[_Case]:
     seen: set[str] = set()
     for case in cases:
-        label = _label(case.fixture)
+        label = _words(case.fixture.expected)
         if labels and (label in labels or len(seen) < formats.LISTED):
             seen.add(label)
         if not labels or label in labels:
@@ -370,7 +352,7 @@ def _labelled(cases: Iterable[_Case], *, labels: Collection[str], path: str) -> 
 
 def _compared(
     cases: Iterable[_Case],
-    new: Candidates,
+    new: _Candidates,
     *,
     existing: Collection[Fixture],
     notes: Notes,
@@ -394,24 +376,15 @@ def _compared(
             if agree(case, other):
                 known[asked] = other
             else:
-                said = f"the same input as {_place_of(other)}, but something else is expected"
+                said = f"the same input as the fixture '{other.id}', but something else is expected"
                 clashes.setdefault(asked, Problem(notes.path, line, said))
-        elif case.id in names or not _add(new, asked, case, line=line, output=output):
+        elif case.id in names or not new.add(asked, case, line=line, output=output):
             notes.fault(line, f"the id '{case.id}' is already used")
     conflicts = _conflicts(new, clashes.values(), path=notes.path)
     return _Found(new=new, known=known, duplicates=duplicates, conflicts=conflicts)
 
 
-def _add(new: Candidates, asked: str, case: Fixture, *, line: int, output: str | None) -> bool:
-    named = case if case.id != UNNAMED else case.with_(id=name_of(case))
-    return new.add(asked, named, label=_group(case), line=line, output=output)
-
-
-def _place_of(fixture: Fixture) -> str:
-    return f"the fixture '{fixture.id}'"
-
-
-def _conflicts(new: Candidates, clashes: Iterable[Problem], *, path: str) -> tuple[str, ...]:
+def _conflicts(new: _Candidates, clashes: Iterable[Problem], *, path: str) -> tuple[str, ...]:
     within = (
         Problem(path, line, f"the same input as line {first}, but something else is expected")
         for line, first in new.clashes()
@@ -423,7 +396,7 @@ def _conflicts(new: Candidates, clashes: Iterable[Problem], *, path: str) -> tup
 class _Taken:
     """Puts cases among the fixtures, and counts those that found no place."""
 
-    new: Candidates
+    new: _Candidates
     shelf: Shelf | None  # None for an export: its cases stay what and where they are
     _kept: list[Fixture] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
@@ -535,3 +508,118 @@ def _taught(case: Fixture) -> Fixture:
         return case
     taught: Fixture = case.with_(correction=case.expected)
     return taught
+
+
+# What does not fit in memory ----------------------------------------------------------------
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA temp_store = FILE;
+PRAGMA cache_size = -16000; -- in KiB
+CREATE TABLE cases (
+    asked TEXT PRIMARY KEY, label TEXT, line INTEGER, expected TEXT, name TEXT UNIQUE,
+    clash INTEGER, record TEXT, output TEXT, times INTEGER, spent INTEGER
+);
+CREATE INDEX labels ON cases (label, asked) WHERE clash IS NULL AND spent IS NULL;
+"""
+
+
+class _Candidates:
+    """Cases by the digest of their input, in SQLite's own temporary file.
+
+    The file has no name and is gone when this is closed. A case that ``clash`` names is there
+    to be compared with, and is not chosen any more; nor is one that ``spend`` has named.
+    """
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("")
+        self._db.executescript(_TABLES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        return int(self._one("SELECT count(*) FROM cases WHERE clash IS NULL")[0])
+
+    def add(self, asked: str, case: Fixture, *, line: int, output: str | None) -> bool:
+        """Keep a case, and what was answered; False when another one has its id."""
+        if case.id == UNNAMED:
+            case = case.with_(id=name_of(case))
+        said = "INSERT INTO cases VALUES (?, ?, ?, ?, ?, NULL, ?, ?, ?, NULL)"
+        values = (asked, _group(case), line, digest(case.expected), case.id, case.model_dump_json())
+        added = self._db.execute(
+            f"{said} ON CONFLICT (name) DO NOTHING", (*values, output, case.count)
+        )
+        return added.rowcount == 1
+
+    def again(self, asked: str, output: str | None) -> None:
+        """Count a case once more; an answer that somebody changed is kept with it."""
+        self._db.execute(
+            "UPDATE cases SET times = times + 1, output = coalesce(output, ?) WHERE asked = ?",
+            (output, asked),
+        )
+
+    def spend(self, asked: str) -> None:
+        """Take a case out of what can be chosen."""
+        self._db.execute("UPDATE cases SET spent = 1 WHERE asked = ?", (asked,))
+
+    def agrees(self, asked: str, case: Fixture) -> bool | None:
+        """Whether the case with the same input expects the same; None when there is none."""
+        row = self._db.execute("SELECT expected FROM cases WHERE asked = ?", (asked,)).fetchone()
+        return None if row is None else row[0] == digest(case.expected)
+
+    def clash(self, asked: str, *, line: int) -> None:
+        """Take a case out, for what stands on another line; the first such line is kept."""
+        self._db.execute(
+            "UPDATE cases SET clash = ? WHERE asked = ? AND clash IS NULL", (line, asked)
+        )
+
+    def clashes(self) -> Iterator[tuple[int, int]]:
+        """The line that clashed and the line it clashed with, in order."""
+        said = "SELECT clash, line FROM cases WHERE clash IS NOT NULL ORDER BY clash"
+        yield from self._db.execute(said)
+
+    def digests(self) -> Iterator[str]:
+        """All that can be chosen."""
+        for row in self._db.execute("SELECT asked FROM cases WHERE clash IS NULL ORDER BY asked"):
+            yield row[0]
+
+    def heads(self, count: int, *, also: Collection[str]) -> dict[str, str]:
+        """The lowest digest of each of some labels: the ``count`` lowest ones, and ``also``."""
+        said = (
+            "SELECT label, min(asked) AS head FROM cases WHERE clash IS NULL AND spent IS NULL "
+            "GROUP BY label ORDER BY head LIMIT ?"
+        )
+        with closing(self._db.execute(said, (count,))) as rows:
+            found = dict(rows)
+        for label in also:
+            if label not in found and (head := self.after(label, "")):
+                found[label] = head
+        return found
+
+    def after(self, label: str, asked: str) -> str | None:
+        """The next digest of a label."""
+        said = (
+            "SELECT min(asked) FROM cases WHERE clash IS NULL AND spent IS NULL AND label = ? "
+            "AND asked > ?"
+        )
+        row = self._one(said, label, asked)
+        return None if row[0] is None else str(row[0])
+
+    def case(self, asked: str) -> Fixture:
+        """The case that can be chosen under a digest."""
+        record, times = self._one("SELECT record, times FROM cases WHERE asked = ?", asked)
+        return Fixture.model_validate_json(record).with_(count=times)
+
+    def output(self, asked: str) -> str | None:
+        """What was answered to it."""
+        output: str | None = self._one("SELECT output FROM cases WHERE asked = ?", asked)[0]
+        return output
+
+    def _one(self, said: str, *values: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._db.execute(said, values).fetchone()
+        return row

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot import config, skillformat, skillrepo
+from bot import config, remote, skillformat, skillrepo
 from bot.core.records import digest
 from bot.errors import RatchetError
 from bot.ledger import Ledger, Ref, Store
@@ -62,15 +62,32 @@ def open_ledger(
     return Ledger(store, skill, blind=blind)
 
 
+def open_to_write(
+    project: Project, skill: str, *, redact: tuple[str, ...] = (), blind: bool = False
+) -> Ledger:
+    """The ledger of one skill, where what is written goes on with the one there is.
+
+    Raises:
+        RatchetError: The remote has one that this clone of a part of it lacks: the count of looks
+            at the holdout would begin again. Or the remote cannot be asked.
+    """
+    if ledger_tip(project, Ref.LEDGER) is None and remote.hides_ledger(project):
+        raise RatchetError(
+            "The remote 'origin' has a ledger, and this clone of a part of it has none.",
+            hint="Run 'ratchet fetch' first.",
+        )
+    return open_ledger(project, skill, redact=redact, blind=blind)
+
+
 def adopt(project: Project) -> None:
     """Take the ledger's branches over from the remote, where this clone has none of its own.
 
     A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
     would begin again.
     """
-    own, remote = _tips(project)
+    own, others = _tips(project)
     for ref in Ref:
-        if ref not in own and (tip := _only(ref, remote)):
+        if ref not in own and (tip := _only(ref, others)):
             skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
 
 
@@ -80,8 +97,8 @@ def ledger_tip(project: Project, ref: Ref) -> str | None:
     Raises:
         RatchetError: Several remotes have it, and they differ.
     """
-    own, remote = _tips(project)
-    return own.get(ref) or _only(ref, remote)
+    own, others = _tips(project)
+    return own.get(ref) or _only(ref, others)
 
 
 def _tips(project: Project) -> tuple[dict[Ref, str], dict[Ref, set[str]]]:
@@ -90,21 +107,21 @@ def _tips(project: Project) -> tuple[dict[Ref, str], dict[Ref, set[str]]]:
     patterns = [at for name in names for at in (f"refs/heads/{name}", f"refs/remotes/*/{name}")]
     listed = skillrepo.run(project, "for-each-ref", "--format=%(objectname) %(refname)", *patterns)
     own: dict[Ref, str] = {}
-    remote: dict[Ref, set[str]] = {ref: set() for ref in Ref}
+    others: dict[Ref, set[str]] = {ref: set() for ref in Ref}
     for line in listed.text.splitlines():
         tip, _, full = line.partition(" ")
         if full.startswith("refs/heads/"):
             own[Ref(full)] = tip
         else:
-            remote[names["/".join(full.split("/")[-2:])]].add(tip)
-    return own, remote
+            others[names["/".join(full.split("/")[-2:])]].add(tip)
+    return own, others
 
 
-def _only(ref: Ref, remote: dict[Ref, set[str]]) -> str | None:
+def _only(ref: Ref, others: dict[Ref, set[str]]) -> str | None:
     name = ref.removeprefix("refs/heads/")
-    if len(remote[ref]) > 1:
+    if len(others[ref]) > 1:
         raise RatchetError(
             f"Several remotes have a branch {name}, and they differ.",
             hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
         )
-    return next(iter(remote[ref]), None)
+    return next(iter(others[ref]), None)

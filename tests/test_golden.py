@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.core.golden import (
-    UNNAMED,
-    Caps,
-    Filing,
-    Rules,
-    Shelf,
-    file,
-    input_digest,
-    name_of,
-    side_of,
-)
+from bot.core.golden import UNNAMED, Caps, Filed, Rules, Shelf, input_digest, name_of, side_of
 from bot.core.records import Fixture, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 LOST = "I have lost my card on the train to Leeds this morning, what now?"
 LIKE = "I have lost my card on the train to Leeds this evening, what now?"
@@ -35,6 +28,23 @@ def there(name: str = "mine", split: Any = "train", **changes: Any) -> Fixture:
     """A fixture that is there already, written by a person unless said otherwise."""
     given: dict[str, Any] = {"id": name, "split": split, "source": "authored"}
     return case(**(given | changes))
+
+
+class Filing(NamedTuple):
+    """What became of the cases given, in their order; what is to be written, and written anew."""
+
+    filed: tuple[Filed, ...]
+    added: tuple[Fixture, ...]
+    changed: tuple[Fixture, ...]
+
+
+def file(cases: Iterable[Fixture], *, existing: Sequence[Fixture], rules: Rules) -> Filing:
+    shelf = Shelf(existing, rules=rules)
+    filed = tuple(map(shelf.put, cases))
+    before = {one.id: one for one in existing}
+    after = before | {one.case.id: one.case for one in filed if one.outcome == "counted"}
+    changed = (one for name, one in after.items() if name in before and one != before[name])
+    return Filing(filed, shelf.added, tuple(changed))
 
 
 def put(new: Fixture, *existing: Fixture, **rules: Any) -> Filing:
@@ -293,7 +303,8 @@ def test_what_is_there_counts_towards_the_cap_and_what_people_write_does_not() -
 
 
 def test_where_a_case_has_to_be_can_be_asked_before() -> None:
-    shelf = Shelf([there(split="vault")], rules=Rules())
+    shelf = Shelf([there(split="vault", source="production")], rules=Rules())
     assert shelf.home(case()) == shelf.home(case(LIKE, "stolen")) == "vault"
     assert shelf.home(case(OTHER)) is None
-    assert (shelf.added, shelf.changed) == ((), ())
+    assert shelf.added == ()
+    assert shelf.put(case()).case.count == 2, "what was only asked is not counted"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -66,21 +66,6 @@ class Filed(Record):
     detail: str
 
 
-class Filing(NamedTuple):
-    """What became of the cases given, in their order; what to write, and what to write anew."""
-
-    filed: tuple[Filed, ...]
-    added: tuple[Fixture, ...]
-    changed: tuple[Fixture, ...]
-
-
-def file(cases: Iterable[Fixture], *, existing: Sequence[Fixture], rules: Rules) -> Filing:
-    """Find the place of each case among the fixtures there are, of every split."""
-    shelf = Shelf(existing, rules=rules)
-    filed = tuple(map(shelf.put, cases))
-    return Filing(filed, shelf.added, shelf.changed)
-
-
 def astray(
     train: Iterable[Fixture], sealed: Sequence[Fixture], *, rules: Rules
 ) -> tuple[Fixture, ...]:
@@ -116,15 +101,6 @@ class Shelf:
     def added(self) -> tuple[Fixture, ...]:
         """The new fixtures, as they are to be written, in the order they came."""
         return tuple(one for name, one in self._cases.items() if name not in self._before)
-
-    @property
-    def changed(self) -> tuple[Fixture, ...]:
-        """The fixtures from before whose count was raised."""
-        return tuple(
-            one
-            for name, one in self._cases.items()
-            if name in self._before and one != self._before[name]
-        )
 
     def home(self, case: Fixture) -> Split | None:
         """The side that a case has to be on; None when it is like no other."""
