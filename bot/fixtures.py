@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -67,7 +67,7 @@ class CaseError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _Read:
     """A case as read, before it is known to be good, and where its parts stand."""
 
     path: str
@@ -80,9 +80,24 @@ class _Case:
         return Problem(self.path, self.lines.get(key, self.line), text)
 
 
+class Located(NamedTuple):
+    """A fixture, and the file and line on which it begins."""
+
+    fixture: Fixture
+    path: str
+    line: int
+
+
 def parse(
     files: Iterable[SourceFile], *, root: str, require: Collection[Split] = TRAIN
 ) -> tuple[Fixture, ...]:
+    """The fixtures that ``locate`` finds."""
+    return tuple(one.fixture for one in locate(files, root=root, require=require))
+
+
+def locate(
+    files: Iterable[SourceFile], *, root: str, require: Collection[Split] = TRAIN
+) -> tuple[Located, ...]:
     """All fixtures in ``files`` that lie under ``root``, ordered by split and id.
 
     Args:
@@ -108,8 +123,8 @@ def parse(
     problems = problems or _missing({case.split for case, _ in built}, require=require, root=root)
     if problems:
         raise strict.report(problems, hint="docs/fixtures.md describes the format.")
-    fixtures = (fixture for _, fixture in built)
-    return tuple(sorted(fixtures, key=lambda one: (SPLITS.index(one.split), one.id)))
+    ordered = sorted(built, key=lambda one: (SPLITS.index(one[1].split), one[1].id))
+    return tuple(Located(fixture, case.path, case.line) for case, fixture in ordered)
 
 
 def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
@@ -194,7 +209,7 @@ def _mb(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
 
 
-def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterator[_Case]:
+def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterator[_Read]:
     """The cases of one file; what cannot be read becomes a problem."""
     try:
         text = strict.decode(file.read()).removeprefix(strict.BOM)
@@ -213,7 +228,7 @@ def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterat
             problems.append(Problem(file.path, error.line, error.text))
 
 
-def _yaml_case(text: str, *, path: str, split: Split) -> _Case:
+def _yaml_case(text: str, *, path: str, split: Split) -> _Read:
     node = strict.compose(text)
     if isinstance(node, yaml.SequenceNode):
         raise ReadError("a list: write one case a file, or one case a line in a .jsonl file")
@@ -223,17 +238,17 @@ def _yaml_case(text: str, *, path: str, split: Split) -> _Case:
     lines = {key: at.start_mark.line + 1 for key, (at, _) in entries.items()}
     values = strict.value(node)
     values.setdefault("id", PurePosixPath(path).stem)
-    return _Case(path, split, node.start_mark.line + 1, values, lines)
+    return _Read(path, split, node.start_mark.line + 1, values, lines)
 
 
-def _json_case(line: str, *, path: str, split: Split, number: int) -> _Case:
+def _json_case(line: str, *, path: str, split: Split, number: int) -> _Read:
     values = strict.load_json(line, line=number)
     if not isinstance(values, dict):
         raise ReadError("not a case: an object with 'id' and 'input' is wanted", line=number)
-    return _Case(path, split, number, values)
+    return _Read(path, split, number, values)
 
 
-def _built(case: _Case, problems: list[Problem]) -> Fixture | None:
+def _built(case: _Read, problems: list[Problem]) -> Fixture | None:
     try:
         return build(case.values, split=case.split)
     except CaseError as error:
@@ -303,8 +318,8 @@ def _input_faults(fixture: Fixture | None) -> Iterator[str]:
         yield "the last message of 'input' must be the user's: it is the one to answer"
 
 
-def _repeated_ids(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
-    seen: dict[str, _Case] = {}
+def _repeated_ids(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
+    seen: dict[str, _Read] = {}
     for case, fixture in built:
         first = seen.setdefault(fixture.id, case)
         if first is not case:
@@ -312,9 +327,9 @@ def _repeated_ids(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
             yield case.problem(text, key="id")
 
 
-def _repeated_cases(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
+def _repeated_cases(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
     """The same case twice would be two independent pieces of evidence, which it is not."""
-    seen: dict[tuple[str, Split], tuple[_Case, str]] = {}
+    seen: dict[tuple[str, Split], tuple[_Read, str]] = {}
     for case, fixture in built:
         first, name = seen.setdefault((fixture.digest, fixture.split), (case, fixture.id))
         if name != fixture.id:
@@ -323,9 +338,9 @@ def _repeated_cases(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]
             )
 
 
-def _shared_inputs(built: Iterable[tuple[_Case, Fixture]]) -> Iterator[Problem]:
+def _shared_inputs(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
     """A case on both sides would let the proposer see what it is judged on."""
-    seen: dict[tuple[str, Split], _Case] = {}
+    seen: dict[tuple[str, Split], _Read] = {}
     for case, fixture in built:
         asked = input_digest(fixture)
         seen.setdefault((asked, fixture.split), case)

@@ -38,16 +38,19 @@ from bot.core.records import (
 from bot.core.reign import Confirmation
 from bot.core.transfer import Transfer
 from bot.errors import RatchetError
+from bot.forge import IDENTITY, plain
 from bot.ledger import Ref, RunLock
-from bot.ledger.gitref import AUTHOR, GitRef
+from bot.ledger.gitref import GitRef, parse_batch
 from bot.ledger.journal import JournalView
 from bot.ledger.store import journal_folder
+from bot.redact import each_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pydantic import JsonValue
 
+    from bot.fixtures import Located
     from bot.ledger import Ledger
     from bot.skillrepo import Project, Tree
 
@@ -56,49 +59,36 @@ LISTED: Final = 10  # records that quoted it
 LONG: Final = 8  # characters; a shorter text is found only as a whole line or between quotes
 _BATCH: Final = 1000  # records in memory at a time
 _SCRATCH: Final = "refs/ratchet/forget/"
-_LEAVES: Final[Mapping[str, type[Record]]] = {
-    "experiment.json": Experiment,
-    "result.json": Result,
-    "landed.json": Landing,
-    "reverted.json": Landing,
-    "confirm.json": Confirmation,
-    "shipped.json": Shipped,
-    "transfer.json": Transfer,
-}
-_FOLDERS: Final[Mapping[str, type[Record]]] = {
-    "traces": Trace,
-    "judge": Trace,
-    "proposer": Trace,
-    "notes": Note,
-    "runs": Run,
-    "corrections": Correction,
-    "answers": Answers,
-    "settled": Settled,
+_RUN: Final = (
+    "reply",
+    "score.reason",
+    "scorer_error",
+    "fixture_input",
+    "expected",
+    "correction",
+)
+_SAID: Final = ("input", "context", "output", "expected", "why")
+# What a record is, by the name of its file or else of its folder, and where it has words of a
+# model's, a person's or a case's; ids, names and numbers stay.
+_RECORDS: Final[Mapping[str, tuple[type[Record], tuple[str, ...]]]] = {
+    "experiment.json": (Experiment, ("proposal.hypothesis", "proposal.edits")),
+    "result.json": (Result, ("detail",)),
+    "landed.json": (Landing, ()),
+    "reverted.json": (Landing, ()),
+    "confirm.json": (Confirmation, ("evidence.leaks", "verdict.detail")),
+    "shipped.json": (Shipped, ("text",)),
+    "transfer.json": (Transfer, ()),
+    "traces": (Trace, _RUN),
+    "judge": (Trace, _RUN),
+    "proposer": (Trace, _RUN),
+    "notes": (Note, ("words",)),
+    "runs": (Run, ()),
+    "corrections": (Correction, _SAID),
+    "answers": (Answers, ()),
+    "settled": (Settled, ()),
 }
 # Records of one case, which go with it; other records stay, without its words.
 _OF_CASES: Final = (Trace, Correction)
-# Where a record has words of a model's, a person's or a case's; ids, names and numbers stay.
-_WORDED: Final[Mapping[type[Record], tuple[tuple[str, ...], ...]]] = {
-    Trace: (
-        ("reply",),
-        ("score", "reason"),
-        ("scorer_error",),
-        ("fixture_input",),
-        ("expected",),
-        ("correction",),
-    ),
-    Experiment: (("proposal", "hypothesis"), ("proposal", "edits")),
-    Result: (("detail",),),
-    Confirmation: (("evidence", "leaks"), ("verdict", "detail")),
-    Note: (("words",),),
-    Correction: (("input",), ("context",), ("output",), ("expected",), ("why",)),
-    Shipped: (("text",),),
-    Landing: (),
-    Run: (),
-    Answers: (),
-    Transfer: (),
-    Settled: (),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +112,6 @@ class Forgotten:
     remote: bool | None
     pruned: bool
     left: int  # objects with its text that are still in this clone
-
-
-class Found(NamedTuple):
-    """A case in a tree: its file, the file's content without it (None: no file), itself."""
-
-    path: str
-    rest: bytes | None
-    fixture: Fixture
 
 
 def forget(
@@ -163,13 +145,14 @@ def forget(
     with ExitStack() as stack:
         for one in sorted({name, *settings.skills}):  # the branches are everybody's
             stack.enter_context(RunLock(project.root, one))
-        job = _Job(project, name, fixture, settings.skill(name).fixtures, settings.skill(name).path)
+        chosen = settings.skill(name)
+        job = _Target(project, name, fixture, chosen.fixtures, chosen.path)
         ledger = opening.open_ledger(project, name, redact=settings.redact)
         return _forget(job, ledger, commit=commit, push=push, prune=prune)
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _Target:
     """Which case of which skill."""
 
     project: Project
@@ -184,10 +167,11 @@ class _Job:
         return f"{self.skill}: forget case {self.id}"
 
 
-def _forget(job: _Job, ledger: Ledger, *, commit: bool, push: bool, prune: bool) -> Forgotten:
-    cases = _cases(skillrepo.CommitTree(job.project, "HEAD"), job.folder)
+def _forget(job: _Target, ledger: Ledger, *, commit: bool, push: bool, prune: bool) -> Forgotten:
+    tree = skillrepo.CommitTree(job.project, "HEAD")
+    cases = _cases(tree, job.folder)
     found = cases.get(job.id)
-    content = _refuse_uncommitted(job, found)
+    content = _refuse_uncommitted(job, tree, found)
     _refuse_under_way(ledger)
     for ref in Ref:
         GitRef(job.project.common_dir, ref.value).refuse_unwritable()
@@ -209,7 +193,7 @@ def _forget(job: _Job, ledger: Ledger, *, commit: bool, push: bool, prune: bool)
     done = _rewrite(job, history, what, quotes, there)
     made = _take_out(job, found, content, commit=commit)
     if push:
-        _push(job, done, there)
+        _push(history, done.now, there)
     _drop_mirrors(job.project, done)
     if prune:
         skillrepo.run(job.project, "gc", "--quiet", "--prune=now")
@@ -226,76 +210,57 @@ def _forget(job: _Job, ledger: Ledger, *, commit: bool, push: bool, prune: bool)
         refs=_leading(job.project, done.first),
         remote=push if origin else None,
         pruned=prune,
-        left=_still_there(job.project, done.objects),
+        left=len(_still_there(job.project, done.objects)),
     )
 
 
 # The fixtures ---------------------------------------------------------------------------------
 
 
-def _cases(tree: Tree, folder: str) -> dict[str, Found]:
+def _cases(tree: Tree, folder: str) -> dict[str, Located]:
     """Every case of a skill, those of the vault too, by id.
 
     Raises:
         RatchetError: A file is faulty, or an id or an input is there twice where it may not be.
     """
-    files = [_source(tree, path) for path in tree.files(folder)]
-    fixtures.parse(files, root=folder, require=())  # all of them: what is there twice is refused
-    found: dict[str, Found] = {}
-    for file in files:
-        for case in fixtures.parse([file], root=folder, require=()):
-            found[case.id] = Found(file.path, _without(file, case.id), case)
-    return found
+    files = [workspace.source(tree, path) for path in tree.files(folder)]
+    return {one.fixture.id: one for one in fixtures.locate(files, root=folder, require=())}
 
 
-def _source(tree: Tree, path: str) -> fixtures.SourceFile:
-    return fixtures.SourceFile(path, tree.size(path), lambda: tree.read(path))
-
-
-def _without(file: fixtures.SourceFile, name: str) -> bytes | None:
-    """What is left of the file: of JSONL the other lines as they are."""
-    if not file.path.lower().endswith(".jsonl"):
+def _without(case: Located, content: bytes) -> bytes | None:
+    """What is left of the case's file (None: no file): of JSONL the other lines as they are."""
+    if not case.path.lower().endswith(".jsonl"):
         return None
-    lines = re.findall(rb"[^\n]*\n|[^\n]+", file.read())
-    return b"".join(line for line in lines if not _is_case(line, name))
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
+    return b"".join(lines[: case.line - 1] + lines[case.line :])
 
 
-def _is_case(line: bytes, name: str) -> bool:
-    text = line.decode("utf-8").removeprefix(strict.BOM)
-    return bool(text.strip()) and json.loads(text).get("id") == name
-
-
-def _refuse_uncommitted(job: _Job, found: Found | None) -> bytes | None:
+def _refuse_uncommitted(job: _Target, tree: Tree, case: Located | None) -> bytes | None:
     """What is left of the case's file, where that is still to be written.
 
     A file that is just as we would make it is what a call left that was killed, or that was told
     not to commit.
     """
-    tree = skillrepo.WorkTree(job.project)
-    if found is None:
-        new = _uncommitted_file(job, tree)
-        if new is None:
-            return None
-        raise _uncommitted(new)
-    target = job.project.root / found.path
+    if case is None:
+        _refuse_new(job)
+        return None
+    target = job.project.root / case.path
     now = target.read_bytes() if target.is_file() else None
-    if not skillrepo.dirty(job.project, [found.path]):
-        file = fixtures.SourceFile(found.path, len(now or b""), lambda: now or b"")
-        return _without(file, job.id)
-    if now != found.rest:
-        raise _uncommitted(found.path)
+    if not skillrepo.dirty(job.project, [case.path]):
+        return _without(case, now or b"")
+    if now != _without(case, tree.read(case.path)):
+        raise _uncommitted(case.path)
     return now
 
 
-def _uncommitted_file(job: _Job, tree: skillrepo.WorkTree) -> str | None:
-    """A file with the case that no commit has; other files may be as faulty as they like."""
+def _refuse_new(job: _Target) -> None:
+    """Refuse where a file has the case that no commit has; others may be as faulty as they like."""
+    tree = skillrepo.WorkTree(job.project)
     for path in skillrepo.dirty(job.project, [job.folder]):
-        if not (job.project.root / path).is_file():
-            continue
-        cases = fixtures.parse([_source(tree, path)], root=job.folder, require=())
-        if job.id in {case.id for case in cases}:
-            return path
-    return None
+        if (job.project.root / path).is_file():
+            found = fixtures.parse([workspace.source(tree, path)], root=job.folder, require=())
+            if job.id in {case.id for case in found}:
+                raise _uncommitted(path)
 
 
 def _uncommitted(path: str) -> RatchetError:
@@ -305,7 +270,9 @@ def _uncommitted(path: str) -> RatchetError:
     )
 
 
-def _take_out(job: _Job, found: Found | None, rest: bytes | None, *, commit: bool) -> str | None:
+def _take_out(
+    job: _Target, found: Located | None, rest: bytes | None, *, commit: bool
+) -> str | None:
     """Remove the case from its file, and commit just that; what is staged besides stays so."""
     if found is None:
         return None
@@ -319,25 +286,20 @@ def _take_out(job: _Job, found: Found | None, rest: bytes | None, *, commit: boo
         swap.replace(target)
     if not commit:
         return None
-    who: dict[str, str] = {}
-    if skillrepo.run(job.project, "var", "GIT_COMMITTER_IDENT", ok=range(256)).status:
-        name, _, mail = AUTHOR.rstrip(">").partition(" <")
-        for role in ("AUTHOR", "COMMITTER"):
-            who |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": mail}
+    nobody = skillrepo.run(job.project, "var", "GIT_COMMITTER_IDENT", ok=range(256)).status
     make = ("commit", "--quiet", "--no-verify", "--only", f"--message={job.message}", "--")
-    skillrepo.run(job.project, *make, job.project.full(found.path), env=who)
+    skillrepo.run(job.project, *make, job.project.full(found.path), env=IDENTITY if nobody else {})
     return skillrepo.resolve(job.project, "HEAD")
 
 
-def _earlier(job: _Job) -> Found | None:
+def _earlier(job: _Target) -> Located | None:
     """The case as it was before the commit that took it out, if this command made that."""
     search = ("log", "--format=%H %s", "--fixed-strings", f"--grep={job.message}", "HEAD")
     lines = skillrepo.run(job.project, *search).text.splitlines()
     commits = [line.partition(" ")[0] for line in lines if line.partition(" ")[2] == job.message]
     if not commits:
         return None
-    tree = skillrepo.CommitTree(job.project, f"{commits[0]}^")
-    return _cases(tree, job.folder).get(job.id)
+    return _cases(skillrepo.CommitTree(job.project, f"{commits[0]}^"), job.folder).get(job.id)
 
 
 # What is on record ----------------------------------------------------------------------------
@@ -353,7 +315,7 @@ def _refuse_under_way(ledger: Ledger) -> None:
         )
 
 
-def _flush(job: _Job, ledger: Ledger) -> None:
+def _flush(job: _Target, ledger: Ledger) -> None:
     """Bring what dead processes left into the branches; nobody else may be writing."""
     ledger.flush(f"{job.skill}: what was not written yet")
     for ref in Ref:
@@ -375,11 +337,13 @@ class _Step(NamedTuple):
 class _History:
     """All commits of the ledger's branches as ``git fast-export`` tells them.
 
-    ``tips`` are the branches by full name, those of the remote included that are to be replaced.
+    ``tips`` are the branches by full name, those of the remote included that are to be replaced;
+    ``commits`` are the names of all commits by their marks.
     """
 
     project: Project
     tips: Mapping[str, str]
+    commits: Mapping[str, str]
     steps: tuple[_Step, ...]
 
     @classmethod
@@ -391,11 +355,11 @@ class _History:
         listed = skillrepo.run(project, "for-each-ref", form, *names).text.splitlines()
         tips = dict(line.split(" ") for line in listed)
         if not tips:
-            return cls(project, {}, ())
+            return cls(project, {}, {}, ())
         maps = [f"--refspec={name}:{_SCRATCH}{name.removeprefix('refs/')}" for name in sorted(tips)]
-        told = ("--no-data", "--show-original-ids", "--reencode=no", *maps, *sorted(tips))
-        stream = skillrepo.run(project, "fast-export", *told).raw
-        return cls(project, tips, tuple(_steps(stream)))
+        told = ("fast-export", "--no-data", "--reencode=no", *maps)
+        stream, commits = _marked(project, *told, after=sorted(tips))
+        return cls(project, tips, commits, tuple(_steps(stream)))
 
     def files(self, skill: str) -> list[tuple[str, str]]:
         """Path and object of every file that a skill ever had."""
@@ -407,7 +371,26 @@ class _History:
         files = self.files(skill)
         for start in range(0, len(files), _BATCH):
             some = files[start : start + _BATCH]
-            yield from zip(some, _read(self.project, [oid for _, oid in some]), strict=True)
+            asked = "".join(f"{oid}\n" for _, oid in some).encode()
+            answer = skillrepo.run(self.project, "cat-file", "--batch", stdin=asked).raw
+            for (path, oid), data in zip(some, parse_batch(answer), strict=True):
+                if data is None:
+                    raise RatchetError(
+                        f"The ledger is not whole: object {oid} is missing.",
+                        hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
+                    )
+                yield (path, oid), data
+
+
+def _marked(
+    project: Project, *command: str, after: Sequence[str] = (), stdin: bytes | None = None
+) -> tuple[bytes, dict[str, str]]:
+    """What a command says, and the commits that it names, by their marks."""
+    with tempfile.TemporaryDirectory(prefix="ratchet-forget-") as folder:
+        marks = Path(folder) / "marks"
+        done = skillrepo.run(project, *command, f"--export-marks={marks}", *after, stdin=stdin)
+        lines = marks.read_text("ascii").splitlines() if marks.exists() else ()
+        return done.raw, dict(line.split(" ") for line in lines)
 
 
 def _theirs(ref: Ref) -> str:
@@ -435,34 +418,18 @@ def _file(line: bytes, skill: str) -> tuple[str, str] | None:
     return (path, oid) if path.startswith(f"{skill}/") else None
 
 
-def _read(project: Project, oids: Sequence[str]) -> Iterator[bytes]:
-    asked = "".join(f"{oid}\n" for oid in oids).encode()
-    out, at = skillrepo.run(project, "cat-file", "--batch", stdin=asked).raw, 0
-    for oid in oids:
-        end = out.index(b"\n", at)
-        kind = out[at:end].split(b" ")
-        if kind[1:2] != [b"blob"]:
-            raise RatchetError(
-                f"The ledger is not whole: object {oid} is missing.",
-                hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
-            )
-        size = int(kind[2])
-        yield out[end + 1 : end + 1 + size]
-        at = end + 2 + size
-
-
-def _kind(path: str) -> type[Record] | None:
-    """What kind of record a path is of; None for a plain text."""
+def _record(path: str) -> tuple[type[Record], tuple[str, ...]] | None:
+    """What kind of record a path is of, and where that has words; None for a plain text."""
     *_, folder, leaf = path.split("/")
     if not leaf.endswith(".json"):
         return None
-    kind = _LEAVES.get(leaf) or _FOLDERS.get(folder)
-    if kind is None:
+    found = _RECORDS.get(leaf) or _RECORDS.get(folder)
+    if found is None:
         raise RatchetError(
             f"{path} in the ledger is no record that this version knows; nothing was forgotten.",
             hint="Written by a newer Ratchet? Update.",
         )
-    return kind
+    return found
 
 
 def _value(kind: type[Record], data: bytes, path: str) -> Any:
@@ -479,7 +446,7 @@ def _value(kind: type[Record], data: bytes, path: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _Known:
     """Everything that is known of the case: as it is, and as it was when it was run.
 
     ``texts`` are its own, ``answers`` what a model or a judge made of it, ``runs`` the objects
@@ -494,68 +461,62 @@ class _Case:
     seen: frozenset[str]
 
 
-def _collect(job: _Job, history: _History, known: Fixture | None) -> _Case:
-    traces = [
-        (path, oid, trace)
+class _Mention(NamedTuple):
+    """What a record of a case has to find it by, and what quotes it.
+
+    It is of a run, or of what a person said of an answer; a whole ledger does not fit in memory.
+    """
+
+    oid: str
+    fixture: str
+    digest: str | None
+    input: str
+    texts: frozenset[str]
+    answers: frozenset[str]
+
+
+def _collect(job: _Target, history: _History, known: Fixture | None) -> _Known:
+    mentions = [
+        _mention(oid, one)
         for (path, oid), data in history.texts(job.skill)
-        if (kind := _kind(path)) in _OF_CASES
-        for trace in [_about(path, data) if kind is Trace else _about_correction(path, data)]
-        if trace["job"] != "meta"
+        if (kind := _record(path)) is not None and kind[0] in _OF_CASES
+        for one in [kind[0].model_validate(_value(kind[0], data, path))]
+        if isinstance(one, Correction) or (isinstance(one, Trace) and one.job != "meta")
     ]
-    digests = {known.digest} if known else set()
-    inputs = {known.input_text} if known else set()
-    texts = set(_parts(known)) if known else set()
-    answers: set[str] = set()
-    runs: set[str] = set()
     # First the runs under its name: a run under another may be of the same case before a renaming.
-    for _, _, one in traces:
-        if one["fixture"] == job.id:
-            inputs.add(one["input"])
-            texts |= one["texts"]
-            digests |= one["digests"]
-    for _, oid, one in traces:
-        same = one["fixture"] == job.id or one["input"] in inputs or one["digests"] & digests
-        if same:
-            runs.add(oid)
-            answers |= one["answers"]
-    return _Case(
+    named = [one for one in mentions if one.fixture == job.id]
+    digests = {one.digest for one in named if one.digest} | ({known.digest} if known else set())
+    inputs = {one.input for one in named} | ({known.input_text} if known else set())
+    texts = set(_parts(known) if known else ()).union(*(one.texts for one in named), inputs) - {""}
+    about = [
+        one
+        for one in mentions
+        if one.fixture == job.id or one.input in inputs or one.digest in digests
+    ]
+    return _Known(
         fixtures=frozenset(digests),
         inputs=frozenset(inputs - {""}),
-        texts=frozenset(texts | (inputs - {""})),
-        answers=frozenset(answers),
-        runs=frozenset(runs),
-        seen=frozenset(one["fixture"] for _, _, one in traces),
+        texts=frozenset(texts),
+        answers=frozenset().union(*(one.answers for one in about)),
+        runs=frozenset(one.oid for one in about),
+        seen=frozenset(one.fixture for one in mentions),
     )
 
 
-def _about(path: str, data: bytes) -> dict[str, Any]:
-    """What of a trace is needed to find it and what quotes it; a ledger does not fit in memory."""
-    trace = Trace.model_validate(_value(Trace, data, path))
-    said = (trace.reply.text, trace.score.reason if trace.score else None, trace.scorer_error)
-    own = (trace.fixture_input, trace.correction, *_long(trace.expected))
-    return {
-        "job": trace.job,
-        "fixture": trace.fixture,
-        "input": trace.fixture_input,
-        "digests": {trace.key.fixture} if trace.key else set(),
-        "texts": {text for text in own if text},
-        "answers": {text for text in said if text},
-    }
-
-
-def _about_correction(path: str, data: bytes) -> dict[str, Any]:
-    """The same of what a person said of an answer to the case."""
-    said = Correction.model_validate(_value(Correction, data, path))
-    case = Fixture(id=said.fixture, split=said.split, input=said.input, context=said.context)
-    own = {*_parts(case), *_long(said.expected)} | ({said.why} if said.why else set())
-    return {
-        "job": "correction",
-        "fixture": said.fixture,
-        "input": case.input_text,
-        "digests": set(),
-        "texts": own,
-        "answers": {said.output} if said.output else set(),
-    }
+def _mention(oid: str, one: Trace | Correction) -> _Mention:
+    digest: str | None = None
+    own: tuple[str | None, ...]
+    answers: tuple[str | None, ...]
+    if isinstance(one, Trace):
+        digest = one.key.fixture if one.key else None
+        asked, own = one.fixture_input, (one.fixture_input, one.correction)
+        answers = (one.reply.text, one.score.reason if one.score else None, one.scorer_error)
+    else:
+        case = Fixture(id=one.fixture, split=one.split, input=one.input, context=one.context)
+        asked, own = case.input_text, (*_parts(case), one.why)
+        answers = (one.output,)
+    texts = frozenset(filter(None, (*own, *_long(one.expected))))
+    return _Mention(oid, one.fixture, digest, asked, texts, frozenset(filter(None, answers)))
 
 
 def _parts(case: Fixture) -> list[str]:
@@ -570,7 +531,7 @@ def _long(value: JsonValue) -> list[str]:
     return [text for text in leaks.strings(value) if _says(text) >= words.SHORTEST]
 
 
-def _refuse_shared(job: _Job, what: _Case, others: Sequence[Fixture]) -> None:
+def _refuse_shared(job: _Target, what: _Known, others: Sequence[Fixture]) -> None:
     asked = {folded(text) for text in what.inputs}
     for other in others:
         if folded(other.input_text) in asked or other.digest in what.fixtures:
@@ -621,21 +582,13 @@ class Quotes:
             text = text[:begin] + MARK + text[end:]
         return text
 
-    def walk(self, value: Any) -> Any:
-        """JSON values with every text replaced; the names of fields stay."""
-        if isinstance(value, str):
-            return self.replace(value)
-        if isinstance(value, dict):
-            return {key: self.walk(item) for key, item in value.items()}
-        return [self.walk(item) for item in value] if isinstance(value, list) else value
-
 
 def _forms(text: str) -> set[str]:
     """As it is, as it stands in a JSON string, and in a JSON string within one."""
     forms = {text}
-    for plain in (True, False):
-        once = json.dumps(text, ensure_ascii=plain)[1:-1]
-        forms |= {once, json.dumps(once, ensure_ascii=plain)[1:-1]}
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        forms |= {once, json.dumps(once, ensure_ascii=ascii_only)[1:-1]}
     return forms - {""}
 
 
@@ -659,7 +612,7 @@ class _Wanted(NamedTuple):
     told: Quotes
 
 
-def _quotes(what: _Case, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str, ...]]:
+def _quotes(what: _Known, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str, ...]]:
     """What to look for, and the texts of the case that other cases have as well."""
     theirs = [text for other in others for text in _parts(other)]
     shared = {folded(text) for text in theirs}
@@ -677,11 +630,10 @@ def _quotes(what: _Case, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str,
 class _Done(NamedTuple):
     """What the rewriting came to.
 
-    ``now`` has the new commit of every old one, ``first`` are the oldest ones that held the case,
-    ``objects`` the contents that did.
+    ``now`` has the new commit of each old one that has changed, ``first`` are the oldest of those,
+    ``objects`` the contents that held the case.
     """
 
-    tips: Mapping[str, str]
     now: Mapping[str, str]
     first: tuple[str, ...]
     dropped: frozenset[str]
@@ -690,25 +642,17 @@ class _Done(NamedTuple):
 
 
 def _rewrite(
-    job: _Job, history: _History, what: _Case, wanted: _Wanted, there: Mapping[Ref, bool]
+    job: _Target, history: _History, what: _Known, wanted: _Wanted, there: Mapping[Ref, bool]
 ) -> _Done:
     """Move this clone's branches to rewritten commits, both at once, if there is a difference."""
     changed = _changes(job, history, what, wanted)
-    dropped = frozenset(path for (path, _), data in changed.items() if data is None)
-    replaced = frozenset(path for path, _ in changed) - dropped
-    objects = tuple(sorted({oid for _, oid in changed}))
-    if not changed:
-        same = {tip: tip for tip in history.tips.values()}
-        done = _Done(history.tips, same, (), dropped, replaced, objects)
-    else:
-        now, first = _import(job, history, changed)
-        done = _Done(history.tips, now, first, dropped, replaced, objects)
+    now = _import(job, history, changed) if changed else {}
     for ref, has in there.items():
-        _refuse_diverged(job.project, done, ref) if has else None
+        _refuse_diverged(history, now, ref) if has else None
     moves = [
-        f"update {ref} {done.now[tip]} {tip}"
+        f"update {ref} {now[tip]} {tip}"
         for ref, tip in history.tips.items()
-        if ref in set(Ref) and done.now[tip] != tip
+        if ref in set(Ref) and tip in now
     ]
     scratch = skillrepo.run(job.project, "for-each-ref", "--format=%(refname)", _SCRATCH).text
     moves += [f"delete {name}" for name in scratch.split()]
@@ -716,33 +660,42 @@ def _rewrite(
         lines = "".join(f"{move}\n" for move in moves).encode()
         skillrepo.run(job.project, "update-ref", "--stdin", stdin=lines)
     _expire(job.project, [ref.value for ref in Ref])
-    return done
+    dropped = frozenset(path for (path, _), data in changed.items() if data is None)
+    return _Done(
+        now=now,
+        first=_oldest(history, now),
+        dropped=dropped,
+        replaced=frozenset(path for path, _ in changed) - dropped,
+        objects=tuple(sorted({oid for _, oid in changed})),
+    )
 
 
 def _changes(
-    job: _Job, history: _History, what: _Case, wanted: _Wanted
+    job: _Target, history: _History, what: _Known, wanted: _Wanted
 ) -> dict[tuple[str, str], bytes | None]:
     """By path and object: the new content, or None where the file goes."""
     changed: dict[tuple[str, str], bytes | None] = {}
     for (path, oid), data in history.texts(job.skill):
-        kind = _kind(path)
-        quotes = wanted.told if path.split("/")[-2] == "proposer" else wanted.own
-        if oid in what.runs and kind in _OF_CASES:
+        kind = _record(path)
+        if oid in what.runs and kind is not None and kind[0] in _OF_CASES:
             changed[path, oid] = None
             continue
+        quotes = wanted.told if path.split("/")[-2] == "proposer" else wanted.own
         new = _reworded(kind, data, path, quotes)
         if new != data:
             changed[path, oid] = new
     return changed
 
 
-def _reworded(kind: type[Record] | None, data: bytes, path: str, quotes: Quotes) -> bytes:
-    if kind is None:
+def _reworded(
+    found: tuple[type[Record], tuple[str, ...]] | None, data: bytes, path: str, quotes: Quotes
+) -> bytes:
+    if found is None:
         return quotes.replace(data.decode("utf-8")).encode("utf-8")
-    value = _value(kind, data, path)
-    new = value
-    for at in _WORDED[kind]:
-        new = _put(new, at, quotes.walk)
+    kind, worded = found
+    value = new = _value(kind, data, path)
+    for at in worded:
+        new = _put(new, at.split("."), quotes.replace)
     if new == value:
         return data
     kind.model_validate(new)
@@ -753,46 +706,31 @@ def _reworded(kind: type[Record] | None, data: bytes, path: str, quotes: Quotes)
         return f"{json.dumps(new, indent=2)}\n".encode()
 
 
-def _put(value: Any, at: tuple[str, ...], change: Callable[[Any], Any]) -> Any:
-    """``value`` with the part at a path of field names changed, if it is there."""
+def _put(value: Any, at: Sequence[str], change: Callable[[str], str]) -> Any:
+    """``value`` with the texts at a path of field names changed, if it is there."""
     if not at:
-        return change(value)
+        return each_text(value, change)
     if not isinstance(value, dict) or at[0] not in value:
         return value
     return value | {at[0]: _put(value[at[0]], at[1:], change)}
 
 
 def _import(
-    job: _Job, history: _History, changed: Mapping[tuple[str, str], bytes | None]
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Make the rewritten commits; returns the new ones by the old, and the oldest that changed."""
+    job: _Target, history: _History, changed: Mapping[tuple[str, str], bytes | None]
+) -> dict[str, str]:
+    """Make the rewritten commits; returns them by the old ones, where they differ."""
     stream = [_rewritten(step, job.skill, changed) for step in history.steps]
-    with tempfile.TemporaryDirectory(prefix="ratchet-forget-") as folder:
-        marks = Path(folder) / "marks"
-        skillrepo.run(
-            job.project,
-            *("-c", "fastimport.unpackLimit=20", "fast-import", "--quiet", "--done", "--force"),
-            f"--export-marks={marks}",
-            stdin=b"".join([*stream, b"done\n"]),
-        )
-        new = dict(line.split(" ") for line in marks.read_text("ascii").splitlines())
-    mark, old = "", {}
-    parents: dict[str, list[str]] = {}
-    for line in (step.line.decode("utf-8", "replace") for step in history.steps):
-        word, _, rest = line.partition(" ")
-        if word == "mark":
-            mark = rest
-        elif word == "original-oid":
-            old[mark] = rest
-            parents[mark] = []
-        elif word in ("from", "merge") and mark in parents:
-            parents[mark].append(rest)
-        elif word == "reset":
-            mark = ""
-    now = {oid: new[mark] for mark, oid in old.items()}
-    moved = {mark for mark, oid in old.items() if new[mark] != oid}
-    first = tuple(old[mark] for mark in moved if not moved & set(parents[mark]))
-    return now, first
+    told = ("-c", "fastimport.unpackLimit=20", "fast-import", "--quiet", "--done", "--force")
+    _, new = _marked(job.project, *told, stdin=b"".join([*stream, b"done\n"]))
+    return {oid: new[mark] for mark, oid in history.commits.items() if new[mark] != oid}
+
+
+def _oldest(history: _History, now: Mapping[str, str]) -> tuple[str, ...]:
+    """The old commits that have changed, and of which no parent has."""
+    tips = history.tips.values()
+    listed = skillrepo.run(history.project, "rev-list", "--parents", *tips).text if now else ""
+    families = (line.split(" ") for line in listed.splitlines())
+    return tuple(one for one, *parents in families if one in now and not now.keys() & set(parents))
 
 
 def _rewritten(step: _Step, skill: str, changed: Mapping[tuple[str, str], bytes | None]) -> bytes:
@@ -807,13 +745,15 @@ def _rewritten(step: _Step, skill: str, changed: Mapping[tuple[str, str], bytes 
     return b"M 100644 inline %s\ndata %d\n%s\n" % (path, len(data), data)
 
 
-def _refuse_diverged(project: Project, done: _Done, ref: Ref) -> None:
+def _refuse_diverged(history: _History, now: Mapping[str, str], ref: Ref) -> None:
     """Refuse to replace a branch of the remote that has records which this clone has not."""
-    theirs, own = (done.now.get(done.tips.get(name, "")) for name in (_theirs(ref), ref.value))
-    if theirs and own:
-        ahead = skillrepo.run(project, "merge-base", "--is-ancestor", theirs, own, ok=(0, 1)).status
-        if not ahead:
-            return
+    theirs, own = (history.tips.get(name) for name in (_theirs(ref), ref.value))
+    if (
+        theirs
+        and own
+        and plain.is_ancestor(history.project, now.get(theirs, theirs), now.get(own, own))
+    ):
+        return
     name = ref.removeprefix("refs/heads/")
     raise RatchetError(
         f"Branch {name} of origin has records that this clone has not; nothing was forgotten.",
@@ -829,17 +769,18 @@ def _expire(project: Project, refs: Iterable[str]) -> None:
             skillrepo.run(project, "reflog", "expire", *now, ref)
 
 
-def _push(job: _Job, done: _Done, there: Mapping[Ref, bool]) -> None:
+def _push(history: _History, now: Mapping[str, str], there: Mapping[Ref, bool]) -> None:
     """Replace the remote's branches where they still are what was rewritten."""
     for ref, has in there.items():
-        tip, theirs = done.tips.get(ref.value), done.tips.get(_theirs(ref))
+        tip, theirs = history.tips.get(ref.value), history.tips.get(_theirs(ref))
         if not has or tip is None or theirs is None:
             continue
-        new, name = done.now[tip], ref.removeprefix("refs/heads/")
+        new = now.get(tip, tip)
         if theirs != new:
-            remote.push(job.project, new, branch=name, expect=theirs)
-            skillrepo.run(job.project, "update-ref", _theirs(ref), new)
-        _expire(job.project, [_theirs(ref)])
+            name = ref.removeprefix("refs/heads/")
+            remote.push(history.project, new, branch=name, expect=theirs)
+            skillrepo.run(history.project, "update-ref", _theirs(ref), new)
+        _expire(history.project, [_theirs(ref)])
 
 
 def _drop_mirrors(project: Project, done: _Done) -> None:
@@ -852,25 +793,23 @@ def _drop_mirrors(project: Project, done: _Done) -> None:
 # What is left ---------------------------------------------------------------------------------
 
 
-def _leading(project: Project, commits: Collection[str]) -> tuple[str, ...]:
+def _leading(project: Project, commits: Sequence[str]) -> tuple[str, ...]:
     """The names in this clone that lead to one of the commits."""
     found: set[str] = set()
-    for commit in commits:
-        if not skillrepo.run(project, "cat-file", "-e", commit, ok=range(256)).status:
-            form = ("for-each-ref", "--format=%(refname)", f"--contains={commit}")
-            found |= set(skillrepo.run(project, *form).text.split())
+    for commit in _still_there(project, commits):
+        form = ("for-each-ref", "--format=%(refname)", f"--contains={commit}")
+        found |= set(skillrepo.run(project, *form).text.split())
     return tuple(sorted(found))
 
 
-def _still_there(project: Project, objects: Sequence[str]) -> int:
+def _still_there(project: Project, objects: Sequence[str]) -> list[str]:
+    """Those that this clone still has."""
     asked = "".join(f"{oid}\n" for oid in objects).encode()
-    if not asked:
-        return 0
-    out = skillrepo.run(project, "cat-file", "--batch-check", stdin=asked).text
-    return sum(not line.endswith(" missing") for line in out.splitlines())
+    out = skillrepo.run(project, "cat-file", "--batch-check", stdin=asked).text if asked else ""
+    return [line.split(" ")[0] for line in out.splitlines() if not line.endswith(" missing")]
 
 
-def _quoting_skill(job: _Job, wanted: _Wanted) -> str | None:
+def _quoting_skill(job: _Target, wanted: _Wanted) -> str | None:
     """The skill's file, if it quotes the case as it is on disk."""
     tree = skillrepo.WorkTree(job.project)
     text = tree.read(job.skill_path).decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, quote_plus, unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 SHORTEST = 8  # characters; a shorter value would be found in ordinary words
 
@@ -215,10 +215,13 @@ class Cleaner:
 
     def walk(self, value: Any) -> Any:
         """A JSON value without secrets in its texts; the names of keys stay."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.walk(one) for one in value]
-        if isinstance(value, dict):
-            return {key: self.walk(one) for key, one in value.items()}
-        return value
+        return each_text(value, self.text)
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every text in it changed; the names of keys stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: each_text(one, change) for key, one in value.items()}
+    return [each_text(one, change) for one in value] if isinstance(value, list) else value

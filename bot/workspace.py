@@ -312,12 +312,13 @@ def read_fixtures(
     sealed = () if "vault" in require else (f"{folder}/vault/",)
     if blind:
         sealed = (*sealed, f"{folder}/holdout/")
-    files = [
-        fixtures.SourceFile(path, tree.size(path), partial(tree.read, path))
-        for path in tree.files(folder)
-        if not path.startswith(sealed)
-    ]
+    files = [source(tree, path) for path in tree.files(folder) if not path.startswith(sealed)]
     return fixtures.parse(files, root=folder, require=require)
+
+
+def source(tree: Tree, path: str) -> fixtures.SourceFile:
+    """A file of a tree that may hold fixtures."""
+    return fixtures.SourceFile(path, tree.size(path), partial(tree.read, path))
 
 
 def overridden(settings: Config, override: Mapping[str, object]) -> Config:

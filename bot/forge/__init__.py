@@ -11,6 +11,12 @@ from bot.errors import RatchetError
 
 BOT_NAME: Final = "Ratchet"
 BOT_EMAIL: Final = "ratchet@users.noreply.github.com"
+# Who writes and commits, for git's environment.
+IDENTITY: Final = {
+    f"GIT_{role}_{what}": said
+    for role in ("AUTHOR", "COMMITTER")
+    for what, said in (("NAME", BOT_NAME), ("EMAIL", BOT_EMAIL))
+}
 
 EXPERIMENT: Final = "Ratchet-Experiment"
 PARENT: Final = "Ratchet-Parent"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from bot import remote
 from bot.core.records import digest
 from bot.errors import RatchetError
-from bot.forge import BOT_EMAIL, BOT_NAME, CASES, plain
+from bot.forge import CASES, IDENTITY, plain
 from bot.forge.github import Unsupported
 from bot.skillrepo import REGULAR_MODES, CommitTree, run
 
@@ -124,11 +124,7 @@ def _commit(
         run(project, "read-tree", onto, env=index)
         run(project, "update-index", "-z", "--index-info", stdin=entry.encode(), env=index)
         tree = run(project, "write-tree", env=index).text
-    who = {
-        f"GIT_{role}_{what}": said
-        for role in ("AUTHOR", "COMMITTER")
-        for what, said in (("NAME", BOT_NAME), ("EMAIL", BOT_EMAIL), ("DATE", at))
-    }
+    who = IDENTITY | {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}
     body = f"{subject}\n\n{CASES}: {_name(project, path, content)}\n"
     make = ("commit-tree", "--no-gpg-sign", "-p", onto, "-F", "-", tree)
     made = run(project, *make, stdin=body.encode(), env=who).text

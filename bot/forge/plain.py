@@ -19,6 +19,7 @@ from bot.forge import (
     BOT_NAME,
     EVIDENCE,
     EXPERIMENT,
+    IDENTITY,
     PARENT,
     REVERT,
     Merged,
@@ -43,13 +44,7 @@ if TYPE_CHECKING:
     from bot.plumbing import Output
     from bot.skillrepo import Project
 
-_IDENTITY: Final = {
-    "GIT_AUTHOR_NAME": BOT_NAME,
-    "GIT_AUTHOR_EMAIL": BOT_EMAIL,
-    "GIT_COMMITTER_NAME": BOT_NAME,
-    "GIT_COMMITTER_EMAIL": BOT_EMAIL,
-    "GIT_REFLOG_ACTION": "ratchet",
-}
+_IDENTITY: Final = IDENTITY | {"GIT_REFLOG_ACTION": "ratchet"}
 _UNDER_WAY: Final = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",

@@ -186,7 +186,7 @@ class GitRef:
         """Texts by name; ``wanted`` is (name, tree, file in it)."""
         asked = [(name, f"{tree}:{leaf}\n") for name, tree, leaf in wanted if tree]
         requests = "".join(request for _, request in asked).encode()
-        blobs = _parse_batch(self._run("cat-file", "--batch", stdin=requests) if asked else b"")
+        blobs = parse_batch(self._run("cat-file", "--batch", stdin=requests) if asked else b"")
         return {
             name: blob.decode("utf-8")
             for (name, _), blob in zip(asked, blobs, strict=True)
@@ -224,7 +224,7 @@ def _data(text: str) -> bytes:
     return b"data %d\n%s\n" % (len(content), content)
 
 
-def _parse_batch(out: bytes) -> Iterator[bytes | None]:
+def parse_batch(out: bytes) -> Iterator[bytes | None]:
     """The answers of ``cat-file --batch``: a blob's content, or None for anything else."""
     at = 0
     while at < len(out):

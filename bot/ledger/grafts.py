@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from bot.core.badge import LEAF
 from bot.errors import RatchetError
-from bot.ledger.gitref import AUTHOR
+from bot.forge import IDENTITY
 from bot.ledger.store import README, Ref
 from bot.skillrepo import run
 
@@ -98,11 +98,5 @@ def _commit(project: Project, files: Mapping[str, str], *, onto: str, message: s
         run(project, "read-tree", onto, env=index)
         run(project, "update-index", "-z", "--index-info", stdin=lines.encode(), env=index)
         tree = run(project, "write-tree", env=index).text
-    name, _, mail = AUTHOR.rstrip(">").partition(" <")
-    who = {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", name), ("EMAIL", mail))
-    }
     make = ("commit-tree", "--no-gpg-sign", "-p", onto, tree)
-    return run(project, *make, stdin=message.encode(), env=who).text
+    return run(project, *make, stdin=message.encode(), env=IDENTITY).text
