@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from bot import checking, dashboard, opening, remote, skillrepo, strict, workspace
@@ -17,9 +16,8 @@ from bot.core import admit, batch, batchpages, pages
 from bot.core.records import Settled
 from bot.core.reviews import last_word, standing
 from bot.errors import RatchetError
-from bot.fixtures import SPLITS
+from bot.fixtures import SPLITS, append_jsonl
 from bot.forge import CASES, FIXTURES, Merged, additions, plain
-from bot.importing import merge_jsonl
 from bot.ledger import Ref
 from bot.pullrequest import HOLD_LABEL, LABEL, Published, in_words
 from bot.redact import Redactor
@@ -27,6 +25,7 @@ from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from bot.config import Config
     from bot.core.admit import Decision
@@ -45,10 +44,6 @@ _NO_STATUS: Final = "Fixtures alone: nothing is measured for them."
 _EMPTY: Final = "Everything in it has become a fixture by another way, or was taken back."
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Intake:
     """The base branch as it is on GitHub at this moment, and who writes what about it."""
@@ -58,7 +53,7 @@ class Intake:
     tree: CommitTree
     branch: str
     config: Config
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = opening.now
     redact: Callable[[str], str] = field(default=str)
 
     # What there is
@@ -110,7 +105,7 @@ class Intake:
             for path in sorted({*added, *raised}):
                 before = self.text(self.tree, path)
                 counted = batch.with_counts(before, raised.get(path, ()))
-                made[path] = merge_jsonl(counted, added.get(path, ())).encode()
+                made[path] = append_jsonl(counted, added.get(path, ())).encode()
         return made
 
     def text(self, tree: CommitTree, path: str) -> str:
@@ -292,8 +287,8 @@ class Intake:
         """Whether the head can become that by additions, on a base that has not got in the way."""
         since = additions.fork(self.project, self.tree.commit, head)
         assert since is not None  # noqa: S101 - or it would not be the bot's own
-        moved = additions.paths(additions.changes(self.project, since, self.tree.commit))
-        brought = additions.paths(additions.changes(self.project, since, head))
+        moved = additions.paths(skillrepo.differences(self.project, since, self.tree.commit))
+        brought = additions.paths(skillrepo.differences(self.project, since, head))
         wanted = {self.project.full(path) for path in files}
         if moved & (brought | wanted) or brought - wanted:
             return False
@@ -322,7 +317,8 @@ class Intake:
     ) -> Decision:
         merge = self.config.feedback.merge
         since = additions.fork(self.project, self.tree.commit, commit)
-        brought = additions.changes(self.project, since, commit) if since else ()
+        brought = skillrepo.differences(self.project, since, commit) if since else ()
+        paths = additions.paths(brought)
         whole = pull.head_sha == commit and pull.base_ref == self.branch
         return admit.decide(
             admit.Facts(
@@ -332,10 +328,9 @@ class Intake:
                 held=self._is_held(pull, batches),
                 objections=self._objections(pull, commit),
                 own_commits=whole and self._is_own(commit),
-                own_paths=all(one.is_plain for one in brought)
-                and additions.paths(brought) <= self.own_paths(),
+                own_paths=all(one.is_plain for one in brought) and paths <= self.own_paths(),
                 additions=self._adds(commit, since, files),
-                current=self._is_current(commit, files),
+                current=self._is_current(commit, paths, files),
                 conflicts=sum(len(one.conflicts) for one in batches),
                 sound=not self.problem(batches),
             )
@@ -367,14 +362,12 @@ class Intake:
         before, after = CommitTree(self.project, since), CommitTree(self.project, commit)
         return all(batch.grown(self.text(before, one), self.text(after, one)) for one in files)
 
-    def _is_current(self, commit: str, files: Mapping[str, bytes]) -> bool:
+    def _is_current(self, commit: str, paths: frozenset[str], files: Mapping[str, bytes]) -> bool:
         """Whether the head has just what the base as it is at this moment is to get."""
         if self.github.base_sha(self.branch) != self.tree.commit:
             return False
-        since = additions.fork(self.project, self.tree.commit, commit)
         there = CommitTree(self.project, commit)
-        brought = additions.paths(additions.changes(self.project, since or commit, commit))
-        return brought == {self.project.full(path) for path in files} and all(
+        return paths == {self.project.full(path) for path in files} and all(
             there.read(path) == content for path, content in files.items()
         )
 
@@ -404,7 +397,9 @@ class Intake:
         return Published(NAME, None, action, reason, detail, number, url)
 
 
-def open_intake(project: Project, github: GitHub, *, now: Callable[[], datetime] = _now) -> Intake:
+def open_intake(
+    project: Project, github: GitHub, *, now: Callable[[], datetime] = opening.now
+) -> Intake:
     """The intake of a project, on its base branch as it is on GitHub at this moment."""
     checked_out = skillrepo.require_branch(project)
     branch = workspace.load_config(CommitTree(project, "HEAD")).base or checked_out
@@ -417,7 +412,7 @@ def open_intake(project: Project, github: GitHub, *, now: Callable[[], datetime]
 
 
 def look(
-    project: Project, github: GitHub, *, now: Callable[[], datetime] = _now
+    project: Project, github: GitHub, *, now: Callable[[], datetime] = opening.now
 ) -> Published | None:
     """Look at the pull request with new fixtures again; None when there is nothing to say.
 

@@ -11,7 +11,7 @@ from bot.core import batch, render
 from bot.core.golden import input_digest
 from bot.core.records import Answers, Correction
 from bot.errors import RatchetError
-from bot.fixtures import SPLITS
+from bot.fixtures import SPLITS, append_jsonl
 from bot.redact import Cleaner
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def add(tree: skillrepo.WorkTree, fixtures: Iterable[Fixture], *, folder: str) -
     for path, new in files.items():
         there = (tree.project.root / path).exists()
         before = strict.decode(tree.read(path)) if there else ""
-        write(tree, path, importing.merge_jsonl(before, new))
+        write(tree, path, append_jsonl(before, new))
     return tuple(files)
 
 
@@ -155,9 +155,7 @@ def write(tree: skillrepo.WorkTree, path: str, text: str) -> None:
     """Put a text into a file of the project, which is whole or as it was."""
     target = tree.project.root / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    swap = target.with_name(f".{target.name}.tmp")
-    swap.write_text(text, encoding="utf-8", newline="")
-    swap.replace(target)
+    skillrepo.write_whole(target, text.encode())
 
 
 def _version(project: Project, skill: str, ref: str | None) -> str | None:

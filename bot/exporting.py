@@ -61,10 +61,8 @@ def write(exported: Exported, path: Path, *, force: bool) -> None:
     """
     if path.exists() and not force:
         raise RatchetError(f"{path} is already there.", hint="Replace it with --force.")
-    swap = path.with_name(f".{path.name}.tmp")
     try:
-        swap.write_text(exported.text, encoding="utf-8", newline="")
-        swap.replace(path)
+        skillrepo.write_whole(path, exported.text.encode())
     except OSError as error:
         raise RatchetError(f"{path} cannot be written: {error.strerror}.") from error
 

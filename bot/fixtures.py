@@ -81,11 +81,10 @@ class _Read:
 
 
 class Located(NamedTuple):
-    """A fixture, and the file and line on which it begins."""
+    """A fixture, and the file that it is in."""
 
     fixture: Fixture
     path: str
-    line: int
 
 
 def parse(
@@ -124,7 +123,7 @@ def locate(
     if problems:
         raise strict.report(problems, hint="docs/fixtures.md describes the format.")
     ordered = sorted(built, key=lambda one: (SPLITS.index(one[1].split), one[1].id))
-    return tuple(Located(fixture, case.path, case.line) for case, fixture in ordered)
+    return tuple(Located(fixture, case.path) for case, fixture in ordered)
 
 
 def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
@@ -160,6 +159,13 @@ def dump_jsonl(fixtures: Iterable[Fixture]) -> str:
     )
     ordered = ({key: one[key] for key in SHAPES if key in one} for one in shown)
     return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in ordered)
+
+
+def append_jsonl(text: str, new: Iterable[Fixture]) -> str:
+    """A JSONL file's text with fixtures appended; what stands there is not touched."""
+    gap = "\n" if text and not text.endswith("\n") else ""
+    added = dump_jsonl(new)
+    return text + gap + added if added else text
 
 
 def _inside(root: str) -> str:

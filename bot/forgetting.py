@@ -232,7 +232,12 @@ def _without(case: Located, content: bytes) -> bytes | None:
     if not case.path.lower().endswith(".jsonl"):
         return None
     lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
-    return b"".join(lines[: case.line - 1] + lines[case.line :])
+    return b"".join(line for line in lines if not _is_case(line, case.fixture.id))
+
+
+def _is_case(line: bytes, name: str) -> bool:
+    text = line.decode("utf-8").removeprefix(strict.BOM)
+    return bool(text.strip()) and json.loads(text).get("id") == name
 
 
 def _refuse_uncommitted(job: _Target, tree: Tree, case: Located | None) -> bytes | None:
@@ -280,10 +285,7 @@ def _take_out(
     if rest is None:
         target.unlink(missing_ok=True)
     elif target.read_bytes() != rest:
-        swap = target.with_name(f".{target.name}.tmp")
-        swap.write_bytes(rest)
-        swap.chmod(target.stat().st_mode)
-        swap.replace(target)
+        skillrepo.write_whole(target, rest)
     if not commit:
         return None
     nobody = skillrepo.run(job.project, "var", "GIT_COMMITTER_IDENT", ok=range(256)).status

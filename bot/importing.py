@@ -21,7 +21,7 @@ from bot import formats, strict
 from bot.core.golden import UNNAMED, Rules, Shelf, agree, folded, input_digest, name_of
 from bot.core.records import Fixture, Source, Split, canonical_json, digest
 from bot.errors import RatchetError
-from bot.fixtures import SPLITS, CaseError, build, dump_jsonl
+from bot.fixtures import SPLITS, CaseError, build
 from bot.formats import Notes
 from bot.strict import Problem
 
@@ -209,13 +209,6 @@ def _listed(texts: Iterable[str], *, more: int = 0) -> tuple[str, ...]:
     first = tuple(itertools.islice(rest, formats.LISTED))
     more += sum(1 for _ in rest)
     return (*first, f"and {more:,} more") if more else first
-
-
-def merge_jsonl(existing_text: str, new: Iterable[Fixture]) -> str:
-    """A JSONL file's text with fixtures appended; what stands there is not touched."""
-    gap = "\n" if existing_text and not existing_text.endswith("\n") else ""
-    added = dump_jsonl(new)
-    return existing_text + gap + added if added else existing_text
 
 
 def _columns(asked: Mapping[str, str], *, names: Collection[str], path: str) -> dict[str, str]:

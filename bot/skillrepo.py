@@ -183,6 +183,39 @@ def resolve(project: Project, ref: str) -> str:
     )
 
 
+class Difference(NamedTuple):
+    """What became of one path, from the top of the repository.
+
+    ``old`` and ``new`` are its modes, ``blob`` the new object, ``how`` a letter (A, M, D, T).
+    """
+
+    path: str
+    old: str
+    new: str
+    blob: str
+    how: str
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether a regular file got another content, and nothing else."""
+        return self.how == "M" and self.old == self.new and self.old in REGULAR_MODES
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a regular file was added, or its content changed and nothing else."""
+        return self.is_edit or (self.how == "A" and self.new == "100644")
+
+
+def differences(project: Project, old: str, new: str) -> tuple[Difference, ...]:
+    """What differs between two commits."""
+    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
+    fields = run(project, "diff-tree", *options, old, new).fields
+    told = ((info[1:].split(), path) for info, path in zip(fields[::2], fields[1::2], strict=True))
+    return tuple(
+        Difference(path, before, after, blob, how) for (before, after, _, blob, how), path in told
+    )
+
+
 def is_shallow(project: Project) -> bool:
     """Whether the history of this clone is cut off."""
     return (project.common_dir / "shallow").exists()
@@ -462,6 +495,15 @@ def _refuse_twins(names: Iterable[str]) -> None:
                     f"{other} and {path} differ only in case",
                     hint="Rename one: on many disks they are the same file.",
                 )
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Put a content into a file, which is whole or as it was; its mode stays."""
+    swap = target.with_name(f".{target.name}.tmp")
+    swap.write_bytes(content)
+    if target.exists():
+        swap.chmod(target.stat().st_mode)
+    swap.replace(target)
 
 
 def _write_new(target: Path, data: bytes, *, executable: bool) -> None:

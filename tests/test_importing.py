@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bot.core.golden import Caps, Rules, input_digest
 from bot.core.records import Fixture, Message
 from bot.errors import RatchetError
-from bot.fixtures import SourceFile, parse
-from bot.importing import Imported, import_rows, merge_jsonl
+from bot.fixtures import SourceFile, append_jsonl, parse
+from bot.importing import Imported, import_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -374,7 +374,7 @@ def stored(split: str, *batches: Sequence[Fixture]) -> SourceFile:
     """The file of a split after one import a batch, its last line end lost in between."""
     text = ""
     for batch in batches:
-        text = merge_jsonl(text.rstrip("\n"), [one for one in batch if one.split == split])
+        text = append_jsonl(text.rstrip("\n"), [one for one in batch if one.split == split])
     return SourceFile(f"f/{split}/imported.jsonl", len(text.encode()), text.encode)
 
 
@@ -388,7 +388,7 @@ def test_what_is_imported_reads_back_from_files_appended_to() -> None:
 
 @pytest.mark.parametrize("text", ["", '{"id": "a"}\n', '{"id": "a"}', "\n"])
 def test_appending_nothing_changes_nothing(text: str) -> None:
-    assert merge_jsonl(text, []) == text
+    assert append_jsonl(text, []) == text
 
 
 @pytest.mark.parametrize("text", ["", "text,label\n"])

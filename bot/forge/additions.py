@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from bot import remote
 from bot.core.records import digest
 from bot.errors import RatchetError
-from bot.forge import CASES, IDENTITY, plain
+from bot.forge import CASES, plain
 from bot.forge.github import Unsupported
-from bot.skillrepo import REGULAR_MODES, CommitTree, run
+from bot.ledger import grafts
+from bot.skillrepo import CommitTree, differences, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bot.forge.github import GitHub
-    from bot.skillrepo import Project
+    from bot.skillrepo import Difference, Project
 
 _NEW: Final = "100644"
-_NOTHING: Final = "000000"
 _LONGEST: Final = 500  # commits of a branch that are looked at
-
-
-class Change(NamedTuple):
-    """What became of one path, from the top of the repository: its modes, and how (A, M, D, T)."""
-
-    path: str
-    old: str
-    new: str
-    how: str
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a regular file was added, or its content changed and nothing else."""
-        if self.how == "A":
-            return self.old == _NOTHING and self.new == _NEW
-        return self.how == "M" and self.old == self.new and self.old in REGULAR_MODES
-
-
-def changes(project: Project, old: str, new: str) -> tuple[Change, ...]:
-    """What differs between two commits."""
-    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
-    fields = run(project, "diff-tree", *options, old, new).fields
-    pairs = zip(fields[::2], fields[1::2], strict=True)
-    return tuple(_change(info, path) for info, path in pairs)
 
 
 def fork(project: Project, one: str, other: str) -> str | None:
@@ -81,14 +55,13 @@ def put(
     Raises:
         RatchetError: The branch is elsewhere. Nothing was committed.
     """
-    message = f"{subject}\n\n{CASES}: {_name(project, path, content)}\n"
     try:
         made = github.put_file_commit(
             branch,
             expected_head=head,
             path=project.full(path),
             content=content,
-            message=message,
+            message=_message(project, subject, path, content),
         )
         remote.fetch(project, branch)
     except Unsupported:
@@ -118,17 +91,10 @@ def _commit(
     mode = before.entry(path).mode if before.has(path) else _NEW
     before.refuse_twins(path)
     blob = run(project, "hash-object", "-w", "-t", "blob", "--stdin", stdin=content).text
-    entry = f"{mode} {blob} 0\t{project.full(path)}\0"
-    with tempfile.TemporaryDirectory(prefix="ratchet-index-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        run(project, "read-tree", onto, env=index)
-        run(project, "update-index", "-z", "--index-info", stdin=entry.encode(), env=index)
-        tree = run(project, "write-tree", env=index).text
-    who = IDENTITY | {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at}
-    body = f"{subject}\n\n{CASES}: {_name(project, path, content)}\n"
-    make = ("commit-tree", "--no-gpg-sign", "-p", onto, "-F", "-", tree)
-    made = run(project, *make, stdin=body.encode(), env=who).text
-    if [one.path for one in changes(project, onto, made)] != [project.full(path)]:
+    full = project.full(path)
+    message = _message(project, subject, path, content)
+    made = grafts.commit(project, {full: f"{mode} {blob}"}, onto=onto, message=message, at=at)
+    if [one.path for one in differences(project, onto, made)] != [full]:
         raise RatchetError(f"{path} cannot be added to on top of {onto[:12]}: it is in the way.")
     return made
 
@@ -136,7 +102,7 @@ def _commit(
 def _is_own(project: Project, commit: str) -> bool:
     """Whether a commit adds to one file, and its trailer names just that."""
     parent = plain.parent(project, commit)
-    changed = changes(project, parent, commit) if parent else ()
+    changed = differences(project, parent, commit) if parent else ()
     if len(changed) != 1 or not changed[0].is_plain:
         return False
     path = changed[0].path
@@ -144,19 +110,14 @@ def _is_own(project: Project, commit: str) -> bool:
     return plain.trailer(project, commit, CASES) == _digest(path, content)
 
 
-def _change(info: str, path: str) -> Change:
-    old, new, _, _, how = info.removeprefix(":").split()
-    return Change(path, old, new, how[:1])
-
-
-def _name(project: Project, path: str, content: bytes) -> str:
-    return _digest(project.full(path), content)
+def _message(project: Project, subject: str, path: str, content: bytes) -> str:
+    return f"{subject}\n\n{CASES}: {_digest(project.full(path), content)}\n"
 
 
 def _digest(path: str, content: bytes) -> str:
     return digest("file", path, hashlib.sha256(content).hexdigest())
 
 
-def paths(found: Iterable[Change]) -> frozenset[str]:
+def paths(found: Iterable[Difference]) -> frozenset[str]:
     """The paths of changes."""
     return frozenset(one.path for one in found)

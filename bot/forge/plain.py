@@ -29,9 +29,9 @@ from bot.forge import (
     proposal_branch,
 )
 from bot.skillrepo import (
-    REGULAR_MODES,
     CommitTree,
     checkout_at,
+    differences,
     dirty,
     require_history,
     resolve,
@@ -460,20 +460,9 @@ def require_only(project: Project, *, base: str, commit: str, path: str) -> None
 def is_only(project: Project, *, base: str, commit: str, path: str) -> bool:
     """Whether a commit is one edit of one regular file on top of ``base``, and nothing else."""
     parents = run(project, "rev-parse", f"{commit}^@").text.split()
-    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
-    change = run(project, "diff-tree", *options, base, commit).fields
-    return parents == [base] and _is_one_edit(change, project.full(path))
-
-
-def _is_one_edit(change: list[str], path: str) -> bool:
-    """Whether a raw diff is one file's content: not its mode, its kind, or a second path."""
-    if len(change) != len(("how", "path")) or change[1] != path:
-        return False
-    old, new, _, _, status = change[0].removeprefix(":").split()
-    return status == "M" and old == new and old in REGULAR_MODES
-
-
-# Reading branches
+    found = differences(project, base, commit)
+    edits = [one.path for one in found if one.is_edit]
+    return parents == [base] and len(found) == 1 and edits == [project.full(path)]
 
 
 def _tip(project: Project, branch: str) -> str | None:

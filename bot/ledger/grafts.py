@@ -15,7 +15,7 @@ from bot.core.badge import LEAF
 from bot.errors import RatchetError
 from bot.forge import IDENTITY
 from bot.ledger.store import README, Ref
-from bot.skillrepo import run
+from bot.skillrepo import differences, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,7 +61,7 @@ def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -
     if clash:
         raise clashing(min(clash))
     added = {path: entry for path, entry in ours.items() if path not in theirs}
-    return _commit(project, added, onto=here, message=f"{skill}: published\n")
+    return commit(project, added, onto=here, message=f"{skill}: published\n")
 
 
 def clashing(path: str) -> RatchetError:
@@ -84,19 +84,28 @@ def is_beside(path: str, *, skill: str) -> bool:
 
 
 def _changes(project: Project, old: str, new: str) -> dict[str, str]:
-    """What differs: by path, the mode and object as ``update-index --index-info`` takes them."""
-    fields = run(project, "diff-tree", "-r", "-z", "--no-renames", old, new).fields
-    entries = zip(fields[::2], fields[1::2], strict=True)
-    return {path: f"{info.split()[1]} {info.split()[3]} 0" for info, path in entries}
+    """What differs: by path, the mode and object as ``commit`` takes them."""
+    return {one.path: f"{one.new} {one.blob}" for one in differences(project, old, new)}
 
 
-def _commit(project: Project, files: Mapping[str, str], *, onto: str, message: str) -> str:
-    """A commit of Ratchet's own with ``files`` on top of another; no index of the user's."""
-    lines = "".join(f"{entry}\t{path}\0" for path, entry in files.items())
+def commit(
+    project: Project, files: Mapping[str, str], *, onto: str, message: str, at: str | None = None
+) -> str:
+    """A commit of Ratchet's own on top of another, and no ref; no index of the user's.
+
+    Args:
+        project: The repository.
+        files: Mode and object by path, from the top of the repository.
+        onto: Its parent.
+        message: What it says.
+        at: When, in ISO 8601; None for now.
+    """
+    lines = "".join(f"{entry} 0\t{path}\0" for path, entry in files.items())
     with tempfile.TemporaryDirectory(prefix="ratchet-index-") as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         run(project, "read-tree", onto, env=index)
         run(project, "update-index", "-z", "--index-info", stdin=lines.encode(), env=index)
         tree = run(project, "write-tree", env=index).text
-    make = ("commit-tree", "--no-gpg-sign", "-p", onto, tree)
-    return run(project, *make, stdin=message.encode(), env=IDENTITY).text
+    dates = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at} if at else {}
+    make = ("commit-tree", "--no-gpg-sign", "-p", onto, "-F", "-", tree)
+    return run(project, *make, stdin=message.encode(), env=IDENTITY | dates).text
