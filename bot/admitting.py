@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from bot.config import Config
-    from bot.core.admit import Decision
+    from bot.core.admit import IntakeDecision
     from bot.core.batch import Batch
     from bot.core.records import Correction, Fixture
     from bot.forge.github import GitHub, Pull
@@ -314,14 +314,14 @@ class Intake:
 
     def _decide(
         self, pull: Pull, commit: str, batches: list[Batch], files: Mapping[str, bytes]
-    ) -> Decision:
+    ) -> IntakeDecision:
         merge = self.config.feedback.merge
         since = additions.fork(self.project, self.tree.commit, commit)
         brought = skillrepo.differences(self.project, since, commit) if since else ()
         paths = additions.paths(brought)
         whole = pull.head_sha == commit and pull.base_ref == self.branch
         return admit.decide(
-            admit.Facts(
+            admit.IntakeFacts(
                 mode=merge.mode,
                 after=merge.seconds,
                 age=self._age(commit),
@@ -371,7 +371,9 @@ class Intake:
             there.read(path) == content for path, content in files.items()
         )
 
-    def _act(self, pull: Pull, commit: str, batches: list[Batch], decision: Decision) -> Published:
+    def _act(
+        self, pull: Pull, commit: str, batches: list[Batch], decision: IntakeDecision
+    ) -> Published:
         if not decision.merge:
             self.github.cancel_merge(pull.number)  # one that was left to a queue before
             return self._told(pull, "hold", decision.reason, decision.detail)

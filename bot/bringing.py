@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bot import formats, importing, opening, skillrepo, strict, workspace
+from bot import formats, importing, opening, skillrepo, strict, taking, workspace
 from bot.config import LogConfig
 from bot.core import batch, render
-from bot.core.golden import input_digest
-from bot.core.records import Answers, Correction
+from bot.core.records import Answers
 from bot.errors import RatchetError
 from bot.fixtures import SPLITS, append_jsonl
 from bot.redact import Cleaner
+from bot.taking import Claim, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -174,14 +174,14 @@ def _record(
     seen = imported.seen
     assert seen is not None  # noqa: S101 - the caller asked
     ledger = opening.open_to_write(project, skill, redact=settings.redact)
-    moment = opening.now().isoformat(timespec="microseconds")
+    at = opening.now()
     if all(one.log != seen.log for one in ledger.answers()):
         ledger.add_answers(
             Answers(
                 skill=skill,
                 version=version,
                 log=seen.log,
-                at=moment,
+                at=at.isoformat(timespec="microseconds"),
                 answers=seen.answers,
                 corrected=seen.corrected,
                 similarity=min(1.0, seen.likeness / seen.answers),
@@ -189,35 +189,14 @@ def _record(
         )
     known = {one.id for one in ledger.corrections()}
     for case in imported.fixtures:
-        if case.id in imported.outputs:
-            said = _correction(
-                case, imported.outputs[case.id], skill=skill, at=moment, version=version
-            )
+        if (output := imported.outputs.get(case.id)) is not None:
+            # Named without the link: the same line of another log says the same.
+            source = Origin(case.author or "a log", None, at, None, "import")
+            claim = Claim(case, output, None, version, 0)
+            said = taking.record(claim, case, source, skill=skill).with_(link=case.link)
             if said.id not in known:
                 ledger.add_correction(said)
     ledger.flush(f"{skill}: what a log shows")
-
-
-def _correction(
-    case: Fixture, output: str, *, skill: str, at: str, version: str | None
-) -> Correction:
-    asked = input_digest(case)
-    return Correction(
-        id=Correction.name(skill=skill, asked=asked, expected=case.expected, link=None),
-        skill=skill,
-        version=version,
-        fixture=case.id,
-        split=case.split,
-        input=case.input,
-        context=case.context,
-        output=output,
-        expected=case.expected,
-        why=None,
-        author=case.author or "a log",
-        at=at,
-        link=case.link,
-        via="import",
-    )
 
 
 def document(brought: Brought) -> dict[str, Any]:

@@ -219,10 +219,10 @@ def _astray(space: Workspace) -> str:
     )
 
 
-def _facts(space: Workspace) -> drift.Facts:
+def _facts(space: Workspace) -> drift.DriftFacts:
     """What is on record of the skill as it is on disk; nothing where there is no ledger yet."""
     labels = isinstance(space.scorer, Label)
-    facts = drift.Facts(space.train, space.holdout, labels)
+    facts = drift.DriftFacts(space.train, space.holdout, labels)
     if opening.ledger_tip(space.project, Ref.LEDGER) is None:
         return facts
     ledger = opening.open_ledger(space.project, space.name, redact=space.config.redact)

@@ -18,7 +18,7 @@ from bot.core.corrections import FaultyError
 from bot.core.reviews import WRITERS
 from bot.errors import RatchetError
 from bot.redact import Redactor
-from bot.taking import Source
+from bot.taking import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bot.forge.github import GitHub
     from bot.ledger import Ledger
     from bot.pullrequest import Published
-    from bot.taking import Said
+    from bot.taking import Claim
 
 HOW: Final = """\
 Say it so, and put a text of several lines into a fence:
@@ -71,13 +71,13 @@ def from_comment(start: Path, github: GitHub, said: Comment, argument: str) -> s
     """
     intake = admitting.open_intake(skillrepo.open_project(start), github)
     link = f"{github.url}/issues/{said.number}#issuecomment-{said.id}"
-    source = Source(said.author, None, said.at, link, "comment")
-    clerk = _Clerk(intake)
+    source = Origin(said.author, None, said.at, link, "comment")
+    clerk = _Registrar(intake)
     if not argument.strip() and not said.on_pull:
         given, author = _issue(github, said)
         let_in_by = None if author == said.author else said.author
         issue = f"{github.url}/issues/{said.number}"
-        return clerk.take(given, Source(author, let_in_by, said.at, issue, "issue", link))
+        return clerk.take(given, Origin(author, let_in_by, said.at, issue, "issue", link))
     return clerk.take(_parsed(argument), source)
 
 
@@ -104,11 +104,11 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
         answering.answer(github, asked, said, well=False, redact=_redactor())
         return "it waits for a maintainer"
     link = f"{github.url}/issues/{opened.number}"
-    source = Source(opened.author, None, opened.at, link, "issue")
+    source = Origin(opened.author, None, opened.at, link, "issue")
     try:
         if given is None:
             raise _refusal(faults)
-        clerk = _Clerk(admitting.open_intake(skillrepo.open_project(start), github))
+        clerk = _Registrar(admitting.open_intake(skillrepo.open_project(start), github))
         answer = clerk.take(given, source)
     except RefusedError as refusal:
         answer = refusal.message
@@ -148,12 +148,12 @@ def _parsed(argument: str) -> Given:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clerk:
+class _Registrar:
     """One correction on its way to the ledger and the branch."""
 
     intake: Intake
 
-    def take(self, given: Given, source: Source) -> str:
+    def take(self, given: Given, source: Origin) -> str:
         """Keep a correction, bring it to the pull request, and say what became of it."""
         self.intake.hear()
         skill, about = self._about(given)
@@ -164,7 +164,7 @@ class _Clerk:
             source = source._replace(link=source.anew)
             name = taking.name(about, source, skill=skill)
         filed = self._filed(skill, about, ledger, name)
-        kept = taking.record(about, filed, source, skill=skill)
+        kept = taking.record(about, filed.case, source, skill=skill)
         if name not in {one.id for one in ledger.corrections()}:
             self._require_sound(skill, kept, filed)
             self._require_unsealed(skill, kept)
@@ -178,7 +178,7 @@ class _Clerk:
             raise UnfinishedError(f"{said} {late}run tries again.", error) from error
         return _told(kept, filed, pull, about.redacted)
 
-    def _about(self, given: Given) -> tuple[str, Said]:
+    def _about(self, given: Given) -> tuple[str, Claim]:
         """Whose correction it is, and of what."""
         skills = self.intake.skills()
         named = [word for word in given.words if word in skills]
@@ -197,7 +197,7 @@ class _Clerk:
             raise _refusal(error.faults) from error
         return skill, said
 
-    def _of_trace(self, name: str, skills: list[str], given: Given) -> tuple[str, Said]:
+    def _of_trace(self, name: str, skills: list[str], given: Given) -> tuple[str, Claim]:
         """What is said of a run on train, whose case the base still has."""
         config = self.intake.config
         for skill in skills:
@@ -210,7 +210,7 @@ class _Clerk:
         meant = f" Did you mean `{close[0]}`?" if close else ""
         raise RefusedError(f"{_NO_SUCH} {_listed(self.intake.skills())}.{meant}")
 
-    def _filed(self, skill: str, about: Said, ledger: Ledger, name: Digest) -> Filed:
+    def _filed(self, skill: str, about: Claim, ledger: Ledger, name: Digest) -> Filed:
         known = [one for one in ledger.corrections() if one.id != name]
         before = batch.waiting(known, settled=ledger.settled())
         return batch.find_home(

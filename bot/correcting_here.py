@@ -13,7 +13,7 @@ from bot import bringing, checking, opening, skillrepo, strict, taking, workspac
 from bot.core import batch, corrections, render
 from bot.core.corrections import FaultyError, Given
 from bot.errors import RatchetError
-from bot.taking import Source
+from bot.taking import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bot.core.records import Correction, Fixture, Trace
     from bot.ledger import Ledger
     from bot.skillrepo import Project
-    from bot.taking import Said
+    from bot.taking import Claim
 
 DRAFT: Final = "ratchet/correction.txt"  # below .git
 CUT: Final = "# ------------------------ >8 ------------------------"
@@ -49,7 +49,7 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _OnDisk:
     """A skill as it is on disk, and its ledger."""
 
     project: Project
@@ -97,7 +97,7 @@ def correct(
     settings = workspace.load_config(skillrepo.WorkTree(project))
     name = workspace.choose_skill(settings, skill)
     ledger = opening.open_to_write(project, name, redact=settings.redact)
-    desk = _Desk(project, settings, name, ledger)
+    desk = _OnDisk(project, settings, name, ledger)
     run = desk.ledger.find_trace(trace) if trace else None
     wanted = {"expected"} if run else set(corrections.NEEDED)
     if wanted <= texts.keys():
@@ -116,7 +116,10 @@ def correct(
 
 
 def _typed(
-    desk: _Desk, texts: Mapping[Section, str], run: Trace | None, edit: Callable[[str], str | None]
+    desk: _OnDisk,
+    texts: Mapping[Section, str],
+    run: Trace | None,
+    edit: Callable[[str], str | None],
 ) -> str:
     """What a person writes; begins with what they wrote before, if that was not taken."""
     kept = desk.draft.read_text(encoding="utf-8") if desk.draft.is_file() else ""
@@ -131,7 +134,7 @@ def _typed(
     return text
 
 
-def _said(desk: _Desk, given: Given, run: Trace | None) -> Said:
+def _said(desk: _OnDisk, given: Given, run: Trace | None) -> Claim:
     if given.words:
         raise FaultyError(["there is text in front of the first section"])
     skill, redact = desk.settings.skill(desk.skill), desk.settings.redact
@@ -146,7 +149,7 @@ def _said(desk: _Desk, given: Given, run: Trace | None) -> Said:
     return taking.of_trace(given, run, case, skill=skill, redact=redact)
 
 
-def _keep(desk: _Desk, said: Said) -> Corrected:
+def _keep(desk: _OnDisk, said: Claim) -> Corrected:
     """On the ledger first, then in the file."""
     there = desk.cases()
     known = desk.ledger.corrections()
@@ -159,10 +162,10 @@ def _keep(desk: _Desk, said: Said) -> Corrected:
         rules=desk.settings.feedback.rules,
     )
     who = skillrepo.run(desk.project, "var", "GIT_AUTHOR_IDENT", ok=range(256)).text
-    source = Source(
+    source = Origin(
         who.partition(" <")[0] or "somebody here", None, opening.now(), None, "terminal"
     )
-    kept = taking.record(said, filed, source, skill=desk.skill)
+    kept = taking.record(said, filed.case, source, skill=desk.skill)
     if any(one.id == kept.id for one in known) and filed.outcome == "counted":
         return Corrected(kept, filed, None, desk.folder, said.redacted)
     _require_fit(desk, kept, filed, there)
@@ -171,7 +174,7 @@ def _keep(desk: _Desk, said: Said) -> Corrected:
     return Corrected(kept, filed, _write(desk, kept, filed, there), desk.folder, said.redacted)
 
 
-def _require_fit(desk: _Desk, kept: Correction, filed: Filed, there: tuple[Fixture, ...]) -> None:
+def _require_fit(desk: _OnDisk, kept: Correction, filed: Filed, there: tuple[Fixture, ...]) -> None:
     """Refuse a case that no answer could score well on, and a reason that gives cases away."""
     text = strict.decode(desk.tree.read(desk.settings.skill(desk.skill).path))
     if taking.repeats_sealed(kept, there, skill_text=text):
@@ -183,7 +186,7 @@ def _require_fit(desk: _Desk, kept: Correction, filed: Filed, there: tuple[Fixtu
         raise FaultyError([f"the skill's scorer could not score that 'Expected:': {problem}"])
 
 
-def _write(desk: _Desk, kept: Correction, filed: Filed, there: tuple[Fixture, ...]) -> str | None:
+def _write(desk: _OnDisk, kept: Correction, filed: Filed, there: tuple[Fixture, ...]) -> str | None:
     """The case, or its count, in the bot's file; None when no file changes."""
     if filed.outcome == "new":
         case = batch.case_of(kept).with_(id=filed.case.id, cluster=filed.case.cluster)

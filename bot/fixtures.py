@@ -67,7 +67,7 @@ class CaseError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _RawCase:
     """A case as read, before it is known to be good, and where its parts stand."""
 
     path: str
@@ -215,7 +215,7 @@ def _mb(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
 
 
-def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterator[_Read]:
+def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterator[_RawCase]:
     """The cases of one file; what cannot be read becomes a problem."""
     try:
         text = strict.decode(file.read()).removeprefix(strict.BOM)
@@ -234,7 +234,7 @@ def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterat
             problems.append(Problem(file.path, error.line, error.text))
 
 
-def _yaml_case(text: str, *, path: str, split: Split) -> _Read:
+def _yaml_case(text: str, *, path: str, split: Split) -> _RawCase:
     node = strict.compose(text)
     if isinstance(node, yaml.SequenceNode):
         raise ReadError("a list: write one case a file, or one case a line in a .jsonl file")
@@ -244,17 +244,17 @@ def _yaml_case(text: str, *, path: str, split: Split) -> _Read:
     lines = {key: at.start_mark.line + 1 for key, (at, _) in entries.items()}
     values = strict.value(node)
     values.setdefault("id", PurePosixPath(path).stem)
-    return _Read(path, split, node.start_mark.line + 1, values, lines)
+    return _RawCase(path, split, node.start_mark.line + 1, values, lines)
 
 
-def _json_case(line: str, *, path: str, split: Split, number: int) -> _Read:
+def _json_case(line: str, *, path: str, split: Split, number: int) -> _RawCase:
     values = strict.load_json(line, line=number)
     if not isinstance(values, dict):
         raise ReadError("not a case: an object with 'id' and 'input' is wanted", line=number)
-    return _Read(path, split, number, values)
+    return _RawCase(path, split, number, values)
 
 
-def _built(case: _Read, problems: list[Problem]) -> Fixture | None:
+def _built(case: _RawCase, problems: list[Problem]) -> Fixture | None:
     try:
         return build(case.values, split=case.split)
     except CaseError as error:
@@ -324,8 +324,8 @@ def _input_faults(fixture: Fixture | None) -> Iterator[str]:
         yield "the last message of 'input' must be the user's: it is the one to answer"
 
 
-def _repeated_ids(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
-    seen: dict[str, _Read] = {}
+def _repeated_ids(built: Iterable[tuple[_RawCase, Fixture]]) -> Iterator[Problem]:
+    seen: dict[str, _RawCase] = {}
     for case, fixture in built:
         first = seen.setdefault(fixture.id, case)
         if first is not case:
@@ -333,9 +333,9 @@ def _repeated_ids(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
             yield case.problem(text, key="id")
 
 
-def _repeated_cases(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
+def _repeated_cases(built: Iterable[tuple[_RawCase, Fixture]]) -> Iterator[Problem]:
     """The same case twice would be two independent pieces of evidence, which it is not."""
-    seen: dict[tuple[str, Split], tuple[_Read, str]] = {}
+    seen: dict[tuple[str, Split], tuple[_RawCase, str]] = {}
     for case, fixture in built:
         first, name = seen.setdefault((fixture.digest, fixture.split), (case, fixture.id))
         if name != fixture.id:
@@ -344,9 +344,9 @@ def _repeated_cases(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]
             )
 
 
-def _shared_inputs(built: Iterable[tuple[_Read, Fixture]]) -> Iterator[Problem]:
+def _shared_inputs(built: Iterable[tuple[_RawCase, Fixture]]) -> Iterator[Problem]:
     """A case on both sides would let the proposer see what it is judged on."""
-    seen: dict[tuple[str, Split], _Read] = {}
+    seen: dict[tuple[str, Split], _RawCase] = {}
     for case, fixture in built:
         asked = input_digest(fixture)
         seen.setdefault((asked, fixture.split), case)

@@ -607,14 +607,14 @@ def _says(text: str) -> float:
     return words.says(words.words(text))
 
 
-class _Wanted(NamedTuple):
+class _Sought(NamedTuple):
     """What to find in every record, and what besides in what the proposer was told."""
 
     own: Quotes
     told: Quotes
 
 
-def _quotes(what: _Known, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str, ...]]:
+def _quotes(what: _Known, others: Sequence[Fixture]) -> tuple[_Sought, tuple[str, ...]]:
     """What to look for, and the texts of the case that other cases have as well."""
     theirs = [text for other in others for text in _parts(other)]
     shared = {folded(text) for text in theirs}
@@ -623,13 +623,13 @@ def _quotes(what: _Known, others: Sequence[Fixture]) -> tuple[_Wanted, tuple[str
     # A label, or a scorer's 'expected yes', is an answer to many cases.
     said = [text for text in what.answers if _says(text) >= words.RUN]
     kept = sorted(text for text in what.texts if folded(text) in shared)
-    return _Wanted(Quotes(own, keep), Quotes([*own, *said], keep)), tuple(kept)
+    return _Sought(Quotes(own, keep), Quotes([*own, *said], keep)), tuple(kept)
 
 
 # Rewriting ------------------------------------------------------------------------------------
 
 
-class _Done(NamedTuple):
+class _Rewriting(NamedTuple):
     """What the rewriting came to.
 
     ``now`` has the new commit of each old one that has changed, ``first`` are the oldest of those,
@@ -644,8 +644,8 @@ class _Done(NamedTuple):
 
 
 def _rewrite(
-    job: _Target, history: _History, what: _Known, wanted: _Wanted, there: Mapping[Ref, bool]
-) -> _Done:
+    job: _Target, history: _History, what: _Known, wanted: _Sought, there: Mapping[Ref, bool]
+) -> _Rewriting:
     """Move this clone's branches to rewritten commits, both at once, if there is a difference."""
     changed = _changes(job, history, what, wanted)
     now = _import(job, history, changed) if changed else {}
@@ -663,7 +663,7 @@ def _rewrite(
         skillrepo.run(job.project, "update-ref", "--stdin", stdin=lines)
     _expire(job.project, [ref.value for ref in Ref])
     dropped = frozenset(path for (path, _), data in changed.items() if data is None)
-    return _Done(
+    return _Rewriting(
         now=now,
         first=_oldest(history, now),
         dropped=dropped,
@@ -673,7 +673,7 @@ def _rewrite(
 
 
 def _changes(
-    job: _Target, history: _History, what: _Known, wanted: _Wanted
+    job: _Target, history: _History, what: _Known, wanted: _Sought
 ) -> dict[tuple[str, str], bytes | None]:
     """By path and object: the new content, or None where the file goes."""
     changed: dict[tuple[str, str], bytes | None] = {}
@@ -785,7 +785,7 @@ def _push(history: _History, now: Mapping[str, str], there: Mapping[Ref, bool]) 
         _expire(history.project, [_theirs(ref)])
 
 
-def _drop_mirrors(project: Project, done: _Done) -> None:
+def _drop_mirrors(project: Project, done: _Rewriting) -> None:
     """Delete what Ratchet fetched for itself of the old records; it is fetched again at need."""
     for name in _leading(project, done.first):
         if name.startswith("refs/ratchet/"):
@@ -811,7 +811,7 @@ def _still_there(project: Project, objects: Sequence[str]) -> list[str]:
     return [line.split(" ")[0] for line in out.splitlines() if not line.endswith(" missing")]
 
 
-def _quoting_skill(job: _Target, wanted: _Wanted) -> str | None:
+def _quoting_skill(job: _Target, wanted: _Sought) -> str | None:
     """The skill's file, if it quotes the case as it is on disk."""
     tree = skillrepo.WorkTree(job.project)
     text = tree.read(job.skill_path).decode("utf-8", "replace")

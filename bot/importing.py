@@ -101,7 +101,7 @@ class Seen:
         return not same
 
 
-class _Case(NamedTuple):
+class _RowCase(NamedTuple):
     """A case of a row, and what was answered to it if a person changed that."""
 
     line: int
@@ -258,7 +258,7 @@ def _cases(
     notes: Notes,
     clean: Callable[[Any], Any],
     seen: Seen,
-) -> Iterator[_Case]:
+) -> Iterator[_RowCase]:
     chosen: dict[str, str] = {}
     unseen = {name for name in columns.values() if name}
     for line, cells in rows:
@@ -274,7 +274,7 @@ def _cases(
         try:
             values = clean(picked)
             if kind == "fixtures":
-                yield _Case(line, _exported(values))
+                yield _RowCase(line, _exported(values))
             elif (case := _answered(values, line=line, source=source, seen=seen)) is not None:
                 yield case
         except CaseError as error:
@@ -284,11 +284,11 @@ def _cases(
         raise RatchetError(f"{notes.path}: no row has a column '{min(unseen)}'")
 
 
-def _answered(cells: dict[str, Any], *, line: int, source: Source, seen: Seen) -> _Case | None:
+def _answered(cells: dict[str, Any], *, line: int, source: Source, seen: Seen) -> _RowCase | None:
     """The case of a row; None for an answer that nobody said anything about."""
     output = cells.pop("output", None)
     if output in (None, ""):
-        return _Case(line, _case(cells, source=source))
+        return _RowCase(line, _case(cells, source=source))
     output = _words(output)
     expected = cells.get("expected")
     if expected in (None, ""):
@@ -299,8 +299,8 @@ def _answered(cells: dict[str, Any], *, line: int, source: Source, seen: Seen) -
         return None
     case = _case(cells, source=source)
     if not seen.note(input_digest(case), output, expected):
-        return _Case(line, case)
-    return _Case(line, case.with_(source="correction"), output)
+        return _RowCase(line, case)
+    return _RowCase(line, case.with_(source="correction"), output)
 
 
 def _words(value: JsonValue) -> str:
@@ -329,7 +329,9 @@ def _group(case: Fixture) -> str:
     return digest("label", case.expected)
 
 
-def _labelled(cases: Iterable[_Case], *, labels: Collection[str], path: str) -> Iterator[_Case]:
+def _labelled(
+    cases: Iterable[_RowCase], *, labels: Collection[str], path: str
+) -> Iterator[_RowCase]:
     seen: set[str] = set()
     for case in cases:
         label = _words(case.fixture.expected)
@@ -344,7 +346,7 @@ def _labelled(cases: Iterable[_Case], *, labels: Collection[str], path: str) -> 
 
 
 def _compared(
-    cases: Iterable[_Case],
+    cases: Iterable[_RowCase],
     new: _Candidates,
     *,
     existing: Collection[Fixture],

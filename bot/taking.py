@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
     from bot.config import SkillConfig
     from bot.core.corrections import Given
-    from bot.core.golden import Filed
     from bot.core.records import Digest, Fixture, Trace, Via
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """Who gave a correction, who let it in, where and when.
 
     ``anew`` is where it was said again; that counts if somebody has said no to it before.
@@ -39,7 +38,7 @@ class Source(NamedTuple):
     anew: str = ""
 
 
-class Said(NamedTuple):
+class Claim(NamedTuple):
     """What a correction is about, as far as it was said or is known of a trace."""
 
     case: Fixture  # unnamed, and taken for a held-out one until its side is found
@@ -54,7 +53,7 @@ class Said(NamedTuple):
         return input_digest(self.case)
 
 
-def of_text(given: Given, *, skill: SkillConfig, redact: tuple[str, ...]) -> Said:
+def of_text(given: Given, *, skill: SkillConfig, redact: tuple[str, ...]) -> Claim:
     """What a person said, whole.
 
     Args:
@@ -77,7 +76,7 @@ def of_text(given: Given, *, skill: SkillConfig, redact: tuple[str, ...]) -> Sai
 
 def of_trace(
     given: Given, trace: Trace, case: Fixture, *, skill: SkillConfig, redact: tuple[str, ...]
-) -> Said:
+) -> Claim:
     """What a person said of a run: its case and its answer, and what they expect.
 
     Raises:
@@ -110,7 +109,7 @@ def _said(
     *,
     output: str | None,
     version: Digest | None,
-) -> Said:
+) -> Claim:
     scorer = values.get("scorer") or skill.scorer
     as_json = isinstance(scorer, dict) and scorer.get("type") == "json"
     cleaner = Cleaner.of_environ(redact)
@@ -124,23 +123,23 @@ def _said(
         case = fixtures.build({**cleaner.walk(dict(values)), **named}, split="holdout")
     except fixtures.CaseError as error:
         raise FaultyError([text for _, text in error.faults]) from error
-    return Said(case, output, why, version, cleaner.count)
+    return Claim(case, output, why, version, cleaner.count)
 
 
-def name(said: Said, source: Source, *, skill: str) -> Digest:
+def name(said: Claim, source: Origin, *, skill: str) -> Digest:
     """The id that the correction has."""
     expected = said.case.expected
     return Correction.name(skill=skill, asked=said.asked, expected=expected, link=source.link)
 
 
-def record(said: Said, filed: Filed, source: Source, *, skill: str) -> Correction:
-    """The correction, for the ledger."""
+def record(said: Claim, home: Fixture, source: Origin, *, skill: str) -> Correction:
+    """The correction, for the ledger; ``home`` is the case that it makes, or is like."""
     return Correction(
         id=name(said, source, skill=skill),
         skill=skill,
         version=said.version,
-        fixture=filed.case.id,
-        split=filed.case.split,
+        fixture=home.id,
+        split=home.split,
         input=said.case.input,
         context=said.case.context,
         output=said.output,

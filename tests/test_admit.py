@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from bot.core.admit import Facts, decide
+from bot.core.admit import IntakeFacts, decide
 
 GOOD: Final[dict[str, Any]] = {
     "mode": "auto",
@@ -22,8 +22,8 @@ GOOD: Final[dict[str, Any]] = {
 }
 
 
-def facts(**changes: Any) -> Facts:
-    return Facts(**GOOD | changes)
+def facts(**changes: Any) -> IntakeFacts:
+    return IntakeFacts(**GOOD | changes)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_what_must_not_be_merged(changes: dict[str, Any], reason: str) -> None:
 
 def test_nothing_known_is_nothing_merged() -> None:
     unknown = dict.fromkeys(GOOD)
-    assert not decide(Facts(**unknown)).merge
+    assert not decide(IntakeFacts(**unknown)).merge

@@ -8,7 +8,17 @@ import pytest
 
 from bot.core import commands, corrections
 from bot.core.commands import Command
-from bot.core.corrections import LABELS, LONGEST, FaultyError, Given, Part, form, parse, same, value
+from bot.core.corrections import (
+    LABELS,
+    LONGEST,
+    FaultyError,
+    Given,
+    SectionText,
+    form,
+    parse,
+    same,
+    value,
+)
 
 TICKS: Final = "```"
 ZERO_WIDTH: Final = "\u200b"
@@ -60,7 +70,7 @@ def test_sections(text: str, words: tuple[str, ...], parts: dict[str, str]) -> N
 
 def test_only_a_whole_fence_is_literal() -> None:
     given = parse(f"Input:\n{TICKS}json\n[]\n{TICKS}\nExpected: `x`\nWhy:\na\n{TICKS}\nb\n{TICKS}")
-    assert given.parts["input"] == Part(text="[]", literal=True, info="json")
+    assert given.parts["input"] == SectionText(text="[]", literal=True, info="json")
     assert not given.parts["expected"].literal
     assert not given.parts["why"].literal
 
@@ -170,7 +180,7 @@ def test_a_comment_reaches_it_whole() -> None:
     ],
 )
 def test_what_is_expected(text: str, *, as_json: bool, wanted: object) -> None:
-    assert value(Part(text=text), as_json=as_json) == wanted
+    assert value(SectionText(text=text), as_json=as_json) == wanted
 
 
 @pytest.mark.parametrize(
@@ -191,10 +201,10 @@ def test_a_correction_that_says_what_was_answered(
 
 def test_a_conversation_is_json_in_a_fence_of_its_own() -> None:
     turns = '[{"role": "user", "content": "no"}]'
-    assert corrections.conversation(Part(text=turns, literal=True, info="json"))
-    assert corrections.conversation(Part(text=turns, literal=True)) is None
-    assert corrections.conversation(Part(text=turns)) is None
-    assert corrections.conversation(Part(text="{}", literal=True, info="json")) is None
+    assert corrections.conversation(SectionText(text=turns, literal=True, info="json"))
+    assert corrections.conversation(SectionText(text=turns, literal=True)) is None
+    assert corrections.conversation(SectionText(text=turns)) is None
+    assert corrections.conversation(SectionText(text="{}", literal=True, info="json")) is None
 
 
 # The issue form

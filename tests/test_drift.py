@@ -12,7 +12,7 @@ from test_feedback_records import correction
 from world import SEALED, World, case, idea, script
 
 from bot.core import drift
-from bot.core.drift import Facts, advice, is_below
+from bot.core.drift import DriftFacts, advice, is_below
 from bot.core.records import Fixture, digest
 from bot.errors import ExitCode
 
@@ -38,10 +38,10 @@ def cases(
     ]
 
 
-def facts(*some: Fixture, **changes: Any) -> Facts:
+def facts(*some: Fixture, **changes: Any) -> DriftFacts:
     train = tuple(one for one in some if one.split == "train")
     holdout = tuple(one for one in some if one.split == "holdout")
-    return replace(Facts(train, holdout), **changes)
+    return replace(DriftFacts(train, holdout), **changes)
 
 
 def scored(some: list[Fixture], *values: float) -> dict[tuple[str, str], float]:

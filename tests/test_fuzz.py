@@ -19,7 +19,7 @@ from bot import bundles, commanding, config, exporting, fixtures, formats, skill
 from bot.agents import replies
 from bot.core import commands, corrections, edits, events
 from bot.core.commands import Command, Unknown
-from bot.core.corrections import FaultyError, Part
+from bot.core.corrections import FaultyError, SectionText
 from bot.core.edits import EditError
 from bot.core.records import Edit, Proposal
 from bot.errors import RatchetError
@@ -112,7 +112,7 @@ def read_correction(text: str) -> None:
             require_short(fault)
             continue
         if found is not None:
-            corrections.conversation(found.parts.get("input", Part(text="")))
+            corrections.conversation(found.parts.get("input", SectionText(text="")))
             size = sum(len(part.text) for part in found.parts.values())
             assert size <= max(len(text), 1)
 

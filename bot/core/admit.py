@@ -27,7 +27,7 @@ Reason = Literal[
 ]
 
 
-class Facts(Record):
+class IntakeFacts(Record):
     """All that is looked at, read just before. None: it could not be established."""
 
     mode: Mode | None
@@ -43,7 +43,7 @@ class Facts(Record):
     sound: bool | None  # every skill can be read and scored with them
 
 
-class Decision(NamedTuple):
+class IntakeDecision(NamedTuple):
     """Whether to merge, and why (not); ``detail`` is a sentence for a person."""
 
     merge: bool
@@ -51,7 +51,7 @@ class Decision(NamedTuple):
     detail: str
 
 
-def decide(facts: Facts) -> Decision:
+def decide(facts: IntakeFacts) -> IntakeDecision:
     """Decide whether new fixtures are merged without a person.
 
     1. A person's hold stops it: a label, a box, the stop file.
@@ -78,9 +78,9 @@ def decide(facts: Facts) -> Decision:
     )
     for stop, reason, detail in stops:
         if stop:
-            return Decision(merge=False, reason=reason, detail=detail)
-    return Decision(merge=True, reason="complete", detail="Nobody has anything against it.")
+            return IntakeDecision(merge=False, reason=reason, detail=detail)
+    return IntakeDecision(merge=True, reason="complete", detail="Nobody has anything against it.")
 
 
-def _is_young(facts: Facts) -> bool:
+def _is_young(facts: IntakeFacts) -> bool:
     return facts.mode != "auto" and (facts.age is None or facts.age < facts.after)

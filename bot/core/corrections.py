@@ -59,7 +59,7 @@ _HTML: Final = re.compile(
 _COMMENT: Final = "<!--"
 
 
-class Part(Record):
+class SectionText(Record):
     """A section's text. ``literal``: it was in a fence; ``info`` is what stood behind its mark."""
 
     text: str
@@ -71,7 +71,7 @@ class Given(Record):
     """What was said: the words in front of the sections, and each section once."""
 
     words: tuple[str, ...] = ()
-    parts: dict[Section, Part] = Field(default={})
+    parts: dict[Section, SectionText] = Field(default={})
 
     def text(self, section: Section) -> str | None:
         """A section's text; None when it is missing or blank."""
@@ -87,7 +87,7 @@ class FaultyError(RatchetError):
         self.faults = tuple(faults)
 
 
-class _Line(NamedTuple):
+class _TextLine(NamedTuple):
     text: str
     fenced: bool  # inside a fence, or one of its two marks
 
@@ -125,7 +125,9 @@ def given(texts: Mapping[Section, str]) -> Given:
     Raises:
         FaultyError: One is too long, or has what nobody would see.
     """
-    return _given((), {name: Part(text=text, literal=True) for name, text in texts.items()}, [])
+    return _given(
+        (), {name: SectionText(text=text, literal=True) for name, text in texts.items()}, []
+    )
 
 
 def written(texts: Mapping[Section, str], *, also: Iterable[Section] = ()) -> str:
@@ -167,7 +169,7 @@ def form(body: str) -> Given | None:
             raise FaultyError(
                 ["a heading of the form is in it more than once, so it cannot be told what is what"]
             )
-    parts: dict[Section, Part] = {}
+    parts: dict[Section, SectionText] = {}
     words: list[str] = []
     ends = [at for at, _ in places[1:]] + [len(lines)]
     for (at, label), end in zip(places, ends, strict=True):
@@ -181,7 +183,7 @@ def form(body: str) -> Given | None:
     return _given(words, parts, faults)
 
 
-def value(part: Part, *, as_json: bool) -> JsonValue:
+def value(part: SectionText, *, as_json: bool) -> JsonValue:
     """What is expected: JSON where the scorer compares such and it is some, else the text."""
     if as_json:
         found = _json(part.text)
@@ -189,7 +191,7 @@ def value(part: Part, *, as_json: bool) -> JsonValue:
     return part.text
 
 
-def conversation(part: Part) -> list[JsonValue] | None:
+def conversation(part: SectionText) -> list[JsonValue] | None:
     """The turns of an input in a fence marked ``json``; None when it is a plain text."""
     found = _json(part.text) if part.literal and part.info.casefold() == "json" else None
     return found if isinstance(found, list) else None
@@ -214,7 +216,7 @@ def require(given: Given) -> None:
         raise FaultyError(faults)
 
 
-def _given(words: Sequence[str], parts: Mapping[Section, Part], faults: list[str]) -> Given:
+def _given(words: Sequence[str], parts: Mapping[Section, SectionText], faults: list[str]) -> Given:
     for word in words:
         faults += [f"in front of the sections: {what}" for what in _hidden(word, literal=False)]
     for name, part in parts.items():
@@ -228,12 +230,12 @@ def _given(words: Sequence[str], parts: Mapping[Section, Part], faults: list[str
     return Given(words=tuple(words), parts=dict(parts))
 
 
-def _lines(text: str, faults: list[str]) -> Iterator[_Line]:
+def _lines(text: str, faults: list[str]) -> Iterator[_TextLine]:
     """Each line, and whether it belongs to a fence (https://spec.commonmark.org/0.31.2/)."""
     mark = ""
     for line in text.split("\n"):
         opened = None if mark else _opening(line)
-        yield _Line(line, fenced=bool(mark or opened))
+        yield _TextLine(line, fenced=bool(mark or opened))
         if opened:
             mark = opened["mark"]
         elif mark and _closes(line, mark):
@@ -242,7 +244,7 @@ def _lines(text: str, faults: list[str]) -> Iterator[_Line]:
         faults.append("a fence is opened and never closed")
 
 
-def _part(lines: Sequence[str]) -> Part:
+def _part(lines: Sequence[str]) -> SectionText:
     """A section's value: word for word if all of it is one fence, else without blank ends."""
     kept = list(lines)
     while kept and not kept[0].strip():
@@ -253,10 +255,10 @@ def _part(lines: Sequence[str]) -> Part:
     mark = opened["mark"] if opened else ""
     closing = [at for at, line in enumerate(kept) if at and mark and _closes(line, mark)]
     if opened is None or closing[:1] != [len(kept) - 1]:
-        return Part(text="\n".join(kept).strip())
+        return SectionText(text="\n".join(kept).strip())
     indent = re.compile(f" {{0,{len(opened['indent'])}}}")
     inner = (indent.sub("", line, count=1) for line in kept[1:-1])
-    return Part(text="\n".join(inner), literal=True, info=opened["info"].strip())
+    return SectionText(text="\n".join(inner), literal=True, info=opened["info"].strip())
 
 
 def _opening(line: str) -> re.Match[str] | None:
@@ -269,15 +271,15 @@ def _closes(line: str, mark: str) -> bool:
     return found is not None and found["mark"].startswith(mark) and not found["info"].strip()
 
 
-def _field(lines: Sequence[str]) -> Part:
+def _field(lines: Sequence[str]) -> SectionText:
     """The value of a form's field, out of the fence that GitHub puts around it."""
     part = _part(lines)
     if part.literal or part.text == EMPTY:
-        return part if part.literal else Part(text="")
+        return part if part.literal else SectionText(text="")
     rows = part.text.split("\n")
     if len(rows) > 1 and rows[0] == "```text" and rows[-1] == "```":
         # It ends its own fence, so GitHub shows a part of it as Markdown: not literal.
-        return Part(text="\n".join(rows[1:-1]))
+        return SectionText(text="\n".join(rows[1:-1]))
     return part
 
 

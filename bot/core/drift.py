@@ -31,7 +31,7 @@ OTHERS: Final = {"correction": "corrections", "production": "production"}
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DriftFacts:
     """What is known without a model call.
 
     Args:
@@ -53,7 +53,7 @@ class Facts:
         return (*self.train, *self.holdout)
 
 
-def advice(facts: Facts) -> tuple[str, ...]:
+def advice(facts: DriftFacts) -> tuple[str, ...]:
     """What people should know, a sentence each.
 
     1. Cases from use score far below those that people wrote.
@@ -72,7 +72,7 @@ def advice(facts: Facts) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _below(facts: Facts) -> list[str]:
+def _below(facts: DriftFacts) -> list[str]:
     written = _scores(facts, "authored")
     return [
         f"cases from {name} score {render.percent(fmean(theirs))} ({len(theirs)} of them), written "
@@ -83,7 +83,7 @@ def _below(facts: Facts) -> list[str]:
     ]
 
 
-def _scores(facts: Facts, source: str) -> list[float]:
+def _scores(facts: DriftFacts, source: str) -> list[float]:
     return [
         facts.scores[case.split, case.id]
         for case in facts.cases
@@ -104,7 +104,7 @@ def is_below(these: Sequence[float], those: Sequence[float]) -> bool:
     return gap >= GAP and gap > ERRORS * error
 
 
-def _new_labels(facts: Facts) -> list[str]:
+def _new_labels(facts: DriftFacts) -> list[str]:
     if not facts.labels:
         return []
     written = _labels([case for case in facts.cases if case.source == "authored"])
@@ -132,14 +132,14 @@ def _labels(cases: Sequence[Fixture]) -> dict[str, str]:
     return found
 
 
-def _saturated(facts: Facts) -> list[str]:
+def _saturated(facts: DriftFacts) -> list[str]:
     scores = [facts.scores.get(("holdout", case.id)) for case in facts.holdout]
     if not scores or any(score is None or score < 1 for score in scores):
         return []
     return ["the skill passes every held-out case: add harder ones"]
 
 
-def _open(facts: Facts) -> list[str]:
+def _open(facts: DriftFacts) -> list[str]:
     known = {case.id: case for case in facts.cases}
     said = {(one.fixture, canonical_json(one.expected)) for one in facts.corrections}
     waiting = {name for name, _ in said if name not in known}
@@ -158,7 +158,7 @@ def _open(facts: Facts) -> list[str]:
     return found
 
 
-def _drowned(facts: Facts) -> list[str]:
+def _drowned(facts: DriftFacts) -> list[str]:
     total = len(facts.cases)
     counts = {name: sum(c.source == source for c in facts.cases) for source, name in OTHERS.items()}
     return [
