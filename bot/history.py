@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from bot.core import charts, compare, edits, graph, reading, reign, render
+from bot.core import charts, compare, edits, graph, reign, render
 from bot.core import evidence as stats
 from bot.core.records import NOT_CONFIRMED, Landing
 from bot.core.reign import Confirmation
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bot.core.gate import Verdict
-    from bot.core.records import Evidence, Experiment, Reply, Result, Shipped, Tally, Trace
+    from bot.core.records import Evidence, Experiment, Result, Shipped, Tally, Trace
     from bot.core.reign import Look
     from bot.ledger import Ledger
     from bot.workspace import Workspace
@@ -325,47 +325,6 @@ def _cost(result: Result) -> str:
 def _shipped(one: Shipped) -> str:
     alike = f"{one.similarity:.1%} like the proposal"
     return f"{one.commit} by {one.by}, with changes: {alike}"
-
-
-def _usage(reply: Reply) -> str:
-    used = reply.usage
-    tokens = f"{used.input_tokens} in, {used.output_tokens} out, {used.cache_read_tokens} cached"
-    return f"{tokens}; {render.dollars(reply.usd)}"
-
-
-def trace_facts(trace: Trace) -> list[tuple[str, str]]:
-    """What is known of one model call beside its texts, by name."""
-    reply = trace.reply
-    told = [
-        ("trace", trace.id),
-        ("job", f"{trace.job} of {trace.skill}"),
-        ("case", f"{trace.fixture or '-'} ({trace.split}, {trace.side or '-'})"),
-        ("model", f"{trace.model} ({trace.provider})"),
-        ("started", f"{trace.started_at}, took {reply.latency:.2f} s"),
-        ("usage", _usage(reply)),
-        ("stop", reply.stop_reason or "-"),
-    ]
-    if reply.error or trace.scorer_error:
-        told.append(("error", str(reply.error or trace.scorer_error)))
-    return told
-
-
-def raw_parts(trace: Trace) -> list[reading.Block]:
-    """The bodies of one model call as they went over the wire, and what it was scored by."""
-    parts: list[tuple[str, Any]] = [
-        ("input", trace.fixture_input),
-        ("output", trace.reply.text),
-        ("expected", trace.expected),
-        ("correction", trace.correction),
-        ("request", trace.reply.request),
-        ("response", trace.reply.response),
-    ]
-    blocks = [
-        reading.Block(name, reading.spelt(value))
-        for name, value in parts
-        if value not in (None, "")
-    ]
-    return [*blocks, *reading.judged(trace)]
 
 
 def revert(ledger: Ledger, experiment: Experiment, *, space: Workspace, branch: str) -> Landing:

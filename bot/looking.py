@@ -141,15 +141,21 @@ def trace_text(trace: Trace, *, raw: bool) -> str:
 
     What was said is indented, so that no text can pass for a heading; raw bodies are as they are.
     """
-    names = history.trace_facts(trace)
-    head = [f"{name:<8} {render.one_line(said, 10 * render.WIDTH)}" for name, said in names]
-    blocks = history.raw_parts(trace) if raw else reading.blocks(trace)
-    indent = "" if raw else "  "
-    body = [
-        f"\n{_heading(block.name)}\n{textwrap.indent(block.text.rstrip(), indent)}"
-        for block in blocks
+    told = {"Skill": trace.skill} | reading.facts(trace)
+    head = [
+        f"{name.lower():<8} {render.one_line(said, 10 * render.WIDTH)}"
+        for name, said in told.items()
+        if name not in ("Score", "Why")  # they are the last block
     ]
-    return "\n".join([*head, *body])
+    indent = "" if raw else "  "
+    blocks = reading.raw(trace) if raw else reading.blocks(trace)
+    return "\n".join([*head, *(_block(block, indent) for block in blocks)])
+
+
+def _block(block: reading.Block, indent: str) -> str:
+    called = " ".join(filter(None, [block.name, block.call]))
+    text = "\n".join(filter(None, [called, block.text])).rstrip()
+    return f"\n{_heading(block.heading)}\n{textwrap.indent(text, indent)}"
 
 
 def _heading(name: str) -> str:

@@ -12,7 +12,7 @@ from bot.agents import task
 from bot.budget import BudgetSpent
 from bot.core import forecast
 from bot.core.evidence import Cause, Progress, State
-from bot.core.records import JUDGE, Pair, Reply, RolloutKey, Trace, trace_id
+from bot.core.records import FILTER, JUDGE, Pair, Reply, RolloutKey, Trace, trace_id
 from bot.core.scoring import ScorerError
 from bot.providers.text import CALL
 
@@ -85,10 +85,6 @@ SEEN = 200  # earlier answers that a prediction looks at
 
 # Seconds that calls under way get to end once a run is told to stop: they are paid for already.
 DRAIN = 1.0
-
-# Replicate of a run that is a filter and no evidence: no sweep has this number, so that neither
-# its key nor its place in the ledger is ever that of a run which counts.
-FILTER = 1000
 
 
 class Runner:

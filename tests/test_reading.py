@@ -60,8 +60,8 @@ CHAT = {
 }
 
 
-def names(found: list[Block]) -> list[str]:
-    return [block.name for block in found]
+def names(found: tuple[Block, ...]) -> list[str]:
+    return [block.heading for block in found]
 
 
 def test_the_messages_api() -> None:
@@ -80,7 +80,7 @@ def test_the_messages_api() -> None:
         *("thinking", "answer", "expected", "correction", "score"),
     ]
     assert found[0].text == "Be brief."
-    assert found[3].text == 'look c1\n{\n  "q": 1\n}'
+    assert (found[3].name, found[3].call, found[3].text) == ("look", "c1", '{\n  "q": 1\n}')
     assert found[4].text == "found"
     assert found[-1].text == "1 by label: as expected"
 
@@ -119,7 +119,8 @@ def test_what_is_not_known_is_shown_all_the_same(
 @pytest.mark.parametrize("body", [MESSAGES, CHAT], ids=["messages", "chat"])
 def test_nothing_is_left_out(body: dict[str, Any]) -> None:
     """Every text of the request is in some block."""
-    told = "\n".join(block.text for block in reading.blocks(trace({**body, "top": "k9"}, text="")))
+    found = reading.blocks(trace({**body, "top": "k9"}, text=""))
+    told = "\n".join(f"{block.name} {block.call} {block.text}" for block in found)
     for said in ("Be brief.", "Is it?", "look", "found", "k9"):
         assert said in told
     if body is MESSAGES:
@@ -129,9 +130,9 @@ def test_nothing_is_left_out(body: dict[str, Any]) -> None:
 def test_a_text_that_differs_from_the_response_is_shown_as_well() -> None:
     """Such as what is left after a harness has cut it."""
     found = reading.blocks(trace(None, {"content": "yes, sir"}, text="yes"))
-    assert [block.text for block in found if block.name == "answer"] == ["yes, sir", "yes"]
+    assert [block.text for block in found if block.heading == "answer"] == ["yes, sir", "yes"]
 
 
 def test_a_value_is_a_text_or_json() -> None:
-    assert reading.spelt("é") == "é"
-    assert json.loads(reading.spelt({"a": "é"})) == {"a": "é"}
+    assert reading.words("é") == "é"
+    assert json.loads(reading.words({"a": "é"})) == {"a": "é"}

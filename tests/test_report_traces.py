@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from world import SEALED, World, idea, script
 
+from bot.core.reading import Block, blocks, facts
 from bot.core.records import Reply, RolloutKey, Score, Trace, Usage, digest
 from bot.report import site, traces
-from bot.report.blocks import Block, blocks, facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +41,9 @@ def make_trace(number: int = 1, *, owner: str = OWNER, **changes: Any) -> Trace:
 
 
 def said(reply: Reply, **changes: Any) -> list[tuple[str, str, str, str]]:
-    """Role, kind, name and text of each block."""
+    """Role, kind, name and text of each block that a page shows."""
     found = blocks(make_trace(reply=reply, **changes))
-    return [(one.role, one.kind, one.name, one.text) for one in found]
+    return [(one.role, one.kind, one.name, one.text) for one in found if not one.aside]
 
 
 # Blocks ---------------------------------------------------------------------------------------
@@ -116,11 +116,11 @@ def test_a_command_that_failed() -> None:
     """Its standard output is no answer, and is shown."""
     body = {"exit_status": 1, "stdout": "half", "stderr": "", "trace": {"base64": "/w=="}}
     trace = make_trace(reply=Reply(error="it ended with 1", response=body))
-    assert blocks(trace) == (
-        Block("came back", "program", "stdout", "", "half"),
-        Block("came back", "program", "trace", "", '{\n  "base64": "/w=="\n}'),
-    )
-    assert ("Error", "it ended with 1") in facts(trace)
+    assert [one for one in blocks(trace) if not one.aside] == [
+        Block(part="came back", role="program", kind="stdout", text="half"),
+        Block(part="came back", role="program", kind="trace", text='{\n  "base64": "/w=="\n}'),
+    ]
+    assert facts(trace)["Error"] == "it ended with 1"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_body_of_any_shape_is_shown(body: Any) -> None:
     """A ledger may be edited by hand, and providers change."""
     trace = make_trace(reply=Reply(request=body, response=body), expected=["x"])
     found = blocks(trace)
-    assert found[-1] == Block("wanted", "fixture", "expected", "", '[\n  "x"\n]')
+    assert found[-1] == Block(part="wanted", role="fixture", kind="expected", text='[\n  "x"\n]')
     assert all(isinstance(one.text, str) for one in found)
 
 
@@ -148,7 +148,7 @@ def test_facts() -> None:
     """Cost and score in words; nothing is said of what there is not."""
     reply = Reply(text="yes", usage=Usage(input_tokens=1200, cache_read_tokens=7), usd=0.0123)
     score = Score(value=0.5, reason="half of it", scorer="json")
-    found = dict(facts(make_trace(reply=reply, score=score)))
+    found = facts(make_trace(reply=reply, score=score))
     assert found["Score"] == "50% by json"
     assert found["Why"] == "half of it"
     assert found["Usage"] == "1,200 tokens in, 0 out; cache: 7 read, 0 written"
@@ -156,7 +156,7 @@ def test_facts() -> None:
     assert found["Run"] == "2"
     assert "Error" not in found
     assert "Tags" not in found
-    assert dict(facts(make_trace()))["Score"] == "none"
+    assert facts(make_trace())["Score"] == "none"
 
 
 # Files ----------------------------------------------------------------------------------------

@@ -16,10 +16,9 @@ from bot.agents import examples
 from bot.core import plan
 from bot.core.evidence import State, improves
 from bot.core.gate import Action, Policy, Reason, decide
-from bot.core.records import Pair, Reply, Score, Trace
+from bot.core.records import FILTER, Pair, Reply, Score, Trace
 from bot.errors import ExitCode
 from bot.providers.scripted import Scripted
-from bot.runner import FILTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -161,6 +161,11 @@ class Reply(Record):
     request_id: str | None = None
 
 
+# Replicate of a run that is a filter and no evidence: no sweep has this number, so that neither
+# its key nor its place in the ledger is ever that of a run which counts.
+FILTER = 1000
+
+
 class RolloutKey(Record):
     """Names one run: a skill on a fixture by a model, and which repeat of it this is.
 

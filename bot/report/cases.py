@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from bot.core.records import FILTER
 from bot.report import trials
 from bot.report.runs import mean, scores
 from bot.report.views import Case, CaseDelta, Run, Version
-from bot.runner import FILTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

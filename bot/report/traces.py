@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from bot.report import blocks
+from bot.core import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
+    from bot.core.reading import Block
     from bot.core.records import Trace
-    from bot.report.blocks import Block
 
 PAGE: Final = "trace.html"
 ROOM: Final = 400_000  # bytes of a file; a trace that is longer has a file of its own
@@ -63,7 +63,7 @@ class _File:
     def add(self, trace: Trace, said: Iterable[Block], bodies: dict[str, str]) -> None:
         told = {
             "id": trace.id,
-            "facts": blocks.facts(trace),
+            "facts": [*reading.facts(trace).items()],
             "blocks": [
                 [one.part, one.role, one.kind, one.name, self._share(one.text)] for one in said
             ],
@@ -132,7 +132,8 @@ class Writer:
         Traces of a group that follow each other share files.
         """
         name = _group(trace)
-        said, bodies = blocks.blocks(trace), blocks.bodies(trace.reply)
+        said = [one for one in reading.blocks(trace) if not one.aside]  # facts and bodies say it
+        bodies = reading.bodies(trace.reply)
         length = sum([len(one.text) for one in said]) + sum(map(len, bodies.values()))
         if name != self._name or self._file.size + length > ROOM:
             self._write()
