@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bot.core.gate import Verdict
-    from bot.core.records import Evidence, Experiment, Result, Shipped, Tally, Trace
+    from bot.core.records import Evidence, Experiment, Result, Shipped, Tally
     from bot.core.reign import Look
     from bot.ledger import Ledger
     from bot.workspace import Workspace
@@ -246,64 +245,17 @@ def _breadth(experiment: Experiment) -> list[tuple[str, str]]:
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class CaseChange:
-    """A train case before and after, over the runs that are pairs."""
-
-    fixture: str
-    before: float
-    after: float
-    pairs: int
-    trace: str  # id of the worst run with the candidate
-
-    @property
-    def gain(self) -> float:
-        """After minus before, in [-1, 1]."""
-        return self.after - self.before
-
-
-def cases(ledger: Ledger, experiment: Experiment) -> list[CaseChange]:
-    """An experiment's runs on train by case, the worst change first.
-
-    A run with the candidate counts where the same repeat of the case was run with the text before;
-    that one was made for the experiment, or is a kept one.
-    """
-    own = ledger.experiment_runs(experiment.id, "train")
-    pairs: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    before = _before(ledger, experiment, own)
-    for run in own:
-        if run.side != "candidate" or run.score is None or run.key is None:
-            continue
-        old = before.get((run.key.fixture, run.key.replicate))
-        if old is not None:
-            pairs[run.fixture].append((old, run.score.value, run.id))
-    found = (
-        CaseChange(
-            fixture=name,
-            before=fmean(old for old, _, _ in runs),
-            after=fmean(new for _, new, _ in runs),
-            pairs=len(runs),
-            trace=min(runs, key=lambda run: run[1])[2],
-        )
-        for name, runs in pairs.items()
-    )
-    return sorted(found, key=lambda case: (case.gain, case.after, case.fixture))
-
-
-def _before(
-    ledger: Ledger, experiment: Experiment, own: Sequence[Trace]
-) -> dict[tuple[str, int], float]:
-    """Scores of the text before the edit, by case and repeat."""
-    model = experiment.setting.model_digest
-    # Runs from when that text was a candidate itself stand in only where there is no other:
-    # such are used again by a model that always answers the same, and by no other.
-    kept = ledger.kept_runs(experiment.parent, model, deterministic=True)
-    kept |= ledger.kept_runs(experiment.parent, model)
-    scores = {at: run.score.value for at, run in kept.items() if run.score}
-    for run in own:
-        if run.side == "incumbent" and run.key and run.score:
-            scores[run.key.fixture, run.key.replicate] = run.score.value
-    return scores
+def cases(ledger: Ledger, row: Row) -> tuple[compare.CaseChange, ...]:
+    """An experiment's train cases, the worst change first."""
+    one, evidence = row.experiment, row.confirmation and row.confirmation.evidence
+    own = {run.id: run for run in ledger.experiment_runs(one.id, "train")}
+    pairs = [pair for pair in (evidence.screen if evidence else ()) if pair.candidate_run in own]
+    if not pairs:
+        kept = ledger.kept_runs(one.parent, one.setting.model_digest, deterministic=True)
+        kept |= ledger.kept_runs(one.parent, one.setting.model_digest)
+        runs = map(compare.rollout, [*kept.values(), *own.values()])
+        pairs = compare.screened(one, filter(None, runs))
+    return compare.changes(pairs)
 
 
 def _tokens(result: Result) -> list[tuple[str, str]]:

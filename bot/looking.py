@@ -11,6 +11,7 @@ from bot.core import charts, graph, reading, render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bot.core.compare import CaseChange
     from bot.core.records import Trace
     from bot.ledger import Ledger
 
@@ -88,7 +89,7 @@ def show_experiment(ledger: Ledger, row: history.Row, *, path: str) -> None:
         (name, f"{mark} {said}" if name == "outcome" else said) for name, said in history.facts(row)
     ]
     terminal.fields(told)
-    cases = history.cases(ledger, row.experiment)
+    cases = history.cases(ledger, row)
     if cases:
         _show_cases(cases)
     patch = history.patch(ledger, row.experiment, path=path)
@@ -97,7 +98,7 @@ def show_experiment(ledger: Ledger, row: history.Row, *, path: str) -> None:
     terminal.say(f"\n{_next(row, cases)}")
 
 
-def _show_cases(cases: Sequence[history.CaseChange]) -> None:
+def _show_cases(cases: Sequence[CaseChange]) -> None:
     """The train cases, the worst first; those that did not change are only named."""
     worse = [case for case in cases if case.gain < 0]
     same = [case for case in cases if case.gain == 0]
@@ -128,7 +129,7 @@ def _show_cases(cases: Sequence[history.CaseChange]) -> None:
         terminal.say(f"unchanged: {', '.join(case.fixture for case in same)}")
 
 
-def _next(row: history.Row, cases: Sequence[history.CaseChange]) -> str:
+def _next(row: history.Row, cases: Sequence[CaseChange]) -> str:
     number = row.experiment.number
     lines = [f"why it ended so: ratchet explain {number}"] if row.result else []
     if cases:

@@ -19,7 +19,7 @@ from bot.core import pages, render
 from bot.core.charts import Point
 from bot.core.commands import NAMES, Unknown
 from bot.core.gate import Action, Reason, Verdict
-from bot.core.pages import ZWSP, Budget, Case, PullFacts, Section, SkillRow
+from bot.core.pages import ZWSP, Budget, PullFacts, Section, SkillRow, TrainCase
 from bot.core.records import Evidence, Experiment, Proposal, Setting, Tally, digest
 from bot.errors import RatchetError
 
@@ -107,10 +107,10 @@ def make_facts(text: str = PLAIN, **changes: Any) -> PullFacts:
     return PullFacts.model_validate(fields | changes)
 
 
-def make_case(number: int, **changes: Any) -> Case:
+def make_case(number: int, **changes: Any) -> TrainCase:
     trace = f"triage/experiments/f/traces/case_{number}.candidate.0.json"
-    fields = {"fixture": f"case_{number}", "incumbent": 0, "candidate": 1, "pairs": 3}
-    return Case.model_validate(fields | {"trace": trace} | changes)
+    fields = {"fixture": f"case_{number}", "before": 0, "after": 1, "pairs": 3, "trace": trace}
+    return TrainCase.model_validate(fields | {"old_runs": (), "new_runs": ()} | changes)
 
 
 def make_row(text: str = PLAIN, **changes: Any) -> SkillRow:
@@ -318,7 +318,7 @@ def test_the_body_of_a_pull_request() -> None:
             WAITS, holdout=SEALED, fixtures=20, rule="evidence", deterministic=False
         ),
         diff=DIFF,
-        cases=(make_case(1), make_case(2, incumbent=0.5, candidate=0.25, trace="")),
+        cases=(make_case(1), make_case(2, before=0.5, after=0.25, trace="")),
         trailers=("Ratchet-Experiment: " + "0" * 64,),
     )
     title, body = pages.pull_request(facts)
@@ -845,7 +845,7 @@ def test_the_facts_have_no_room_for_a_held_out_case() -> None:
         {"head": "HEAD"},
         {"trailers": ("Ratchet-Experiment: 00\nRatchet-Revert: 00",)},
         {"trailers": ("Co-authored-by: a <a@b.example>",)},
-        {"cases": [{"fixture": "a|b", "incumbent": 0, "candidate": 1, "pairs": 1}]},
+        {"cases": [{**dict(make_case(1)), "fixture": "a|b"}]},
         {"unheard": "of"},
     ],
     ids=str,
@@ -946,7 +946,7 @@ def test_a_fence_is_never_cut_in_the_middle() -> None:
 
 def test_what_is_left_out_first_is_what_is_elsewhere() -> None:
     """The marker, the verdict, the numbers, the links and what to reply are always there."""
-    cases = tuple(make_case(n, fixture=f"c{n}" + "x" * 90, candidate=0.5) for n in range(500))
+    cases = tuple(make_case(n, fixture=f"c{n}" + "x" * 90, after=0.5) for n in range(500))
     huge = "word " * 20_000
     facts = make_facts(
         experiment=make_experiment(huge), sentence=huge, diff=huge, cases=cases, verdict=WAITS

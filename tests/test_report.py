@@ -14,7 +14,7 @@ from urllib.parse import urldefrag, urlsplit
 import pytest
 from world import CASES, SEALED, SKILL, SKILL_TEXT, World, case, idea, script
 
-from bot import workspace
+from bot import history, workspace
 from bot.core.records import Landing, Note
 from bot.errors import RatchetError
 from bot.report import placing, refuse_publication
@@ -188,6 +188,21 @@ def test_an_experiment_has_its_reason_edit_cases_and_evidence(told: Report) -> N
     )
     assert [words for words in ledger_words if words not in page.text] == []
     assert told.html(told.named("experiments/2-")).count("<svg ") >= 1
+
+
+def test_a_case_has_the_pairs_that_the_gate_counted(story: World, told: Report) -> None:
+    """In the terminal as on the page: a run that came in after the screen had ended is in none."""
+    ledger = story.ledger()
+    looked = [one for one in ledger.experiments() if ledger.confirmation(one.id)]
+    assert len(looked) == 2
+    for one in looked:  # of others the pairs are not on record
+        row = history.row(ledger, one)
+        assert row.result
+        shown = history.cases(ledger, row)
+        assert sum(case.pairs for case in shown) == row.result.train.pairs
+        html = told.html(told.named(f"experiments/{one.number}-"))
+        links = sum(html.count(f'aria-label="trace of {name} after,') for name in WIDE["train"])
+        assert links == row.result.train.pairs
 
 
 def test_the_way_of_the_evidence_is_drawn_for_a_screen_of_several_sweeps(told: Report) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bot.core import compare
 from bot.core import evidence as stats
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Evidence, Pair
 from bot.core.reign import Confirmation
 from bot.report import trials
-from bot.report.views import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,8 +146,8 @@ def test_the_screens_evidence_is_the_gates() -> None:
     assert made.log_bar == pytest.approx(math.log(6))
 
 
-def run(fixture: str, replicate: int, score: float | None, text: str) -> Run:
-    return Run(
+def run(fixture: str, replicate: int, score: float | None, text: str) -> compare.Rollout:
+    return compare.Rollout(
         id=f"{text}-{fixture}-{replicate}",
         url="",
         fixture=fixture,
@@ -170,7 +170,7 @@ def test_pairs_are_put_together_again_from_runs() -> None:
         run("c", 0, 1.0, "new"),
         run("a", 1, 1.0, "new"),
     ]
-    made = trials.rebuilt(before, after)
+    made = compare.paired(before, after)
     assert [(one.fixture, one.sweep, one.difference) for one in made] == [
         ("a", 0, 1.0),
         ("b", 0, 0.5),

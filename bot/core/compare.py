@@ -1,17 +1,36 @@
-"""Past experiments, grouped by what was recorded of them. Records in, rows out."""
+"""Past experiments by what was recorded of them: grouped, and case by case. Records in, rows out.
+
+What an edit did to a case is made here for all who show it: terminal, pull requests, the report.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
+from dataclasses import dataclass
 from statistics import fmean
+from sys import intern
 from typing import TYPE_CHECKING, Final
 
-from bot.core.records import Experiment, Record, Result, Setting, total
+from pydantic import Field
+
+from bot.core.records import (
+    FILTER,
+    Experiment,
+    Pair,
+    Record,
+    Result,
+    Setting,
+    UnitInterval,
+    total,
+)
 from bot.core.reign import Confirmation  # noqa: TC001 - pydantic needs it at run time
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from bot.core.records import Side, Trace
 
 FIELDS: Final = ("level", "parent", *Setting.model_fields)
 # As ratchet.yml names them.
@@ -148,3 +167,121 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(names)}."
+
+
+# Cases ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One run of a case without its words, as light as 70,000 of them have to be.
+
+    ``text``, ``case`` and ``model`` are digests; ``experiment`` is empty for a kept run of an
+    incumbent. ``url`` is where the report has its trace; empty where it has none.
+    """
+
+    id: str
+    url: str
+    fixture: str
+    case: str
+    text: str
+    model: str
+    experiment: str
+    side: Side | None
+    replicate: int
+    score: float | None
+
+
+def rollout(trace: Trace, *, url: str = "") -> Rollout | None:
+    """A run without its words; None for a call that is not the run of a case."""
+    key = trace.key
+    if trace.job != "task" or key is None:
+        return None
+    return Rollout(
+        id=trace.id,
+        url=url,
+        fixture=intern(trace.fixture),
+        case=intern(key.fixture),
+        text=intern(key.skill),
+        model=intern(key.model),
+        experiment=intern(key.experiment),
+        side=trace.side,
+        replicate=key.replicate,
+        score=trace.score.value if trace.score else None,
+    )
+
+
+class CaseChange(Record):
+    """What an edit did to one case: mean scores before and after it, and the runs they are of."""
+
+    fixture: str
+    before: UnitInterval | None
+    after: UnitInterval | None
+    pairs: int = Field(ge=0)
+    old_runs: tuple[str, ...]  # ids
+    new_runs: tuple[str, ...]
+    trace: str = ""  # the worst run with the candidate: its id, or where it is
+
+    @property
+    def known(self) -> bool:
+        """Whether there are scores of both."""
+        return self.before is not None and self.after is not None
+
+    @property
+    def gain(self) -> float:
+        """After minus before, in [-1, 1]; 0 where one is not known."""
+        return 0.0 if self.before is None or self.after is None else self.after - self.before
+
+
+def changes(pairs: Iterable[Pair]) -> tuple[CaseChange, ...]:
+    """What pairs of runs say of each case, the worst first."""
+    by_case: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_case[pair.fixture].append(pair)
+    made = (
+        CaseChange(
+            fixture=name,
+            before=fmean(pair.incumbent for pair in some),
+            after=fmean(pair.candidate for pair in some),
+            pairs=len(some),
+            old_runs=tuple(pair.incumbent_run for pair in some),
+            new_runs=tuple(pair.candidate_run for pair in some),
+            trace=min(some, key=lambda pair: pair.candidate).candidate_run,
+        )
+        for name, some in by_case.items()
+    )
+    return tuple(sorted(made, key=lambda case: (case.gain, case.fixture)))
+
+
+def screened(experiment: Experiment, runs: Iterable[Rollout]) -> list[Pair]:
+    """The pairs of a screen, from the runs there are: of the same repeat of a case by both texts.
+
+    The run with the text before was made for the experiment, or is a kept one. One from when that
+    text was a candidate itself stands in only where there is no other.
+    """
+    found = [one for one in runs if one.model == experiment.setting.model_digest]
+    before = sorted(
+        (one for one in found if one.text == experiment.parent),
+        key=lambda run: (run.experiment == experiment.id, not run.experiment),
+    )
+    own = (one for one in found if one.experiment == experiment.id)
+    after = (one for one in own if one.text == experiment.candidate and one.replicate != FILTER)
+    return paired(before, after)
+
+
+def paired(before: Iterable[Rollout], after: Iterable[Rollout]) -> list[Pair]:
+    """Runs with a score, each with the last before of the same repeat of its case."""
+    old = {(run.case, run.replicate): run for run in before if run.score is not None}
+    return [
+        Pair(
+            fixture=run.fixture,
+            cluster=run.fixture,
+            sweep=run.replicate,
+            incumbent=other.score,
+            candidate=run.score,
+            incumbent_run=other.id,
+            candidate_run=run.id,
+        )
+        for run in sorted(after, key=lambda run: (run.replicate, run.fixture))
+        if run.score is not None and (other := old.get((run.case, run.replicate)))
+    ]

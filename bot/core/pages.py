@@ -10,8 +10,6 @@ No page has a place for a held-out case: of the holdout it is told counts and me
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import quote
 
@@ -20,6 +18,7 @@ from pydantic import Field
 from bot.core import charts, render
 from bot.core import transfer as transfers
 from bot.core.commands import NAMES, NEEDS, USES
+from bot.core.compare import CaseChange, changes
 from bot.core.gate import Action, Reason, Verdict
 from bot.core.records import Experiment, Record, Slug, Tally, UnitInterval
 from bot.errors import RatchetError
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bot.core.commands import Name, Unknown
-    from bot.core.records import Evidence, Pair
+    from bot.core.records import Evidence
     from bot.core.transfer import Transfer
 
 # GitHub counts characters of a pull request's body and bytes (four times as many) of a comment's.
@@ -224,19 +223,10 @@ def cut(sections: Sequence[Section], limit: int, *, size: Callable[[str], int] =
 # The facts ------------------------------------------------------------------------------------
 
 
-class Case(Record):
-    """A train case: mean scores before and after, and where its runs are in the ledger."""
+class TrainCase(CaseChange):
+    """A case of the screen; its name can do no harm, and ``trace`` is a path in the ledger."""
 
     fixture: Slug
-    incumbent: UnitInterval
-    candidate: UnitInterval
-    pairs: int = Field(ge=1)
-    trace: str = ""  # path of a run with the candidate, on the ledger's branch
-
-    @property
-    def gain(self) -> float:
-        """Candidate minus incumbent, in [-1, 1]."""
-        return self.candidate - self.incumbent
 
 
 class PullFacts(Record):
@@ -247,7 +237,7 @@ class PullFacts(Record):
     sentence: str  # from ``render.sentence``
     train: Tally
     holdout: Tally | None
-    cases: tuple[Case, ...] = ()  # of train
+    cases: tuple[TrainCase, ...] = ()  # of train
     past: tuple[charts.Point, ...] = ()  # the skill's experiments up to this one
     diff: str
     calls: int = Field(ge=0)
@@ -258,30 +248,16 @@ class PullFacts(Record):
     trailers: tuple[Trailer, ...] = Field(default=(), max_length=5)
 
 
-def train_cases(evidence: Evidence, *, traces: Mapping[str, str]) -> tuple[Case, ...]:
+def train_cases(evidence: Evidence, *, traces: Mapping[str, str]) -> tuple[TrainCase, ...]:
     """The screen by case, the largest change first.
 
     Args:
         evidence: Whose screen it is. A pair of a case that is not of train is left out.
         traces: Paths in the ledger by trace id.
     """
-    runs: dict[str, list[Pair]] = defaultdict(list)
-    for pair in evidence.screen:
-        if (
-            pair.fixture in evidence.train_fixtures
-            and pair.fixture not in evidence.holdout_fixtures
-        ):
-            runs[pair.fixture].append(pair)
-    cases = (
-        Case(
-            fixture=fixture,
-            incumbent=fmean(pair.incumbent for pair in pairs),
-            candidate=fmean(pair.candidate for pair in pairs),
-            pairs=len(pairs),
-            trace=traces.get(pairs[0].candidate_run, ""),
-        )
-        for fixture, pairs in runs.items()
-    )
+    train = {*evidence.train_fixtures} - {*evidence.holdout_fixtures}
+    found = changes(pair for pair in evidence.screen if pair.fixture in train)
+    cases = (TrainCase(**(dict(case) | {"trace": traces.get(case.trace, "")})) for case in found)
     return tuple(sorted(cases, key=lambda case: (-abs(case.gain), case.fixture)))
 
 
@@ -587,12 +563,12 @@ def _cases(facts: PullFacts) -> list[Section]:
     ]
 
 
-def _case_table(facts: PullFacts, cases: Iterable[Case]) -> str:
+def _case_table(facts: PullFacts, cases: Iterable[TrainCase]) -> str:
     rows = [
         [
             _short(case.fixture),
-            render.percent(case.incumbent),
-            render.percent(case.candidate),
+            render.percent(case.before),
+            render.percent(case.after),
             render.points(100 * case.gain),
             str(case.pairs),
             f"[trace]({_file(facts, case.trace)})" if case.trace else "-",

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from bot.core.records import FILTER
-from bot.report import trials
+from bot.core import compare
+from bot.core.compare import CaseChange
 from bot.report.runs import mean, scores
-from bot.report.views import Case, CaseDelta, Run, Version
+from bot.report.views import Case, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from bot.core.compare import Rollout
     from bot.core.records import Experiment, Fixture, Pair
     from bot.report.runs import Runs
 
@@ -69,34 +70,21 @@ class Cases:
 
     def changed(
         self, experiment: Experiment, recorded: Sequence[Pair]
-    ) -> tuple[tuple[CaseDelta, ...], Sequence[Pair]]:
+    ) -> tuple[tuple[CaseChange, ...], Sequence[Pair]]:
         """What an edit did to each case, worst first, and the pairs of its screen.
 
         ``recorded`` are the pairs of the screen where they are on record; where they are not, the
         runs tell.
         """
         model = experiment.setting.model_digest
-        tried = self._runs.of(experiment.candidate or "", model)
-        own = [run for run in tried if run.experiment == experiment.id]
         known = self._runs.of(experiment.parent, model)
-        kept = [run for run in known if run.experiment in ("", experiment.id)] or known
-        pairs = recorded or trials.rebuilt(kept, [run for run in own if run.replicate != FILTER])
+        tried = self._runs.of(experiment.candidate or "", model)
+        pairs = recorded or compare.screened(experiment, [*known, *tried])
         if pairs:
-            return deltas(pairs, self._runs, url_of=self.url_of), pairs
-        before = _grouped(kept, by=lambda run: run.fixture)
-        # It was tried on the cases it aimed at, and no further.
-        aimed = sorted(_grouped(own, by=lambda run: run.fixture).items())
-        return tuple(
-            CaseDelta(
-                fixture=name,
-                url=self.url_of(name),
-                incumbent=mean(before.get(name, [])),
-                candidate=mean(after),
-                before=tuple(before.get(name, [])),
-                after=tuple(after),
-            )
-            for name, after in aimed
-        ), ()
+            return compare.changes(pairs), pairs
+        kept = [run for run in known if run.experiment in ("", experiment.id)] or known
+        own = [run for run in tried if run.experiment == experiment.id]
+        return tuple(_aimed(kept, own)), ()
 
     def histories(self, origins: Mapping[str, Origin], *, now: tuple[str, str]) -> list[Case]:
         """Each case over all experiments, the flaky ones first.
@@ -113,7 +101,7 @@ class Cases:
     def _history(
         self,
         name: str,
-        runs: Sequence[Run],
+        runs: Sequence[Rollout],
         origins: Mapping[str, Origin],
         now: tuple[str, str],
     ) -> Case:
@@ -141,25 +129,21 @@ class Cases:
         )
 
 
-def deltas(
-    pairs: Iterable[Pair], runs: Runs, *, url_of: Callable[[str], str]
-) -> tuple[CaseDelta, ...]:
-    """What pairs of runs say of each case, worst first."""
-    made = [
-        CaseDelta(
+def _aimed(before: Iterable[Rollout], after: Iterable[Rollout]) -> Iterator[CaseChange]:
+    """The cases of an edit that was tried on those it aimed at, and no further."""
+    known = _grouped(before, by=lambda run: run.fixture)
+    for name, some in sorted(_grouped(after, by=lambda run: run.fixture).items()):
+        yield CaseChange(
             fixture=name,
-            url=url_of(name),
-            incumbent=fmean(pair.incumbent for pair in some),
-            candidate=fmean(pair.candidate for pair in some),
-            before=_named(runs, [pair.incumbent_run for pair in some]),
-            after=_named(runs, [pair.candidate_run for pair in some]),
+            before=mean(known.get(name, [])),
+            after=mean(some),
+            pairs=0,
+            old_runs=tuple(run.id for run in known.get(name, [])),
+            new_runs=tuple(run.id for run in some),
         )
-        for name, some in _grouped(pairs, by=lambda pair: pair.fixture).items()
-    ]
-    return tuple(sorted(made, key=lambda case: (case.delta or 0.0, case.fixture)))
 
 
-def _version(runs: Sequence[Run], origin: Origin) -> Version:
+def _version(runs: Sequence[Rollout], origin: Origin) -> Version:
     found = scores(runs)
     return Version(
         number=origin.number,
@@ -170,11 +154,6 @@ def _version(runs: Sequence[Run], origin: Origin) -> Version:
         high=max(found),
         runs=tuple(runs),
     )
-
-
-def _named(runs: Runs, ids: Iterable[str]) -> tuple[Run, ...]:
-    found = map(runs.named, dict.fromkeys(ids))
-    return tuple(run for run in found if run is not None)
 
 
 def _grouped(items: Iterable[T], *, by: Callable[[T], K]) -> dict[K, list[T]]:

@@ -1,7 +1,7 @@
 """Reads a skill's ledger into what the pages show; decides what of it may be shown.
 
-The traces are gone through once. Of each a ``Run`` is kept, which is a hundredth of its size; the
-evidence of confirm runs is held for a few experiments at a time.
+The traces are gone through once. Of each a ``Rollout`` is kept, which is a hundredth of its size;
+the evidence of confirm runs is held for a few experiments at a time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from bot import bench, history, skillrepo, workspace
-from bot.core import leaks, render, sidebyside
+from bot.core import compare, leaks, render, sidebyside
 from bot.report import tables, trials
-from bot.report.cases import Cases, Origin, deltas
-from bot.report.runs import Runs, run_of
+from bot.report.cases import Cases, Origin
+from bot.report.runs import Runs
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
 from bot.report.views import (
     Case,
@@ -148,7 +148,7 @@ class Book:
                 url = keep(trace) if shown else ""
                 if trace.job == "meta":
                     self._proposer_url = self._proposer_url or url
-                if run := run_of(trace, url=url):
+                if run := compare.rollout(trace, url=url):
                     runs.add(run)
 
     def _quotes_none(self, trace: Trace) -> bool:
@@ -317,9 +317,9 @@ class Book:
             screen=trials.screen(pairs, by_sweep=repeats),
             confirm=confirm,
             confirm_note=note,
-            sealed=deltas(evidence.confirm, self._sealed_runs, url_of=lambda _: "")
-            if evidence and self._opened
-            else (),
+            sealed=compare.changes(evidence.confirm) if evidence and self._opened else (),
+            runs=lambda ids: (*self._runs.all(ids), *self._sealed_runs.all(ids)),
+            case_url=self._cases.url_of,
             notes=tuple(map(self._said, self._records.notes.get(one.id, ()))),
             landed=_commit(row.landing),
             reverted=_commit(row.reversion),

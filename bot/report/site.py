@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from bot.report.views import Case, ExperimentPage, Point, Run, Skill
+    from bot.core.compare import Rollout
+    from bot.report.views import Case, ExperimentPage, Point, Skill
 
 NEWEST: Final = 20  # experiments on a skill's page
 ROWS: Final = 200  # experiments on a page of the list
@@ -143,7 +144,7 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         """Text of any origin: no secret, every character visible. What is markup already, is."""
         return safe(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
-    def traces(runs: Sequence[Run], root: str, what: str) -> Markup:
+    def traces(runs: Sequence[Rollout], root: str, what: str) -> Markup:
         """Links to the traces of runs; a page has hundreds of them."""
         made = []
         for number, run in enumerate(runs, 1):

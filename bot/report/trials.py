@@ -10,44 +10,20 @@ from typing import TYPE_CHECKING
 
 from bot.core import evidence as stats
 from bot.core.intervals import t_interval
-from bot.core.records import Pair
 from bot.report.seal import FEWEST_FOR_MEANS, FEWEST_FOR_SWEEPS
 from bot.report.views import HeldOut, Sweep, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from bot.core.records import Side
+    from bot.core.records import Pair, Side
     from bot.core.reign import Confirmation
-    from bot.report.views import Run
 
 ONE_CASE = "There is one held-out case: its numbers would be that case's score, and are not shown."
 FEW_CASES = (
     f"There are fewer than {FEWEST_FOR_SWEEPS} held-out cases: what each sweep won and lost would "
     "tell of single cases, and is not shown."
 )
-
-
-def rebuilt(before: Iterable[Run], after: Iterable[Run]) -> list[Pair]:
-    """The pairs of a screen whose evidence is not on record, from the runs it made."""
-    old = {(run.fixture, run.replicate): run for run in before}
-    made = []
-    for run in sorted(after, key=lambda run: (run.replicate, run.fixture)):
-        other = old.get((run.fixture, run.replicate))
-        if other is None or other.score is None or run.score is None:
-            continue
-        made.append(
-            Pair(
-                fixture=run.fixture,
-                cluster=run.fixture,
-                sweep=run.replicate,
-                incumbent=other.score,
-                candidate=run.score,
-                incumbent_run=other.id,
-                candidate_run=run.id,
-            )
-        )
-    return made
 
 
 def screen(pairs: Sequence[Pair], *, by_sweep: bool) -> Trial | None:

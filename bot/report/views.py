@@ -6,33 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bot.core.compare import CaseChange, Rollout
     from bot.core.intervals import Interval
-    from bot.core.records import Side
     from bot.core.sidebyside import Line
     from bot.history import Looks
     from bot.report.tables import Table, Transferred
 
 Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One task run, as light as 70,000 of them have to be; its trace is at ``url``.
-
-    ``text``, ``case`` and ``model`` are digests; ``experiment`` is empty for a kept run of an
-    incumbent. ``url`` is relative to the report's folder, or empty for a trace that is not in it.
-    """
-
-    id: str
-    url: str
-    fixture: str
-    case: str
-    text: str
-    model: str
-    experiment: str
-    side: Side | None
-    replicate: int
-    score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +104,6 @@ class Skill:
 
 
 @dataclass(frozen=True, slots=True)
-class CaseDelta:
-    """What an edit did to one case: mean scores of the runs on both sides, and the runs."""
-
-    fixture: str
-    url: str  # of the case's page; empty when the case is not on train (any more)
-    incumbent: float | None
-    candidate: float | None
-    before: tuple[Run, ...]
-    after: tuple[Run, ...]
-
-    @property
-    def delta(self) -> float | None:
-        """Candidate minus incumbent."""
-        if self.incumbent is None or self.candidate is None:
-            return None
-        return self.candidate - self.incumbent
-
-
-@dataclass(frozen=True, slots=True)
 class Sweep:
     """The end of one sweep of a test: the evidence so far, and the pairs of this sweep.
 
@@ -211,11 +174,13 @@ class ExperimentPage:
     seconds: float | None
     tokens: tuple[float, float] | None
     diff: tuple[Line, ...] | None
-    cases: tuple[CaseDelta, ...]
+    cases: tuple[CaseChange, ...]
     screen: Trial | None
     confirm: Trial | None
+    runs: Callable[[Iterable[str]], Sequence[Rollout]]  # by their ids
+    case_url: Callable[[str], str]  # of a train case, by its name
     confirm_note: str  # why numbers of the confirm run are not shown in full
-    sealed: tuple[CaseDelta, ...]  # only with the holdout
+    sealed: tuple[CaseChange, ...]  # only with the holdout
     notes: tuple[Said, ...]
     landed: Commit | None
     reverted: Commit | None
@@ -231,7 +196,7 @@ class Version:
     mean: float
     low: float
     high: float
-    runs: tuple[Run, ...]
+    runs: tuple[Rollout, ...]
 
     @property
     def differs(self) -> bool:
