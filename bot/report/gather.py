@@ -22,15 +22,12 @@ from bot.report.runs import Runs
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
 from bot.report.views import (
     Case,
-    Commit,
     ExperimentPage,
     HeldOut,
-    LastRun,
     Outcome,
     Point,
-    Said,
     Skill,
-    Spend,
+    Spent,
 )
 
 if TYPE_CHECKING:
@@ -43,11 +40,11 @@ if TYPE_CHECKING:
         Note,
         Pair,
         Result,
+        Run,
         Side,
         Split,
         Trace,
     )
-    from bot.core.records import Run as RunRecord
     from bot.core.reign import Confirmation
     from bot.ledger import Ledger
     from bot.skillrepo import Project
@@ -77,7 +74,7 @@ class Records:
         results = {
             name: result
             for name, result in ledger.results().items()
-            if result.finished_at >= begun.get(name, "")
+            if name in begun and result.finished_at >= begun[name]
         }
         notes: dict[str, list[Note]] = defaultdict(list)
         for note in ledger.notes():
@@ -235,7 +232,7 @@ class Book:
             url=self.url_of(one),
             outcome=outcome,
             state=row.state,
-            hypothesis="" if one.id in self._withheld else one.proposal.hypothesis,
+            hypothesis=self._shown(one).proposal.hypothesis,
             level=one.level,
             train=pair,
             held_out=self._held_out_means(look),
@@ -293,25 +290,14 @@ class Book:
         cases, pairs = self._cases.changed(one, recorded)
         repeats = len({pair.sweep for pair in pairs}) > 1
         confirm, note = trials.confirm(look, everything=self._opened)
-        row, setting = self._row(one, look), one.setting
-        result = row.result
         return ExperimentPage(
-            skill=self.name,
-            id=one.id,
+            experiment=self._shown(one),
+            result=self._records.results.get(one.id),
             point=point,
             earlier=around[0],
             later=around[1],
-            sentence=self._sentence(row),
+            sentence=self._sentence(self._row(one, look)),
             withheld=withheld,
-            level=one.level,
-            chars=one.chars,
-            proposer=setting.proposer,
-            model=setting.model,
-            meta_model=setting.meta_model,
-            base=setting.base,
-            branch=setting.branch,
-            seconds=result.seconds if result else None,
-            tokens=result.tokens if result else None,
             diff=None if withheld or text is None else sidebyside.rows(self._parent(one), text),
             cases=cases,
             screen=trials.screen(pairs, by_sweep=repeats),
@@ -321,8 +307,8 @@ class Book:
             runs=lambda ids: (*self._runs.all(ids), *self._sealed_runs.all(ids)),
             case_url=self._cases.url_of,
             notes=tuple(map(self._said, self._records.notes.get(one.id, ()))),
-            landed=_commit(row.landing),
-            reverted=_commit(row.reversion),
+            landed=self._records.landings.get(one.id),
+            reverted=self._records.reversions.get(one.id),
         )
 
     def _shows(self, pair: Pair) -> bool:
@@ -360,9 +346,15 @@ class Book:
                 if why:
                     self._withheld[one.id] = why
 
-    def _said(self, note: Note) -> Said:
-        words = note.words if self._seal.speaks(note.words) else "(Not shown: held-out text.)"
-        return Said(author=note.author, at=note.at, words=words, url=note.url, kind=note.kind)
+    def _shown(self, one: Experiment) -> Experiment:
+        """The experiment, without its words where they must not be shown."""
+        if one.id not in self._withheld:
+            return one
+        return one.with_(proposal=one.proposal.with_(hypothesis="", edits=()))
+
+    def _said(self, note: Note) -> Note:
+        shown = self._seal.speaks(note.words)
+        return note if shown else note.with_(words="(Not shown: held-out text.)")
 
     # Cases ------------------------------------------------------------------------------------
 
@@ -393,17 +385,10 @@ class Book:
             train=self._cases.now(space.text.digest, space.how.digest),
             points=points,
             held_out=self._held_out,
-            spend=Spend(
-                calls=sum(point.calls for point in points),
-                usd=fsum(point.usd or 0.0 for point in points),
-                unpriced=sum(result.usd is None for result in self._records.results.values()),
-                runs=len(paid),
-                run_calls=sum(run.calls for run in paid),
-                run_usd=fsum(run.usd or 0.0 for run in paid),
-                run_unpriced=sum(run.usd is None for run in paid),
-            ),
+            by_experiments=_spent([*self._records.results.values()]),
+            by_runs=_spent(paid),
             looks=history.looks_of(self._ledger, self._space, self._looks),
-            last=_last(paid),
+            last=paid[-1] if paid else None,
             experiments_url=f"skills/{self.name}/experiments.html",
             proposer_url=self._proposer_url,
             fixtures_url=f"skills/{self.name}/cases.html",
@@ -482,14 +467,10 @@ def _bare(look: Confirmation) -> Confirmation:
     return look.with_(evidence=None, verdict=None)
 
 
-def _last(paid: Sequence[RunRecord]) -> LastRun | None:
-    if not paid:
-        return None
-    run = paid[-1]
-    return LastRun(run.job, run.started_at, run.ended_at, run.ended, run.calls, run.usd)
-
-
-def _commit(landing: Landing | None) -> Commit | None:
-    if landing is None:
-        return None
-    return Commit(landing.commit, landing.branch, landing.at, landing.by)
+def _spent(done: Sequence[Result | Run]) -> Spent:
+    return Spent(
+        count=len(done),
+        calls=sum(one.calls for one in done),
+        usd=fsum(one.usd or 0.0 for one in done),
+        unpriced=sum(one.usd is None for one in done),
+    )

@@ -93,7 +93,7 @@ class Site:
             drawn["scores"] = charts.scores(skill.points)
         if skill.points:
             drawn["calls"] = charts.spend(skill.points, dollars=False)
-        if skill.spend.usd:
+        if skill.by_experiments.usd:
             drawn["dollars"] = charts.spend(skill.points, dollars=True)
         values = {"skill": skill, "alone": alone, "charts": drawn}
         newest = skill.points[: -NEWEST - 1 : -1]

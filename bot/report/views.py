@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from bot.core.compare import CaseChange, Rollout
     from bot.core.intervals import Interval
+    from bot.core.records import Experiment, Landing, Note, Result, Run
     from bot.core.sidebyside import Line
     from bot.history import Looks
     from bot.report.tables import Table, Transferred
@@ -52,28 +53,13 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
-    """What was paid: by experiments, and by every run on record (audits and baselines too)."""
+class Spent:
+    """What was paid for some experiments or runs, as far as it is known."""
 
+    count: int  # of them
     calls: int
     usd: float
-    unpriced: int  # experiments that had a call of unknown price
-    runs: int
-    run_calls: int
-    run_usd: float
-    run_unpriced: int
-
-
-@dataclass(frozen=True, slots=True)
-class LastRun:
-    """The newest run of a skill."""
-
-    job: str
-    started: str
-    ended: str | None
-    how: str | None
-    calls: int
-    usd: float | None
+    unpriced: int  # of them had a call of unknown price
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +73,10 @@ class Skill:
     train: float | None  # of the skill as it is
     points: tuple[Point, ...]  # by number
     held_out: HeldOut | None
-    spend: Spend
+    by_experiments: Spent
+    by_runs: Spent  # every run on record: audits and baselines too
     looks: Looks
-    last: LastRun | None
+    last: Run | None
     experiments_url: str
     proposer_url: str  # the first of the proposer's calls; empty when none is shown
     fixtures_url: str
@@ -133,46 +120,16 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a person said."""
-
-    author: str
-    at: str
-    words: str
-    url: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit that took an experiment in or out."""
-
-    commit: str
-    branch: str
-    at: str
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
 class ExperimentPage:
     """Everything of one experiment that may be shown. ``withheld`` says why its text is not."""
 
-    skill: str
-    id: str
+    experiment: Experiment
+    result: Result | None
     point: Point
     earlier: str  # URL of the one before; empty at the ends
     later: str
     sentence: str
     withheld: str
-    level: str
-    chars: tuple[int, int] | None
-    proposer: str
-    model: str
-    meta_model: str | None
-    base: str
-    branch: str
-    seconds: float | None
-    tokens: tuple[float, float] | None
     diff: tuple[Line, ...] | None
     cases: tuple[CaseChange, ...]
     screen: Trial | None
@@ -181,9 +138,9 @@ class ExperimentPage:
     case_url: Callable[[str], str]  # of a train case, by its name
     confirm_note: str  # why numbers of the confirm run are not shown in full
     sealed: tuple[CaseChange, ...]  # only with the holdout
-    notes: tuple[Said, ...]
-    landed: Commit | None
-    reverted: Commit | None
+    notes: tuple[Note, ...]  # by people; without what must not be shown
+    landed: Landing | None
+    reverted: Landing | None
 
 
 @dataclass(frozen=True, slots=True)
