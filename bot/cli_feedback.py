@@ -24,21 +24,22 @@ def metrics(start: Path, *, skill: str | None, max_count: int, as_json: bool) ->
     were, and the scores.
     """
     from bot import measuring, terminal  # noqa: PLC0415
+    from bot.core import metrics as told  # noqa: PLC0415
 
     done = measuring.measure(start, skill=skill)
     if as_json:
-        print_json(measuring.document(done))
+        print_json(told.document(done))
         return
     shown = done.rows[-max_count:]
     terminal.say(f"{done.skill} on {done.branch}: what people made of each version\n")
-    cells = [measuring.of_use(row) for row in shown]
-    terminal.table(cells, header=measuring.USE, right=(2, 3, 4, 5, 6))
+    cells = [told.of_use(row) for row in shown]
+    terminal.table(cells, header=told.USE, right=(2, 3, 4, 5, 6))
     terminal.say("")
-    cells = [measuring.of_tests(row) for row in shown]
-    terminal.table(cells, header=measuring.TESTS, right=(1, 2, 3, 4, 5, 6, 7, 8))
-    if lines := measuring.trends(shown):
+    cells = [told.of_tests(row) for row in shown]
+    terminal.table(cells, header=told.TESTS, right=(1, 2, 3, 4, 5, 6, 7, 8))
+    if lines := told.trends(shown):
         terminal.raw("\n" + "\n".join(lines))
     terminal.say("")
-    terminal.say(measuring.NOTES)
+    terminal.say(told.NOTES)
     if len(done.rows) > len(shown):
         terminal.say(f"{len(done.rows) - len(shown)} older versions: -n {len(done.rows)}")

@@ -151,8 +151,8 @@ def _outcome(newest: Iterable[history.Row]) -> str:
     return "".join(f"experiment {row.experiment.number}: {row.state}" for row in newest)
 
 
-def _budget(base: _Base, *, month: str) -> pages.Budget:
+def _budget(base: _Base, *, month: str) -> pages.MonthBudget:
     runs = base.ledger(min(base.config.skills)).runs_of_month(month)
     limit = base.config.budget.month_usd
     spent = budgets.known(runs) if limit is None else budgets.counted(runs)
-    return pages.Budget(month=month, spent=spent, limit=limit)
+    return pages.MonthBudget(month=month, spent=spent, limit=limit)

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bot import bench, skillformat, skillrepo, workspace
-from bot.core import metrics, render
+from bot.core import metrics
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bot.core.metrics import Row, Version
+    from bot.core.metrics import TextVersion, VersionRow
     from bot.ledger import Ledger
     from bot.skillrepo import Project
     from bot.workspace import Workspace
 
-MOST = 20  # versions in the tables
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """The rows of one skill, oldest first."""
-
-    skill: str
-    branch: str
-    rows: tuple[Row, ...]
-
-
-def measure(start: Path, *, skill: str | None) -> Measured:
+def measure(start: Path, *, skill: str | None) -> metrics.Measured:
     """Every version of a skill on its base branch, with what people made of it.
 
     Raises:
@@ -44,12 +32,12 @@ def measure(start: Path, *, skill: str | None) -> Measured:
     tip = skillrepo.resolve(project, f"refs/heads/{branch}")
     ledger = bench.open_ledger(project, space.name, redact=space.config.redact)
     found = versions(project, tip, path=space.skill.path, now=bench.now())
-    return Measured(space.name, branch, rows(ledger, space, found))
+    return metrics.Measured(space.name, branch, rows(ledger, space, found))
 
 
 def rows(
-    ledger: Ledger, space: Workspace, found: Sequence[Version], *, scores: bool = True
-) -> tuple[Row, ...]:
+    ledger: Ledger, space: Workspace, found: Sequence[TextVersion], *, scores: bool = True
+) -> tuple[VersionRow, ...]:
     """The rows of a ledger, for the versions that there are.
 
     Args:
@@ -59,7 +47,7 @@ def rows(
         scores: Read the kept runs of every version for its scores on train.
     """
     kept = {one.digest: _kept(ledger, space, one.digest) for one in found if scores}
-    facts = metrics.Facts(
+    facts = metrics.Sources(
         versions=found,
         experiments=ledger.experiments(),
         results=ledger.results(),
@@ -92,7 +80,7 @@ def _kept(
     return {case: fmean(values) for case, values in by_case.items()}, done
 
 
-def versions(project: Project, tip: str, *, path: str, now: datetime) -> tuple[Version, ...]:
+def versions(project: Project, tip: str, *, path: str, now: datetime) -> tuple[TextVersion, ...]:
     """The texts a skill has had on the way to ``tip``, as the branch itself saw them.
 
     A file that was renamed is followed as far as git recognises it. What cannot be read as a
@@ -131,90 +119,3 @@ def _texts(project: Project, blobs: Sequence[str]) -> dict[str, str]:
             continue
         found[blob] = workspace.text_of(text).digest
     return found
-
-
-# For people -----------------------------------------------------------------------------------
-
-
-def document(done: Measured) -> dict[str, Any]:
-    """The rows as plain JSON values, with what follows from them."""
-    made = []
-    for row in done.rows:
-        more = {"first_pass": row.fate.first_pass, "shipped": row.fate.shipped}
-        shown = row.model_dump(mode="json")
-        made.append(shown | {"fate": shown["fate"] | more})
-    return {"skill": done.skill, "branch": done.branch, "rows": made}
-
-
-def name(row: Row) -> str:
-    """A version in a few words: where it came from; ``*`` is the one that is in now."""
-    origins = {"experiment": f"exp {row.number}", "edited": f"exp {row.number}, edited"}
-    return origins.get(row.origin, row.origin) + (" *" if row.current else "")
-
-
-def of_use(row: Row) -> tuple[str, ...]:
-    """The first table's cells: what use shows."""
-    rate = "-"
-    if row.rate is not None and row.interval is not None:
-        low, high = (f"{100 * end:.0f}" for end in (row.interval.low, row.interval.high))
-        rate = f"{render.percent(row.rate)} [{low}, {high}]"
-    elif row.per_day is not None:
-        rate = f"{row.per_day:.2g} a day"
-    return (
-        name(row),
-        (row.since or "-")[:10],
-        f"{row.answers:,}" if row.answers else "-",
-        f"{row.corrections:,}",
-        rate,
-        render.percent(row.answer_similarity),
-        render.percent(row.correction_similarity),
-    )
-
-
-def of_tests(row: Row) -> tuple[str, ...]:
-    """The second table's cells: what tests and reviews show."""
-    fate = row.fate
-    ended = any((fate.shipped, fate.rejected))
-    return (
-        name(row),
-        render.percent(row.train),
-        render.percent(row.holdout),
-        render.percent(row.completion),
-        str(fate.shipped) if ended else "-",
-        str(fate.edited) if ended else "-",
-        str(fate.rejected) if ended else "-",
-        render.percent(fate.first_pass),
-        render.percent(fate.similarity),
-    )
-
-
-USE = ("version", "since", "answers", "corrections", "corrected", "kept", "alike")
-TESTS = ("version", "train", "held-out", "done", "in", "edited", "no", "as is", "alike")
-NOTES = (
-    "corrected: share of the answers in logs, with its 95% interval; where there is no log, "
-    "corrections a day. kept: how alike all answers in logs and what people made of them are; "
-    "alike: the same of the answers that were corrected.\n"
-    "in, edited, no: proposals against that version that went in, those of them that a person "
-    "changed first, and those that a person turned down. as is: share that went in unchanged; "
-    "alike: what was shipped and what was proposed."
-)
-
-
-def trends(rows: Sequence[Row]) -> list[str]:
-    """Lines that show how the versions compare, oldest first; none for a single one."""
-    kept = [row for row in rows if row.digest is not None]
-    series = {
-        "train": [row.train for row in kept],
-        "held-out": [row.holdout for row in kept],
-        "corrected": [row.rate for row in kept],
-    }
-    return [
-        f"{label:<9} {metrics.spark(values)}  {_ends(values)}"
-        for label, values in series.items()
-        if sum(value is not None for value in values) > 1
-    ]
-
-
-def _ends(values: Sequence[float | None]) -> str:
-    known = [render.percent(value) for value in values if value is not None]
-    return render.arrow([known[0], known[-1]])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SkillStatus:
     """One skill. ``score`` is that of its text on disk on train, over the runs on record.
 
     Where there are none it is what the text scored as the candidate of experiment ``tried``.
@@ -47,7 +47,7 @@ class Standing:
 class Overview:
     """All skills that were asked about."""
 
-    skills: tuple[Standing, ...]
+    skills: tuple[SkillStatus, ...]
     held: bool  # by the stop file
     month_usd: float | None  # the month's budget; None without one
     left_usd: float | None
@@ -88,7 +88,7 @@ def overview(
     )
 
 
-def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[str]) -> Standing:
+def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[str]) -> SkillStatus:
     path = settings.skill(ledger.skill).path
     experiments, results = ledger.experiments(), ledger.results()
     runs: list[Trace] = []
@@ -106,7 +106,7 @@ def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[s
     branch = proposal_branch(ledger.skill)
     scored = [run.score.value for run in runs if run.score]
     as_candidate = results[tried.id].train.candidate if tried else None
-    return Standing(
+    return SkillStatus(
         skill=ledger.skill,
         score=fmean(scored) if scored else as_candidate,
         tried=tried.number if tried else None,
@@ -147,7 +147,7 @@ def describe(seen: Overview) -> list[str]:
     return lines
 
 
-def _lines(one: Standing) -> list[str]:
+def _lines(one: SkillStatus) -> list[str]:
     if one.problem:
         return [f"{one.skill}: {one.problem}"]
     score = "not scored yet as it is: ratchet eval"

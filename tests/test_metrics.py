@@ -12,8 +12,8 @@ from test_feedback_records import AT, correction
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import skillrepo, workspace
-from bot.core import metrics
-from bot.core.metrics import Facts, Row, Version, lasted, spark, wilson
+from bot.core import charts, metrics
+from bot.core.metrics import Sources, TextVersion, VersionRow, lasted, wilson
 from bot.core.records import (
     Answers,
     Experiment,
@@ -33,8 +33,8 @@ OLD, NEW = digest("old"), digest("new")
 DAY = 86_400.0
 
 
-def version(name: str = OLD, **changes: Any) -> Version:
-    return Version.model_validate({"digest": name, "since": AT, "seconds": 10 * DAY} | changes)
+def version(name: str = OLD, **changes: Any) -> TextVersion:
+    return TextVersion.model_validate({"digest": name, "since": AT, "seconds": 10 * DAY} | changes)
 
 
 def answers(number: int = 100, corrected: int = 10, **changes: Any) -> Answers:
@@ -98,7 +98,7 @@ def shipped(one: Experiment, similarity: float = 1.0, text: str = "") -> Shipped
     )
 
 
-def made(*tried: tuple[Experiment, str, str], **changes: Any) -> tuple[Row, ...]:
+def made(*tried: tuple[Experiment, str, str], **changes: Any) -> tuple[VersionRow, ...]:
     """The rows for experiments that ended so, and for one version unless others are given."""
     given: dict[str, Any] = {
         "versions": (version(),),
@@ -109,7 +109,7 @@ def made(*tried: tuple[Experiment, str, str], **changes: Any) -> tuple[Row, ...]
         "kept": {},
         "done": {},
     }
-    return metrics.rows(Facts(**given | changes))
+    return metrics.rows(Sources(**given | changes))
 
 
 # Corrections and answers ----------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_text_that_came_back_is_one_version() -> None:
 
 
 def test_a_trend_has_a_gap_where_nothing_is_known() -> None:
-    assert spark([0.0, None, 1.0, 0.5]) == "▁ █▅"
+    assert charts.spark([0.0, None, 1.0, 0.5], low=0, high=1) == "▁ █▅"
 
 
 # The command ----------------------------------------------------------------------------------

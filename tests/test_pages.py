@@ -19,7 +19,7 @@ from bot.core import pages, render
 from bot.core.charts import Point
 from bot.core.commands import NAMES, Unknown
 from bot.core.gate import Action, Reason, Verdict
-from bot.core.pages import ZWSP, Budget, PullFacts, Section, SkillRow, TrainCase
+from bot.core.pages import ZWSP, MonthBudget, PullFacts, Section, SkillRow, TrainCase
 from bot.core.records import Evidence, Experiment, Proposal, Setting, Tally, digest
 from bot.errors import RatchetError
 
@@ -127,7 +127,7 @@ def make_row(text: str = PLAIN, **changes: Any) -> SkillRow:
     return SkillRow.model_validate(fields | changes)
 
 
-BUDGET = Budget(month="2026-11", spent=1.2, limit=5)
+BUDGET = MonthBudget(month="2026-11", spent=1.2, limit=5)
 
 
 def board(*rows: SkillRow) -> str:

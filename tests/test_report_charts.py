@@ -6,12 +6,15 @@ import re
 
 import pytest
 
+from bot.core.records import Tally
 from bot.report import charts
-from bot.report.views import Outcome, Point, Sweep, Trial
+from bot.report.views import Entry, Outcome, Sweep, Trial
+
+TALLY = Tally(incumbent=0.1, candidate=0.9)
 
 
-def point(number: int, outcome: Outcome = "discarded", train: float | None = 0.5) -> Point:
-    return Point(
+def point(number: int, outcome: Outcome = "discarded", train: float | None = 0.5) -> Entry:
+    return Entry(
         number=number,
         url=f"{number}.html",
         outcome=outcome,
@@ -31,7 +34,7 @@ def point(number: int, outcome: Outcome = "discarded", train: float | None = 0.5
 
 def trial(count: int) -> Trial:
     sweeps = tuple(Sweep(number, number / 2, None, None) for number in range(1, count + 1))
-    return Trial(sweeps, 3.0, count, count, 0, 0.1, 0.9)
+    return Trial(TALLY, sweeps, 3.0)
 
 
 def numbers(svg: str) -> list[str]:
@@ -102,4 +105,4 @@ def test_there_is_no_half_sweep_on_an_axis(count: int) -> None:
 def test_evidence_beyond_all_need_can_be_drawn() -> None:
     """Log E has no bound, and odds are shown up to a billion."""
     sweeps = (Sweep(1, 900.0, None, None), Sweep(2, -900.0, None, None))
-    assert "NaN" not in charts.evidence(Trial(sweeps, 3.0, 2, 1, 1, 0.1, 0.9))
+    assert "NaN" not in charts.evidence(Trial(TALLY, sweeps, 3.0))

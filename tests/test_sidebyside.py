@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.sidebyside import Line, Piece, rows
+from bot.core.sidebyside import DiffRow, Piece, rows
 
 WORDS = st.sampled_from(["a", "b", "cat", "dog", " ", "\n", "\n\n", ".", "\u2028"])
 TEXTS = st.lists(WORDS, max_size=40).map("".join)
@@ -71,9 +71,9 @@ def test_a_very_long_line_is_compared_as_a_whole() -> None:
 def test_far_lines_are_a_gap() -> None:
     old = "".join(f"line {number}\n" for number in range(30))
     made = rows(old, old.replace("line 15\n", ""))
-    assert made[0] == Line("gap", gap=12)
+    assert made[0] == DiffRow("gap", gap=12)
     assert [row.kind for row in made[1:-1]] == ["same"] * 3 + ["removed"] + ["same"] * 3
-    assert made[-1] == Line("gap", gap=11)
+    assert made[-1] == DiffRow("gap", gap=11)
 
 
 @pytest.mark.parametrize(("old", "new"), [("a\n", "a\n"), ("", ""), ("a\n", "a")])

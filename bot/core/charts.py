@@ -80,11 +80,17 @@ def lines(points: Sequence[Point], most: int = MOST) -> tuple[Line, ...]:
     )
 
 
-def spark(values: Sequence[float], *, low: float, high: float, marks: str = BLOCKS) -> str:
-    """A character for each value, from the first mark at ``low`` to the last at ``high``."""
+def spark(values: Sequence[float | None], *, low: float, high: float, marks: str = BLOCKS) -> str:
+    """A character for each value, from the first mark at ``low`` to the last at ``high``.
+
+    One that is not known is a space.
+    """
     last = len(marks) - 1
     span = high - low
-    return "".join(marks[round(last * (value - low) / span) if span else last] for value in values)
+    return "".join(
+        " " if value is None else marks[round(last * (value - low) / span) if span else last]
+        for value in values
+    )
 
 
 def text(words: str) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import fsum
 from statistics import fmean
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from bot.core import charts, render
 from bot.core.records import Digest, Record, UnitInterval, canonical_json
 from bot.core.scoring import similarity
 
@@ -28,12 +29,11 @@ DAY: Final = 86_400  # seconds
 LONGEST: Final = 50_000  # characters of a text that is compared
 EDITED: Final = "shipped_edited"  # reason of what a person changed and merged
 REJECTED: Final = "rejected"  # reason of what a person did not want
-BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
 T = TypeVar("T")
 
 
-class Version(Record):
+class TextVersion(Record):
     """A text that was the incumbent, from ``since`` on (ISO 8601); ``seconds`` in all."""
 
     digest: Digest
@@ -42,7 +42,7 @@ class Version(Record):
     current: bool = False
 
 
-class Interval(Record):
+class RateInterval(Record):
     """Ends of an interval in [0, 1]."""
 
     low: UnitInterval
@@ -77,7 +77,7 @@ class Fate(Record):
 Origin = tuple[Literal["first", "experiment", "edited", "by hand", "not known"], int | None]
 
 
-class Row(Record):
+class VersionRow(Record):
     """One version; None is what is not known. Scores, rates and similarities are in [0, 1].
 
     ``rate`` is of ``corrected`` among ``answers``, as logs showed them, with its 95% interval by
@@ -96,7 +96,7 @@ class Row(Record):
     answers: int
     corrected: int
     rate: UnitInterval | None
-    interval: Interval | None
+    interval: RateInterval | None
     per_day: float | None
     answer_similarity: UnitInterval | None
     correction_similarity: UnitInterval | None
@@ -108,7 +108,7 @@ class Row(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Sources:
     """What rows are made of.
 
     Args:
@@ -122,7 +122,7 @@ class Facts:
         person: Name of the proposer of people's own edits.
     """
 
-    versions: Sequence[Version] = ()
+    versions: Sequence[TextVersion] = ()
     experiments: Sequence[Experiment] = ()
     results: Mapping[str, Result]
     landings: Mapping[str, Landing]
@@ -135,7 +135,7 @@ class Facts:
     person: str = "person"
 
 
-def rows(facts: Facts) -> tuple[Row, ...]:
+def rows(facts: Sources) -> tuple[VersionRow, ...]:
     """One row a version, oldest first, and last what belongs to none of them, if there is any."""
     known = {version.digest for version in facts.versions}
     corrections = _by_version(((one.version, one) for one in facts.corrections), known)
@@ -143,28 +143,22 @@ def rows(facts: Facts) -> tuple[Row, ...]:
     bots = [one for one in facts.experiments if one.setting.proposer != facts.person]
     against = _by_version(((one.parent, one) for one in bots), known)
     origins = _origins(facts)
-    made = [
+    found: list[tuple[str | None, TextVersion | None]] = [
+        (one.digest, one) for one in facts.versions
+    ]
+    if corrections[None] or answers[None] or against[None]:
+        found.append((None, None))
+    return tuple(
         _row(
             facts,
             version,
-            origin=origins[version.digest],
-            corrections=corrections[version.digest],
-            answers=answers[version.digest],
-            against=against[version.digest],
+            origin=origins[name],
+            corrections=corrections[name],
+            answers=answers[name],
+            against=against[name],
         )
-        for version in facts.versions
-    ]
-    if corrections[None] or answers[None] or against[None]:
-        lost = _row(
-            facts,
-            None,
-            origin=("not known", None),
-            corrections=corrections[None],
-            answers=answers[None],
-            against=against[None],
-        )
-        made.append(lost)
-    return tuple(made)
+        for name, version in found
+    )
 
 
 def _by_version(
@@ -176,7 +170,7 @@ def _by_version(
     return groups
 
 
-def _origins(facts: Facts) -> dict[str, Origin]:
+def _origins(facts: Sources) -> dict[str | None, Origin]:
     """Where each text came from; one that came back has the origin it had at first."""
     made: dict[str, Origin] = {}
     for one in facts.experiments:
@@ -185,27 +179,27 @@ def _origins(facts: Facts) -> dict[str, Origin]:
             made.setdefault(one.candidate, ("experiment", one.number))
         elif result and result.reason == EDITED and shipped:
             made.setdefault(shipped.shipped, ("edited", one.number))
-    origins: dict[str, Origin] = {}
+    origins: dict[str | None, Origin] = {None: ("not known", None)}
     for version in facts.versions:
-        first: Origin = ("first", None) if not origins else ("by hand", None)
+        first: Origin = ("first", None) if len(origins) == 1 else ("by hand", None)
         origins[version.digest] = made.get(version.digest, first)
     return origins
 
 
 def _row(
-    facts: Facts,
-    version: Version | None,
+    facts: Sources,
+    version: TextVersion | None,
     *,
     origin: Origin,
     corrections: Sequence[Correction],
     answers: Sequence[Answers],
     against: Sequence[Experiment],
-) -> Row:
+) -> VersionRow:
     name = version.digest if version else ""
     seen, corrected = sum(one.answers for one in answers), sum(one.corrected for one in answers)
     days = version.seconds / DAY if version else None
     judged, done = facts.done.get(name, (0, 0))
-    return Row(
+    return VersionRow(
         digest=version.digest if version else None,
         origin=origin[0],
         number=origin[1],
@@ -246,7 +240,7 @@ def _correction_similarity(corrections: Sequence[Correction]) -> float | None:
     return fmean(found) if found else None
 
 
-def _fate(facts: Facts, against: Sequence[Experiment]) -> Fate:
+def _fate(facts: Sources, against: Sequence[Experiment]) -> Fate:
     counts = dict.fromkeys(("unchanged", "edited", "unknown", "rejected"), 0)
     alike = []
     for one in against:
@@ -271,7 +265,9 @@ def _ended(result: Result, shipped: Shipped | None, landing: Landing | None) -> 
     return "unchanged" if landing and landing.by.startswith("ratchet") else "unknown"
 
 
-def _train(facts: Facts, version: Version | None, against: Sequence[Experiment]) -> float | None:
+def _train(
+    facts: Sources, version: TextVersion | None, against: Sequence[Experiment]
+) -> float | None:
     """As the last experiment against it found it; else its kept runs; else those it won by."""
     if version is None:
         return None
@@ -291,7 +287,7 @@ def _train(facts: Facts, version: Version | None, against: Sequence[Experiment])
     return next((value for value in reversed(won) if value is not None), None)
 
 
-def _holdout(facts: Facts, version: Version | None) -> float | None:
+def _holdout(facts: Sources, version: TextVersion | None) -> float | None:
     """Mean of its fresh runs in every look at the holdout that was made against it."""
     scores = [
         pair.incumbent
@@ -302,23 +298,17 @@ def _holdout(facts: Facts, version: Version | None) -> float | None:
     return fmean(scores) if scores else None
 
 
-def wilson(hits: int, of: int) -> Interval:
+def wilson(hits: int, of: int) -> RateInterval:
     """The 95% interval of a share by Wilson's score method (1927); ``of`` is at least 1."""
     share, square = hits / of, Z * Z
     middle = (share + square / (2 * of)) / (1 + square / of)
     half = Z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
     # At the ends the interval is closed; without this it would miss them by a rounding error.
     low = 0.0 if hits == 0 else max(0.0, middle - half)
-    return Interval(low=low, high=1.0 if hits == of else min(1.0, middle + half))
+    return RateInterval(low=low, high=1.0 if hits == of else min(1.0, middle + half))
 
 
-def spark(values: Sequence[float | None]) -> str:
-    """Values in [0, 1] as a line of blocks, a space where one is not known."""
-    top = len(BLOCKS) - 1
-    return "".join(" " if value is None else BLOCKS[round(value * top)] for value in values)
-
-
-def lasted(moments: Sequence[tuple[str, str]], *, until: str) -> tuple[Version, ...]:
+def lasted(moments: Sequence[tuple[str, str]], *, until: str) -> tuple[TextVersion, ...]:
     """The versions of a history of texts: each text once, in the order in which they came first.
 
     A text that came back (a revert) was the incumbent for all its periods together.
@@ -337,6 +327,102 @@ def lasted(moments: Sequence[tuple[str, str]], *, until: str) -> tuple[Version, 
         seconds[name] += max(0.0, passed.total_seconds())
     newest = steps[-1][0] if steps else None
     return tuple(
-        Version(digest=name, since=since, seconds=seconds[name], current=name == newest)
+        TextVersion(digest=name, since=since, seconds=seconds[name], current=name == newest)
         for name, since in first.items()
     )
+
+
+# For people -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The rows of one skill, oldest first."""
+
+    skill: str
+    branch: str
+    rows: tuple[VersionRow, ...]
+
+
+def document(done: Measured) -> dict[str, Any]:
+    """The rows as plain JSON values, with what follows from them."""
+    made = []
+    for row in done.rows:
+        more = {"first_pass": row.fate.first_pass, "shipped": row.fate.shipped}
+        shown = row.model_dump(mode="json")
+        made.append(shown | {"fate": shown["fate"] | more})
+    return {"skill": done.skill, "branch": done.branch, "rows": made}
+
+
+def name(row: VersionRow) -> str:
+    """A version in a few words: where it came from; ``*`` is the one that is in now."""
+    origins = {"experiment": f"exp {row.number}", "edited": f"exp {row.number}, edited"}
+    return origins.get(row.origin, row.origin) + (" *" if row.current else "")
+
+
+def of_use(row: VersionRow) -> tuple[str, ...]:
+    """The first table's cells: what use shows."""
+    rate = "-"
+    if row.rate is not None and row.interval is not None:
+        low, high = (f"{100 * end:.0f}" for end in (row.interval.low, row.interval.high))
+        rate = f"{render.percent(row.rate)} [{low}, {high}]"
+    elif row.per_day is not None:
+        rate = f"{row.per_day:.2g} a day"
+    return (
+        name(row),
+        (row.since or "-")[:10],
+        f"{row.answers:,}" if row.answers else "-",
+        f"{row.corrections:,}",
+        rate,
+        render.percent(row.answer_similarity),
+        render.percent(row.correction_similarity),
+    )
+
+
+def of_tests(row: VersionRow) -> tuple[str, ...]:
+    """The second table's cells: what tests and reviews show."""
+    fate = row.fate
+    ended = any((fate.shipped, fate.rejected))
+    return (
+        name(row),
+        render.percent(row.train),
+        render.percent(row.holdout),
+        render.percent(row.completion),
+        str(fate.shipped) if ended else "-",
+        str(fate.edited) if ended else "-",
+        str(fate.rejected) if ended else "-",
+        render.percent(fate.first_pass),
+        render.percent(fate.similarity),
+    )
+
+
+USE = ("version", "since", "answers", "corrections", "corrected", "kept", "alike")
+TESTS = ("version", "train", "held-out", "done", "in", "edited", "no", "as is", "alike")
+NOTES = (
+    "corrected: share of the answers in logs, with its 95% interval; where there is no log, "
+    "corrections a day. kept: how alike all answers in logs and what people made of them are; "
+    "alike: the same of the answers that were corrected.\n"
+    "in, edited, no: proposals against that version that went in, those of them that a person "
+    "changed first, and those that a person turned down. as is: share that went in unchanged; "
+    "alike: what was shipped and what was proposed."
+)
+
+
+def trends(rows: Sequence[VersionRow]) -> list[str]:
+    """Lines that show how the versions compare, oldest first; none for a single one."""
+    kept = [row for row in rows if row.digest is not None]
+    series = {
+        "train": [row.train for row in kept],
+        "held-out": [row.holdout for row in kept],
+        "corrected": [row.rate for row in kept],
+    }
+    return [
+        f"{label:<9} {charts.spark(values, low=0, high=1)}  {_ends(values)}"
+        for label, values in series.items()
+        if sum(value is not None for value in values) > 1
+    ]
+
+
+def _ends(values: Sequence[float | None]) -> str:
+    known = [render.percent(value) for value in values if value is not None]
+    return render.arrow([known[0], known[-1]])

@@ -274,7 +274,7 @@ class SkillRow(Record):
     held: bool
 
 
-class Budget(Record):
+class MonthBudget(Record):
     """Dollars of a calendar month; ``limit`` is None where there is none."""
 
     month: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}$")
@@ -432,7 +432,7 @@ def unknown(command: Unknown) -> str:
     return f"There is no command '{_short(command.word)}'.{nearest} `/ratchet help` lists them."
 
 
-def dashboard(rows: Sequence[SkillRow], *, budget: Budget, repository: Repository) -> str:
+def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repository) -> str:
     """The body of the dashboard issue.
 
     Args:

@@ -26,7 +26,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DiffRow:
     """A row; ``left`` and ``right`` are line numbers from 1. A gap is ``gap`` equal lines."""
 
     kind: Literal["same", "changed", "removed", "added", "gap"]
@@ -37,27 +37,27 @@ class Line:
     gap: int = 0
 
 
-def rows(old: str, new: str, *, context: int = CONTEXT) -> tuple[Line, ...]:
+def rows(old: str, new: str, *, context: int = CONTEXT) -> tuple[DiffRow, ...]:
     """The rows of a side-by-side view; none for two texts that are the same."""
     before, after = (text.removesuffix("\n").split("\n") for text in (old, new))
     groups = SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(context)
-    made: list[Line] = []
+    made: list[DiffRow] = []
     seen = 0
     for group in groups:
         start = group[0][1]
         if start > seen:
-            made.append(Line("gap", gap=start - seen))
+            made.append(DiffRow("gap", gap=start - seen))
         for tag, i, i_end, j, j_end in group:
             made += _block(tag, before[i:i_end], after[j:j_end], left=i + 1, right=j + 1)
         seen = group[-1][2]
     if made and seen < len(before):
-        made.append(Line("gap", gap=len(before) - seen))
+        made.append(DiffRow("gap", gap=len(before) - seen))
     return tuple(made)
 
 
 def _block(
     tag: str, old: Sequence[str], new: Sequence[str], *, left: int, right: int
-) -> Iterator[Line]:
+) -> Iterator[DiffRow]:
     """The rows of one run of lines; what replaces each other is paired in order."""
     for row in range(max(len(old), len(new))):
         here = old[row] if row < len(old) else None
@@ -65,11 +65,11 @@ def _block(
         if here is not None and there is not None:
             kind: Literal["same", "changed"] = "same" if tag == "equal" else "changed"
             first, second = _words(here, there) if kind == "changed" else (_whole(here),) * 2
-            yield Line(kind, left + row, right + row, first, second)
+            yield DiffRow(kind, left + row, right + row, first, second)
         elif here is not None:
-            yield Line("removed", left=left + row, old=_whole(here))
+            yield DiffRow("removed", left=left + row, old=_whole(here))
         elif there is not None:
-            yield Line("added", right=right + row, new=_whole(there))
+            yield DiffRow("added", right=right + row, new=_whole(there))
 
 
 def _whole(text: str) -> tuple[Piece, ...]:

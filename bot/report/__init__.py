@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bot.report.traces import Writer
 
 
-class Progress(Protocol):
+class Listener(Protocol):
     """Is told what is being done."""
 
     def begin(self, name: str, *, total: int | None) -> None:
@@ -68,7 +68,7 @@ def refuse_publication(environ: Mapping[str, str]) -> None:
 
 
 def build(
-    start: Path, *, skill: str | None, out: Path | None, with_holdout: bool, progress: Progress
+    start: Path, *, skill: str | None, out: Path | None, with_holdout: bool, progress: Listener
 ) -> Built:
     """Write the report of all skills, or of one.
 
@@ -117,7 +117,7 @@ def build(
     )
 
 
-def _book(book: Book, pages: Site, writer: Writer, progress: Progress) -> None:
+def _book(book: Book, pages: Site, writer: Writer, progress: Listener) -> None:
     """Write a skill's traces and experiments."""
 
     def keep(trace: Trace) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from bot.core import compare
 from bot.core.compare import CaseChange
 from bot.report.runs import mean, scores
-from bot.report.views import Case, Version
+from bot.report.views import CaseHistory, TextRuns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -86,7 +86,9 @@ class Cases:
         own = [run for run in tried if run.experiment == experiment.id]
         return tuple(_aimed(kept, own)), ()
 
-    def histories(self, origins: Mapping[str, Origin], *, now: tuple[str, str]) -> list[Case]:
+    def histories(
+        self, origins: Mapping[str, Origin], *, now: tuple[str, str]
+    ) -> list[CaseHistory]:
         """Each case over all experiments, the flaky ones first.
 
         Args:
@@ -104,7 +106,7 @@ class Cases:
         runs: Sequence[Rollout],
         origins: Mapping[str, Origin],
         now: tuple[str, str],
-    ) -> Case:
+    ) -> CaseHistory:
         fixture = self._train.get(name)
         scored = [run for run in runs if run.score is not None]
         same = _grouped(scored, by=lambda run: (run.text, run.model, run.case))
@@ -113,7 +115,7 @@ class Cases:
         ]
         repeated = [version for version in versions if len(version.runs) > 1]
         current = same.get((*now, fixture.digest), []) if fixture else []
-        return Case(
+        return CaseHistory(
             fixture=name,
             url=self.url_of(name),
             source=fixture.source if fixture else GONE,
@@ -143,9 +145,9 @@ def _aimed(before: Iterable[Rollout], after: Iterable[Rollout]) -> Iterator[Case
         )
 
 
-def _version(runs: Sequence[Rollout], origin: Origin) -> Version:
+def _version(runs: Sequence[Rollout], origin: Origin) -> TextRuns:
     found = scores(runs)
-    return Version(
+    return TextRuns(
         number=origin.number,
         url=origin.url,
         used=origin.used,

@@ -21,11 +21,11 @@ from bot.report.cases import Cases, Origin
 from bot.report.runs import Runs
 from bot.report.seal import FEWEST_FOR_MEANS, Seal
 from bot.report.views import (
-    Case,
+    CaseHistory,
+    Entry,
     ExperimentPage,
     HeldOut,
     Outcome,
-    Point,
     Skill,
     Spent,
 )
@@ -100,7 +100,7 @@ class Book:
         self._runs, self._sealed_runs = Runs(), Runs()
         self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
         self._records = Records.read(ledger)
-        self._points: dict[str, Point] = {}
+        self._points: dict[str, Entry] = {}
         self._looks: list[Confirmation] = [*map(_bare, ledger.strays())]
         self._held_out: HeldOut | None = None
         self._moved = False  # a case of a train run is held-out now
@@ -218,7 +218,7 @@ class Book:
         name = f"{experiment.number}-{experiment.id[:8]}"
         return f"skills/{self.name}/experiments/{name}.html"
 
-    def _point(self, one: Experiment, look: Confirmation | None, totals: _Totals) -> Point:
+    def _point(self, one: Experiment, look: Confirmation | None, totals: _Totals) -> Entry:
         row = self._row(one, look)
         result = row.result
         train = result.train if result else None
@@ -227,7 +227,7 @@ class Book:
             pair = (train.incumbent, train.candidate)
         outcome = _outcome(row)
         totals.add(result, pair, kept=outcome == "kept")
-        return Point(
+        return Entry(
             number=one.number,
             url=self.url_of(one),
             outcome=outcome,
@@ -258,7 +258,7 @@ class Book:
         landing, reversion = kept.landings.get(one.id), kept.reversions.get(one.id)
         return history.Row(one, kept.results.get(one.id), look, landing, reversion)
 
-    def _remember(self, one: Experiment, look: Confirmation | None, point: Point) -> None:
+    def _remember(self, one: Experiment, look: Confirmation | None, point: Entry) -> None:
         """Keep of a look at the holdout what the overview needs."""
         if look is None:
             return
@@ -279,7 +279,7 @@ class Book:
         self,
         one: Experiment,
         look: Confirmation | None,
-        point: Point,
+        point: Entry,
         *,
         text: str | None,
         around: tuple[str, str],
@@ -358,7 +358,7 @@ class Book:
 
     # Cases ------------------------------------------------------------------------------------
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[CaseHistory]:
         """Each train case over all experiments, the flaky ones first."""
         space, every = self._space, self._records.experiments
         used = {space.text.digest, *(one.parent for one in every)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from bot.core.compare import Rollout
-    from bot.report.views import Case, ExperimentPage, Point, Skill
+    from bot.report.views import CaseHistory, Entry, ExperimentPage, Skill
 
 NEWEST: Final = 20  # experiments on a skill's page
 ROWS: Final = 200  # experiments on a page of the list
@@ -78,7 +78,9 @@ class Site:
         }
         self.page(one.point.url, "experiment.html", one=one, charts=drawn, skill_url=skill_url)
 
-    def cases(self, skill: Skill, cases: Sequence[Case], *, advance: Callable[[], None]) -> None:
+    def cases(
+        self, skill: Skill, cases: Sequence[CaseHistory], *, advance: Callable[[], None]
+    ) -> None:
         """The list of train cases, and a page for each; ``advance`` is called for each."""
         self.page(skill.fixtures_url, "cases.html", skill=skill, cases=cases)
         for case in cases:
@@ -118,7 +120,7 @@ def _thinned(skill: Skill) -> bool:
     return len(charts.thinned(skill.points)) < len(skill.points)
 
 
-def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[Point]]]:
+def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[Entry]]]:
     """The pages of the list of experiments, newest first: their URLs and what is on them."""
     newest = skill.points[::-1]
     for number, start in enumerate(range(0, len(newest) or 1, ROWS), 1):

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bot import measuring, skillrepo
+from bot.core import metrics
 from bot.core import transfer as transfers
 from bot.report.seal import FEWEST_FOR_MEANS
 
@@ -24,7 +25,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Transferred:
+class TransferTable:
     """One transfer: its table and what it says; no case is named in it."""
 
     title: str
@@ -34,10 +35,10 @@ class Transferred:
     table: Table
 
 
-def transferred(ledger: Ledger, *, opened: bool) -> tuple[Transferred, ...]:
+def transferred(ledger: Ledger, *, opened: bool) -> tuple[TransferTable, ...]:
     """The finished transfers, newest first; on the holdout only means of two cases or more."""
     return tuple(
-        Transferred(
+        TransferTable(
             title=f"From {one.old_name} to {one.new_name}, on {one.split}",
             at=one.finished_at,
             sentence=transfers.sentence(one),
@@ -66,5 +67,5 @@ def feedback(ledger: Ledger, space: Workspace) -> Table | None:
     rows = measuring.rows(ledger, space, found, scores=False)
     if not any(row.corrections or row.answers or row.fate.shipped for row in rows):
         return None
-    cells = (measuring.of_use(row) + measuring.of_tests(row)[4:] for row in reversed(rows))
-    return Table((*measuring.USE, *measuring.TESTS[4:]), tuple(cells))
+    cells = (metrics.of_use(row) + metrics.of_tests(row)[4:] for row in reversed(rows))
+    return Table((*metrics.USE, *metrics.TESTS[4:]), tuple(cells))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bot.core import evidence as stats
 from bot.core.intervals import t_interval
+from bot.recording import tally
 from bot.report.seal import FEWEST_FOR_MEANS, FEWEST_FOR_SWEEPS
 from bot.report.views import HeldOut, Sweep, Trial
 
@@ -80,29 +81,19 @@ def held_out(
 def _test(
     pairs: Sequence[Pair], path: Sequence[float], *, log_bar: float | None, sweeps_too: bool
 ) -> Trial:
-    wins: dict[int, int] = defaultdict(int)
-    losses: dict[int, int] = defaultdict(int)
+    gains: dict[int, list[float]] = defaultdict(list)
     for pair in pairs:
-        wins[pair.sweep] += pair.difference > 0
-        losses[pair.sweep] += pair.difference < 0
+        gains[pair.sweep].append(pair.difference)
     sweeps = tuple(
         Sweep(
             number=sweep + 1,
             log_e=log_e,
-            wins=wins[sweep] if sweeps_too else None,
-            losses=losses[sweep] if sweeps_too else None,
+            wins=sum(gain > 0 for gain in gains[sweep]) if sweeps_too else None,
+            losses=sum(gain < 0 for gain in gains[sweep]) if sweeps_too else None,
         )
         for sweep, log_e in enumerate(path)
     )
-    return Trial(
-        sweeps=sweeps,
-        log_bar=log_bar,
-        pairs=len(pairs),
-        wins=sum(wins.values()),
-        losses=sum(losses.values()),
-        incumbent=fmean(pair.incumbent for pair in pairs),
-        candidate=fmean(pair.candidate for pair in pairs),
-    )
+    return Trial(tally(pairs, [*{pair.fixture for pair in pairs}]), sweeps, log_bar)
 
 
 def _log_s(pairs: Sequence[Pair]) -> list[float]:

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
     from bot.core.compare import CaseChange, Rollout
     from bot.core.intervals import Interval
-    from bot.core.records import Experiment, Landing, Note, Result, Run
-    from bot.core.sidebyside import Line
+    from bot.core.records import Experiment, Landing, Note, Result, Run, Tally
+    from bot.core.sidebyside import DiffRow
     from bot.history import Looks
-    from bot.report.tables import Table, Transferred
+    from bot.report.tables import Table, TransferTable
 
 Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Entry:
     """One experiment in the charts and lists of a skill. ``best`` is the score to beat then."""
 
     number: int
@@ -71,7 +71,7 @@ class Skill:
     model: str
     cases: int  # on train
     train: float | None  # of the skill as it is
-    points: tuple[Point, ...]  # by number
+    points: tuple[Entry, ...]  # by number
     held_out: HeldOut | None
     by_experiments: Spent
     by_runs: Spent  # every run on record: audits and baselines too
@@ -81,7 +81,7 @@ class Skill:
     proposer_url: str  # the first of the proposer's calls; empty when none is shown
     fixtures_url: str
     withheld: int  # experiments whose text is not shown
-    transfers: tuple[Transferred, ...]
+    transfers: tuple[TransferTable, ...]
     feedback: Table | None
 
     @property
@@ -110,13 +110,9 @@ class Trial:
     There are no sweeps, and no bar, where the rule was not one of repeats.
     """
 
+    tally: Tally
     sweeps: tuple[Sweep, ...]
     log_bar: float | None
-    pairs: int
-    wins: int
-    losses: int
-    incumbent: float | None
-    candidate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +121,12 @@ class ExperimentPage:
 
     experiment: Experiment
     result: Result | None
-    point: Point
+    point: Entry
     earlier: str  # URL of the one before; empty at the ends
     later: str
     sentence: str
     withheld: str
-    diff: tuple[Line, ...] | None
+    diff: tuple[DiffRow, ...] | None
     cases: tuple[CaseChange, ...]
     screen: Trial | None
     confirm: Trial | None
@@ -144,7 +140,7 @@ class ExperimentPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class TextRuns:
     """One text of the skill on one case: all runs of it with one model."""
 
     number: int  # of the experiment that proposed it first; 0 for a text that none did
@@ -162,7 +158,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CaseHistory:
     """One train case over all experiments."""
 
     fixture: str
@@ -176,4 +172,4 @@ class Case:
     flaky: int  # texts whose runs differ
     repeated: int  # texts that ran more than once
     spread: float  # mean standard deviation over the repeated texts
-    versions: tuple[Version, ...]
+    versions: tuple[TextRuns, ...]
