@@ -81,8 +81,7 @@ def _keys(tree: skillrepo.Tree, folder: str) -> list[str]:
                 for number, kind in kinds
                 if kind
             ]
-    more = [f"and {len(found) - MOST} more secrets"] if len(found) > MOST else []
-    return [*found[:MOST], *more]
+    return render.first(found, MOST, "and {} more secrets")
 
 
 def require_sound(space: Workspace) -> None:
@@ -99,8 +98,7 @@ def require_sound(space: Workspace) -> None:
             f"skills.{space.name}.max_chars allows {space.skill.max_chars:,}"
         )
     if problems:
-        more = [f"and {len(problems) - MOST} more"] if len(problems) > MOST else []
-        raise RatchetError("\n".join([*problems[:MOST], *more]))
+        raise RatchetError("\n".join(render.first(problems, MOST, "and {} more")))
 
 
 def _told(problem: str, fixture: Fixture) -> str:
@@ -111,12 +109,8 @@ def _told(problem: str, fixture: Fixture) -> str:
 
 
 def unscorable(space: Workspace, fixture: Fixture) -> str | None:
-    """Why no answer to a case could be scored well, if that is so."""
-    return _unscorable(workspace.fixture_spec(space, fixture), fixture)
-
-
-def _unscorable(spec: Spec, fixture: Fixture) -> str | None:
-    """Why a fixture cannot be scored: shown by scoring its own expected answer."""
+    """Why no answer to a case could be scored well: shown by scoring what it expects itself."""
+    spec = workspace.fixture_spec(space, fixture)
     if problem := objection(spec, fixture):
         return problem
     answer = _expected_answer(spec, fixture)

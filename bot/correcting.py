@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from bot import admitting, answering, skillrepo, taking
@@ -21,7 +22,6 @@ from bot.redact import Redactor
 from bot.taking import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bot.admitting import Intake
@@ -88,20 +88,20 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
         What came of it, in a few words; None when it is none of Ratchet's business.
     """
     asked = Asked(opened.number)
+    faults: tuple[str, ...] = ()
     try:
         given = corrections.form(opened.body)
     except FaultyError as error:
         given, faults = None, error.faults
-    else:
-        faults = ()
     if (given is None and not faults) or answering.answered(github, asked):
         return None
+    redact = Redactor.from_environ(os.environ, extra=()).redact
+    say = partial(answering.answer, github, asked, well=False, redact=redact)
     if github.permission(opened.author) not in WRITERS:
-        said = (
+        say(
             "Thank you. This waits for somebody with write access, who takes it by the comment "
             "`/ratchet correct`."
         )
-        answering.answer(github, asked, said, well=False, redact=_redactor())
         return "it waits for a maintainer"
     link = f"{github.url}/issues/{opened.number}"
     source = Origin(opened.author, None, opened.at, link, "issue")
@@ -113,9 +113,9 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
     except RefusedError as refusal:
         answer = refusal.message
     except UnfinishedError as error:
-        answering.answer(github, asked, error.said, well=False, redact=_redactor())
+        say(error.said)
         raise
-    answering.answer(github, asked, answer, well=False, redact=_redactor())
+    say(answer)
     return "answered"
 
 
@@ -183,9 +183,8 @@ class _Registrar:
         skills = self.intake.skills()
         named = [word for word in given.words if word in skills]
         traces = [word for word in given.words if word not in skills]
-        if len(named) > 1 or len(traces) > 1:
-            raise RefusedError(f"Say for which skill: {_listed(skills)}.")
-        if not traces and not named and len(skills) > 1:
+        unsaid = not traces and not named and len(skills) > 1
+        if unsaid or len(named) > 1 or len(traces) > 1:
             raise RefusedError(f"Say for which skill: {_listed(skills)}.")
         try:
             if traces:
@@ -300,7 +299,3 @@ def _plain(text: str) -> str:
 
 def _listed(skills: list[str]) -> str:
     return ", ".join(f"`{skill}`" for skill in skills)
-
-
-def _redactor() -> Callable[[str], str]:
-    return Redactor.from_environ(os.environ, extra=()).redact

@@ -825,9 +825,8 @@ def describe(done: Forgotten) -> list[str]:
         made = f"commit {done.commit[:12]}" if done.commit else "not committed yet"
         lines.append(f"{done.file}: taken out ({made}).")
     lines.append(f"{render.many(done.traces, 'trace')} deleted from the ledger's history.")
-    lines += [f"{path}: quoted it, now says {MARK}" for path in done.replaced[:LISTED]]
-    if len(done.replaced) > LISTED:
-        lines.append(f"and {len(done.replaced) - LISTED:,} more such records (--json names all)")
+    told = [f"{path}: quoted it, now says {MARK}" for path in done.replaced]
+    lines += render.first(told, LISTED, "and {:,} more such records (--json names all)")
     if done.kept:
         lines.append(f"{len(done.kept)} of its texts stay: other cases have them too.")
     if done.skill_file:

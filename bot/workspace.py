@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot import __version__, config, fixtures, opening, skillformat, skillrepo
-from bot.core import gate, scoring, touched
+from bot.core import gate, render, scoring, touched
 from bot.core.records import Binding, Setting, digest
 from bot.errors import RatchetError
 from bot.forge import plain
@@ -98,7 +98,7 @@ class Workspace:
             model_digest=self.how.digest,
             meta_model=self.config.meta_model if with_model else None,
             proposer=proposer,
-            scorer_digest=self._scorer_digest(),
+            scorer_digest=_scorer_digest(self.tree, self.scorer, self.scorers),
             config_digest=self.config.digest,
             train_digest=fixtures.fixtures_digest(self.train),
             holdout_digest=fixtures.fixtures_digest(self.holdout) if self.holdout else None,
@@ -125,9 +125,6 @@ class Workspace:
         """Names what decides about a candidate; how a merge waits for people is left out."""
         gates = self.config.gate.model_dump(mode="json", exclude={"merge"})
         return digest("rules", gates, self.skill.max_chars, sorted(self.skill.freeze))
-
-    def _scorer_digest(self) -> str:
-        return _scorer_digest(self.tree, self.scorer, self.scorers)
 
 
 def text_of(content: str) -> Text:
@@ -220,10 +217,9 @@ def refuse_uncommitted(project: Project, paths: list[str], *, skill: str, branch
             hint=f"If no git is running, delete it ('rm {lock}'), then look at 'git status'.",
         )
     if changed:
-        shown = "\n".join(f"  {path}" for path in changed[:10])
-        more = f"\n  and {len(changed) - 10} more" if len(changed) > 10 else ""  # noqa: PLR2004
+        shown = "\n  ".join(render.first(changed, 10, "and {} more"))
         raise RatchetError(
-            f"Uncommitted changes in what the experiment reads:\n{shown}{more}",
+            f"Uncommitted changes in what the experiment reads:\n  {shown}",
             hint="Commit them first (git add, git commit), or put them away (git stash).",
         )
 

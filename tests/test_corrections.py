@@ -175,6 +175,7 @@ def test_a_comment_reaches_it_whole() -> None:
         ('{"a": 1}', True, {"a": 1}),
         ("fee", True, "fee"),
         ("NaN", True, "NaN"),
+        ("1e999", True, "1e999"),
         ('{"a": 1, "a": 2}', True, '{"a": 1, "a": 2}'),
         ("[" * 100_000, True, "[" * 100_000),
     ],

@@ -86,10 +86,12 @@ def _count(one: Batch) -> str:
 
 def _cases(one: Batch, repository: str) -> str:
     rows = [_case(case, repository) for case in (*one.added, *one.raised) if case.split == "train"]
-    more = [f"- and {len(rows) - MOST_LISTED:,} more"] if len(rows) > MOST_LISTED else []
-    if not rows:
-        return ""
-    return "\n".join([f"### Train cases of `{one.skill}`", "", *rows[:MOST_LISTED], *more])
+    return _listed(f"Train cases of `{one.skill}`", rows)
+
+
+def _listed(title: str, rows: Sequence[str]) -> str:
+    shown = render.first(rows, MOST_LISTED, "- and {:,} more")
+    return "\n".join([f"### {title}", "", *shown]) if rows else ""
 
 
 def _case(case: Fixture, repository: str) -> str:
@@ -99,10 +101,7 @@ def _case(case: Fixture, repository: str) -> str:
 
 def _conflicts(batches: Iterable[Batch], repository: str) -> str:
     rows = [_conflict(one, said, repository) for one in batches for said in one.conflicts]
-    if not rows:
-        return ""
-    more = [f"- and {len(rows) - MOST_LISTED:,} more"] if len(rows) > MOST_LISTED else []
-    return "\n".join(["### To be decided by people", "", *rows[:MOST_LISTED], *more])
+    return _listed("To be decided by people", rows)
 
 
 def _conflict(one: Batch, said: Correction, repository: str) -> str:

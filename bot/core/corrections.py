@@ -7,17 +7,19 @@ it. What GitHub would not show in its place is a fault: a person has to see what
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from pydantic import Field
 
+from bot import strict
+from bot.core import render
 from bot.core.edits import unseen
 from bot.core.golden import folded
 from bot.core.records import Record, canonical_json
 from bot.errors import RatchetError
+from bot.strict import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -225,8 +227,7 @@ def _given(words: Sequence[str], parts: Mapping[Section, SectionText], faults: l
             faults.append(f"{told} has {len(part.text):,} characters; at most {LONGEST[name]:,}")
         faults += [f"{told}, {what}" for what in _hidden(part.text, literal=part.literal)]
     if faults:
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        raise FaultyError([*faults[:MOST_FAULTS], *more])
+        raise FaultyError(render.first(faults, MOST_FAULTS, "and {} more"))
     return Given(words=tuple(words), parts=dict(parts))
 
 
@@ -314,19 +315,7 @@ def _hidden(text: str, *, literal: bool) -> Iterator[str]:
 def _json(text: str) -> JsonValue:
     """A JSON value that is finite and has no key twice; None for anything else."""
     try:
-        found: JsonValue = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError):
+        found: JsonValue = strict.load_json(text)
+    except ReadError:
         return None
     return found
-
-
-def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key twice")
-    return dict(pairs)
-
-
-def _refuse_constant(name: str) -> JsonValue:
-    raise ValueError(name)

@@ -37,6 +37,12 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def first(texts: Sequence[str], most: int, rest: str = "and {:,} more") -> list[str]:
+    """The first of some texts, and how many there are besides."""
+    more = [rest.format(len(texts) - most)] if len(texts) > most else []
+    return [*texts[:most], *more]
+
+
 def percent(value: float | None) -> str:
     """A score in [0, 1] as a percentage; a dash when there is none."""
     return "-" if value is None else f"{100 * value:.0f}%"
