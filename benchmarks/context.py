@@ -38,7 +38,7 @@ import shared
 import yaml
 from shared import Answer, Case, Model, Watch
 
-from bot import running, skillrepo
+from bot import evaluating, running, skillrepo
 from bot.core.records import Reply, Score, Trace, digest
 from bot.errors import RatchetError
 from bot.ledger import typed
@@ -47,7 +47,7 @@ from bot.proposing import Proposing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from bot.running import Evaluation
+    from bot.evaluating import Evaluation
 
 ROOT = Path(__file__).parents[1]
 MODES = ("raw", "summary", "scores")
@@ -255,7 +255,7 @@ class Real:
         return folder
 
     def _score(self, folder: Path) -> float:
-        done: Evaluation = running.evaluate(
+        done: Evaluation = evaluating.evaluate(
             folder, skill=self.skill, split="holdout", ref=None, override={}, reporter=Watch()
         )
         if done.score is None or done.failed:

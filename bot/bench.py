@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from bot.budget import Account, Budget
     from bot.config import AnyProvider
-    from bot.core.records import Fixture, Reply, Request, Run, RunJob, Score, Trace
+    from bot.core.records import Fixture, Reply, Run, RunJob, Score, Trace
     from bot.ledger import Ledger
     from bot.providers import Provider
     from bot.runner import Text
@@ -115,7 +116,7 @@ async def opened(
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=_program_root(space, stack),
-            judge=_Judge(judging, budget),
+            judge=partial(paid_call, judging, budget=budget),
             judge_model=judge_model,
             seed=settings.loop.seed,
         )
@@ -154,22 +155,6 @@ def _telling_what_goes_on(left: list[str]) -> Iterator[None]:
             "is paid twice.",
             exit_code=ExitCode.INTERRUPTED,
         ) from None
-
-
-class _Judge:
-    """The task's provider, for a scorer: its calls count in the budget too."""
-
-    def __init__(self, provider: Provider, budget: Budget) -> None:
-        self.name, self.concurrency = provider.name, provider.concurrency
-        self.deterministic, self.tools = provider.deterministic, provider.tools
-        self._provider, self._budget = provider, budget
-        self.worst_case_usd = provider.worst_case_usd
-
-    async def complete(self, request: Request) -> Reply:
-        return await paid_call(self._provider, request, budget=self._budget)
-
-    async def aclose(self) -> None:
-        """The provider is closed by whoever opened it."""
 
 
 def price_of(provider: AnyProvider, model: str, usage: Usage) -> float | None:

@@ -16,14 +16,13 @@ OVERHEAD_TOKENS = 1_000
 STEP = 256  # tokens; a bound is rounded up to it, so that few different ones are looked up
 
 
-def price(model: str, usage: Usage, *, provider: str = "anthropic") -> float | None:
+def price(model: str, usage: Usage) -> float | None:
     """The cost of one call in USD; None when the model has no known price.
 
     Args:
         model: Model id as sent in the call.
         usage: Tokens as the Messages API counts them: ``input_tokens`` leaves out those read from
             and written to the cache.
-        provider: Whose price list applies.
     """
     return _price(
         model,
@@ -31,14 +30,11 @@ def price(model: str, usage: Usage, *, provider: str = "anthropic") -> float | N
         usage.cache_read_tokens,
         usage.cache_write_tokens,
         usage.output_tokens,
-        provider,
     )
 
 
 @lru_cache(maxsize=4096)  # a look-up takes a third of a millisecond, and calls are much alike
-def _price(  # noqa: PLR0917  a cache needs plain arguments
-    model: str, plain: int, read: int, written: int, output: int, provider: str
-) -> float | None:
+def _price(model: str, plain: int, read: int, written: int, output: int) -> float | None:
     import genai_prices  # noqa: PLC0415  a tenth of a second, and only needed once a call was made
 
     counted = genai_prices.Usage(  # its input_tokens, unlike ours, include the cached ones
@@ -49,13 +45,13 @@ def _price(  # noqa: PLR0917  a cache needs plain arguments
     )
     try:
         # calc_price reads the list inside the package; only an UpdatePrices would fetch one.
-        found = genai_prices.calc_price(counted, model, provider_id=provider)
+        found = genai_prices.calc_price(counted, model, provider_id="anthropic")
     except LookupError:
         return None
     return float(found.total_price)
 
 
-def worst_case(request: Request, *, provider: str = "anthropic") -> float | None:
+def worst_case(request: Request) -> float | None:
     """An upper bound in USD of one billed attempt of this call; None when no price is known.
 
     Tokenisers work on bytes, so that no text is more tokens than it has UTF-8 bytes (English is
@@ -66,4 +62,4 @@ def worst_case(request: Request, *, provider: str = "anthropic") -> float | None
     tokens = OVERHEAD_TOKENS + len(canonical_json(sent).encode())
     tokens += -tokens % STEP
     usage = Usage(cache_write_tokens=tokens, output_tokens=request.max_tokens)
-    return price(request.model, usage, provider=provider)
+    return price(request.model, usage)

@@ -35,7 +35,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunToMake:
     """One run to make. ``experiment`` is empty for the incumbent's kept runs."""
 
     skill: Text
@@ -140,7 +140,7 @@ class Runner:
             if trace.key is not None and trace.score is not None:
                 self._keep(trace, trace.key)
 
-    def predict(self, jobs: Sequence[Job]) -> list[float]:
+    def predict(self, jobs: Sequence[RunToMake]) -> list[float]:
         """Say what each job will cost, and put that beside the budget.
 
         Runs that are there already cost nothing. Where no price is known nothing is said: the
@@ -182,7 +182,7 @@ class Runner:
             # in, since they made it win; and a confirm run is fresh whatever the model.
             self._known.setdefault(key.with_(experiment="").digest, trace)
 
-    async def run(self, job: Job) -> Trace:
+    async def run(self, job: RunToMake) -> Trace:
         """Make one run, or return it if the ledger has it.
 
         Raises:
@@ -201,7 +201,7 @@ class Runner:
         self._on_trace(trace, True)  # noqa: FBT003
         return trace
 
-    def _key(self, job: Job) -> RolloutKey:
+    def _key(self, job: RunToMake) -> RolloutKey:
         return RolloutKey(
             skill=job.skill.digest,
             fixture=job.fixture.digest,
@@ -224,7 +224,7 @@ class Runner:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
 
-    async def _call(self, job: Job, key: RolloutKey) -> Trace:
+    async def _call(self, job: RunToMake, key: RolloutKey) -> Trace:
         how = self._how
         request = how.request(job.skill, job.fixture)
         started = self._now()
@@ -345,7 +345,7 @@ async def duel(
         await runner.drain(running)
         raise
     finally:
-        await _cancel(running)
+        await runner.abandon(running)
     runner.unneeded(predicted[2 * started :])
     missing = () if progress.settled else _missing(finished)
     return Duel(tuple(pairs), missing, progress)
@@ -362,7 +362,7 @@ def _predict(
             (sides.candidate, "candidate", sides.experiment),
             (sides.incumbent, "incumbent", sides.incumbent_for),
         ):
-            jobs.append(Job(text, case, replicate, side, made_for))  # type: ignore[arg-type]
+            jobs.append(RunToMake(text, case, replicate, side, made_for))  # type: ignore[arg-type]
     return runner.predict(jobs) if jobs else []
 
 
@@ -377,7 +377,7 @@ class _Sides:
 async def _pair(
     runner: Runner, planned: Planned, fixture: Fixture, sides: _Sides
 ) -> Pair | list[Trace]:
-    candidate = Job(sides.candidate, fixture, planned.sweep, "candidate", sides.experiment)
+    candidate = RunToMake(sides.candidate, fixture, planned.sweep, "candidate", sides.experiment)
     incumbent = replace(
         candidate, skill=sides.incumbent, side="incumbent", experiment=sides.incumbent_for
     )
@@ -412,7 +412,7 @@ async def aimed(
     replicate = 0 if runner.deterministic else FILTER
     cases = [fixtures[target.fixture] for target in targets]
     made = await _all(
-        runner, [Job(candidate, case, replicate, "candidate", experiment) for case in cases]
+        runner, [RunToMake(candidate, case, replicate, "candidate", experiment) for case in cases]
     )
     both = list(map(_paired, cases, targets, made))
     pairs = tuple(one for one in both if isinstance(one, Pair))
@@ -427,23 +427,17 @@ def _missing(finished: dict[int, Pair | list[Trace]]) -> tuple[Trace, ...]:
     return tuple(trace for value in finished.values() if isinstance(value, list) for trace in value)
 
 
-async def _cancel(running: dict[asyncio.Task[Pair | list[Trace]], int]) -> None:
-    for running_task in running:
-        running_task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-
-
 async def sweep(
     runner: Runner, skill: Text, fixtures: Sequence[Fixture], *, replicate: int = 0
 ) -> list[Trace]:
     """Run every fixture once as the incumbent, in the given order, re-using kept runs."""
-    jobs = [Job(skill, fixture, replicate, "incumbent") for fixture in fixtures]
+    jobs = [RunToMake(skill, fixture, replicate, "incumbent") for fixture in fixtures]
     runner.predict(jobs)
     return await _all(runner, jobs)
 
 
 async def _all(
-    runner: Runner, jobs: Sequence[Job], *, stop: Callable[..., Awaitable[None]] | None = None
+    runner: Runner, jobs: Sequence[RunToMake], *, stop: Callable[..., Awaitable[None]] | None = None
 ) -> list[Trace]:
     """Wait for every run, also when one fails: what was started is paid for.
 

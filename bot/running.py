@@ -20,7 +20,6 @@ from bot.core.gate import Reason
 from bot.core.noise import Detectable, Noise, measure, smallest
 from bot.core.records import total
 from bot.errors import RatchetError
-from bot.evaluating import Evaluation, evaluate
 from bot.ledger import RunLock
 from bot.loop import Loop, refuse_lost_looks, same_surroundings, which_look
 from bot.proposing import SUPERSEDED, experiment_id, next_number, read_past
@@ -39,22 +38,6 @@ if TYPE_CHECKING:
     from bot.proposing import Candidate
     from bot.shards import HandedIn
     from bot.workspace import Workspace
-
-
-__all__ = [
-    "Audit",
-    "Confirmed",
-    "Evaluation",
-    "MadeShard",
-    "NoiseReport",
-    "audit",
-    "confirm",
-    "confirm_shard",
-    "evaluate",
-    "gate",
-    "improve",
-    "measure_noise",
-]
 
 
 def improve(
@@ -252,7 +235,7 @@ class MadeShard:
     ``look`` is None where there was nothing to run; ``runs`` have a score.
     """
 
-    manifest: shards.Manifest
+    manifest: shards.ShardManifest
     cases: int
     runs: int
     look: Look | None

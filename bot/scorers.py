@@ -33,7 +33,6 @@ from bot.core.scoring import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bot.providers import Provider
 
 _TOLD = 2000  # characters of a program's own words in a reason
 _PARTIAL = re.compile(r"score:\s*(\S+)")
@@ -59,7 +58,7 @@ class Tools:
     """
 
     program_root: Path
-    judge: Provider | None = None
+    judge: Callable[[Request], Awaitable[Reply]] | None = None
     judge_model: str | None = None
     seed: int = 0
 
@@ -174,7 +173,7 @@ async def _rubric(spec: Rubric, output: str, fixture: Fixture, tools: Tools) -> 
     model = spec.model or tools.judge_model
     if tools.judge is None or model is None:
         raise ScorerError("the scorer rubric needs a model to judge, and none is set")
-    reply = await tools.judge.complete(judge_request(spec, output, fixture, model, tools.seed))
+    reply = await tools.judge(judge_request(spec, output, fixture, model, tools.seed))
     if reply.text is None:
         raise ScorerError(f"the judge's call failed: {reply.error}", reply=reply)
     return Scored(_judgement(reply.text, reply), reply)

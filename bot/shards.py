@@ -91,7 +91,7 @@ class Shard:
         return (total + self.of - self.number) // self.of
 
 
-class Plan(Record):
+class ShardPlan(Record):
     """What the shards of one evaluation, or of one confirm run, have in common.
 
     A confirm run has an ``experiment``, the time it was ``begun`` (another try is another plan),
@@ -110,11 +110,11 @@ class Plan(Record):
     attempt: int | None = Field(default=None, ge=1)
     sweeps: int = Field(default=1, ge=0, le=100_000)
 
-    def differences(self, other: Plan) -> list[str]:
+    def differences(self, other: ShardPlan) -> list[str]:
         """The names of what differs, those of the setting by their own."""
         names = [
             name
-            for name in Plan.model_fields
+            for name in ShardPlan.model_fields
             if name != "setting" and getattr(self, name) != getattr(other, name)
         ]
         names += [
@@ -162,7 +162,7 @@ class Sorted:
 # What is handed in ----------------------------------------------------------------------------
 
 
-class Limits(Record):
+class ShardLimits(Record):
     """How large what is handed in may be; more is refused before it is read."""
 
     manifest: int = 64_000  # bytes
@@ -170,10 +170,10 @@ class Limits(Record):
     run: int = 32_000_000  # bytes, of one of them
 
 
-LIMITS: Final = Limits()
+LIMITS: Final = ShardLimits()
 
 
-class Manifest(Record):
+class ShardManifest(Record):
     """What a shard is, and what its runs were made for.
 
     ``reused`` counts those that were on record before; ``spent`` says what the others cost, and is
@@ -184,7 +184,7 @@ class Manifest(Record):
     kind: Literal["shard"] = "shard"
     number: int = Field(ge=1, le=MOST)
     of: int = Field(ge=1, le=MOST)
-    plan: Plan
+    plan: ShardPlan
     reused: int = Field(ge=0)
     spent: Run | None
     files: dict[str, Digest]
@@ -205,7 +205,7 @@ class Manifest(Record):
 class HandedIn:
     """The shards of a plan that are there, each checked; ``lacking`` says what is not, or ''."""
 
-    found: Mapping[Shard, tuple[Manifest, Sorted]]
+    found: Mapping[Shard, tuple[ShardManifest, Sorted]]
     lacking: str
     budget: bool = False  # it lacks because a cap was reached
 
@@ -243,9 +243,9 @@ def plan_of(
     experiment: Experiment | None = None,
     attempt: int | None = None,
     sweeps: int = 1,
-) -> Plan:
+) -> ShardPlan:
     """The plan of an evaluation, or of the confirm run of an experiment (None: there is none)."""
-    return Plan(
+    return ShardPlan(
         job=job,
         skill=space.name,
         parent=space.text.digest,
@@ -262,12 +262,12 @@ def plan_of(
 def write(
     folder: Path,
     shard: Shard,
-    plan: Plan,
+    plan: ShardPlan,
     *,
     traces: Sequence[Trace],
     reused: int,
     spent: Run | None,
-) -> Manifest:
+) -> ShardManifest:
     """Write what a shard hands in.
 
     Args:
@@ -281,7 +281,7 @@ def write(
     with bundles.filled(folder) as made:
         with (made / RUNS).open("w", encoding="utf-8") as file:
             file.writelines(f"{_line(trace)}\n" for trace in traces)
-        manifest = Manifest(
+        manifest = ShardManifest(
             number=shard.number,
             of=shard.of,
             plan=plan,
@@ -303,7 +303,7 @@ def _line(trace: Trace) -> str:
 
 
 def read(
-    folder: Path, plan: Plan, space: Workspace, *, most: int = 1, limits: Limits = LIMITS
+    folder: Path, plan: ShardPlan, space: Workspace, *, most: int = 1, limits: ShardLimits = LIMITS
 ) -> HandedIn:
     """Check every shard in a folder: that each is sound, and that all are of one plan.
 
@@ -324,7 +324,7 @@ def read(
             _check_plan(manifest, plan, space, most=most)
     _check_together(manifests)
     cases = space.fixtures(plan.split)
-    found: dict[Shard, tuple[Manifest, Sorted]] = {}
+    found: dict[Shard, tuple[ShardManifest, Sorted]] = {}
     for name, manifest in manifests.items():
         with _naming(name):
             made = sort_out(
@@ -350,10 +350,10 @@ def _naming(name: str) -> Iterator[None]:
         raise RatchetError(f"Shard {name!a}: {error.message}", hint=error.hint or AGAIN) from error
 
 
-def _manifests(folder: Path, limits: Limits) -> dict[str, Manifest]:
+def _manifests(folder: Path, limits: ShardLimits) -> dict[str, ShardManifest]:
     """The manifests, by the names of their folders."""
     entries = sorted(os.scandir(folder), key=lambda one: one.name) if folder.is_dir() else []
-    found: dict[str, Manifest] = {}
+    found: dict[str, ShardManifest] = {}
     for entry in entries:
         if not entry.is_dir(follow_symlinks=False):
             raise RatchetError(
@@ -362,11 +362,11 @@ def _manifests(folder: Path, limits: Limits) -> dict[str, Manifest]:
             )
         with _naming(entry.name):
             data = bundles.read_file(folder / entry.name, bundles.MANIFEST, most=limits.manifest)
-            found[entry.name] = bundles.parse_file(Manifest, data, bundles.MANIFEST)
+            found[entry.name] = bundles.parse_file(ShardManifest, data, bundles.MANIFEST)
     return found
 
 
-def _check_plan(manifest: Manifest, plan: Plan, space: Workspace, *, most: int) -> None:
+def _check_plan(manifest: ShardManifest, plan: ShardPlan, space: Workspace, *, most: int) -> None:
     """It was made for what is here, and says one record of what it spent."""
     there, spent = manifest.plan, manifest.spent
     here = plan
@@ -385,7 +385,7 @@ def _check_plan(manifest: Manifest, plan: Plan, space: Workspace, *, most: int) 
         raise RatchetError("What it says that it spent is of another run.")
 
 
-def _check_together(manifests: Mapping[str, Manifest]) -> None:
+def _check_together(manifests: Mapping[str, ShardManifest]) -> None:
     """The shards are of one plan, and none is there twice."""
     by_shard: dict[Shard, str] = {}
     first_name, first = next(iter(manifests.items()), ("", None))
@@ -409,7 +409,7 @@ def _check_together(manifests: Mapping[str, Manifest]) -> None:
             )
 
 
-def _traces(folder: Path, manifest: Manifest, limits: Limits) -> list[Trace]:
+def _traces(folder: Path, manifest: ShardManifest, limits: ShardLimits) -> list[Trace]:
     files = bundles.read_files(folder, manifest.files, allowed={RUNS: limits.runs})
     if RUNS not in files:
         raise RatchetError(f"The bundle has no file {RUNS}.")
@@ -440,7 +440,7 @@ def _scores(space: Workspace, trace: Trace, case: Fixture) -> bool:
     return trace.score is not None and again.value == trace.score.value
 
 
-def _lacking(folder: Path, found: Mapping[Shard, tuple[Manifest, Sorted]]) -> tuple[str, bool]:
+def _lacking(folder: Path, found: Mapping[Shard, tuple[ShardManifest, Sorted]]) -> tuple[str, bool]:
     """What is not there, in words, and whether that is for a cap that was reached."""
     if not found:
         return f"There is no shard in {folder}.", False
@@ -462,7 +462,7 @@ def _lacking(folder: Path, found: Mapping[Shard, tuple[Manifest, Sorted]]) -> tu
 def sort_out(
     traces: Sequence[Trace],
     *,
-    plan: Plan,
+    plan: ShardPlan,
     share: Mapping[str, Wanted],
     everything: Mapping[str, Wanted],
     score_again: Callable[[Trace, Fixture], bool],
@@ -503,7 +503,7 @@ def sort_out(
     return Sorted(runs, tuple(others), len(share) - len(runs))
 
 
-def _check(trace: Trace, *, plan: Plan, wanted: Wanted) -> None:
+def _check(trace: Trace, *, plan: ShardPlan, wanted: Wanted) -> None:
     """A trace says of itself what its key says, and was made since the experiment was begun."""
     case, side = wanted
     says = (trace.skill, trace.fixture, trace.split, trace.side, trace.experiment, trace.model)
@@ -535,7 +535,9 @@ def _is_time(stamp: str) -> bool:
 # Taking up ------------------------------------------------------------------------------------
 
 
-def take_up(handed: HandedIn, plan: Plan, ledger: Ledger, *, own: Sequence[Trace] = ()) -> None:
+def take_up(
+    handed: HandedIn, plan: ShardPlan, ledger: Ledger, *, own: Sequence[Trace] = ()
+) -> None:
     """Write the runs to the ledger, and what they cost. It is not flushed.
 
     Args:

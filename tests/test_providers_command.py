@@ -20,7 +20,7 @@ import pytest
 from bot.core.records import Reply, Request, Usage
 from bot.errors import RatchetError
 from bot.providers import command as module
-from bot.providers.command import Command
+from bot.providers.command import CommandProvider
 
 CASE = {"id": "a", "input": "Where is my card?", "context": None, "skill_file": "GUIDE.md"}
 
@@ -51,9 +51,9 @@ def make_request(**overrides: Any) -> Request:
     return Request.model_validate(base | overrides)
 
 
-def make_provider(root: Path, command: list[str], **overrides: Any) -> Command:
+def make_provider(root: Path, command: list[str], **overrides: Any) -> CommandProvider:
     base: dict[str, Any] = {"timeout": 30.0, "concurrency": 2, "deterministic": False}
-    return Command(command=command, root=root, **(base | overrides))
+    return CommandProvider(command=command, root=root, **(base | overrides))
 
 
 def python(code: str, *arguments: str) -> list[str]:

@@ -22,26 +22,15 @@ FIXTURE = Fixture(id="a", split="train", input="How?", context="Shop", expected=
 
 
 class Judge:
-    """A provider that always gives the same reply, and remembers what it was asked."""
-
-    name = "judge"
-    deterministic = True
-    tools = False
-    concurrency = 1
+    """Always gives the same reply, and remembers what it was asked."""
 
     def __init__(self, text: str | None, **reply: Any) -> None:
         self.reply = Reply(text=text, **reply)
         self.asked: list[Request] = []
 
-    async def complete(self, request: Request) -> Reply:
+    async def __call__(self, request: Request) -> Reply:
         self.asked.append(request)
         return self.reply
-
-    def worst_case_usd(self, request: Request) -> float | None:  # noqa: ARG002 - the Protocol's
-        return 0.0
-
-    async def aclose(self) -> None:
-        """Nothing to release."""
 
 
 @pytest.fixture

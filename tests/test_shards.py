@@ -604,7 +604,7 @@ def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
     assert shards.read(jobs.handed, made_for, space).lacking == ""
     for limit in ("manifest", "runs", "run"):
         with pytest.raises(RatchetError, match="larger than 100 bytes"):
-            shards.read(jobs.handed, made_for, space, limits=shards.Limits(**{limit: 100}))
+            shards.read(jobs.handed, made_for, space, limits=shards.ShardLimits(**{limit: 100}))
 
 
 def test_nobody_chooses_between_two_answers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
 from bot import bench, bundles, skillrepo, transferring, workspace
 from bot.core import pages
 from bot.core import transfer as core
-from bot.core.records import Fixture, Reply, RolloutKey, Score, Trace, digest
+from bot.core.records import NO_TALLY, Fixture, Reply, RolloutKey, Score, Trace, digest
 from bot.core.reign import Confirmation
 from bot.core.transfer import Transfer, TransferRow
 from bot.errors import ExitCode, RatchetError
@@ -218,7 +218,7 @@ def test_must_not_happen_an_outcome_without_every_run_of_its_own(made: Any) -> N
     done = measure(one, made(one))
     assert (done.outcome, done.tally, done.log_better, done.error) == (
         None,
-        core.NO_TALLY,
+        NO_TALLY,
         None,
         None,
     )

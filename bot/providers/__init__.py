@@ -75,9 +75,9 @@ def _scripted(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: A
 
 
 def _command(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
-    from bot.providers.command import Command  # noqa: PLC0415
+    from bot.providers.command import CommandProvider  # noqa: PLC0415
 
-    return Command(
+    return CommandProvider(
         command=config.command,
         timeout=config.timeout,
         concurrency=config.concurrency,

@@ -32,7 +32,7 @@ WRITE_TOKENS = ("ACTIONS_RUNTIME_TOKEN", "GH_TOKEN", "GITHUB_TOKEN")
 PLACEHOLDER = re.compile(r"\{(skill|fixture|input|model)\}")
 
 
-class Command:
+class CommandProvider:
     """Runs ``command`` in the repository's root; what it prints is the answer.
 
     The program gets the skill and the case as files and the case on its standard input (see
@@ -74,7 +74,7 @@ class Command:
         with tempfile.TemporaryDirectory(
             prefix="ratchet-", ignore_cleanup_errors=True
         ) as directory:
-            desk = _Desk.lay(Path(directory), request)
+            desk = _CallFiles.lay(Path(directory), request)
             started = time.monotonic()
             reply = await self._run(desk, request)
         sent: JsonValue = {"command": list(self._command), **request.model_dump(mode="json")}
@@ -96,7 +96,7 @@ class Command:
                 hint=f"Name a program on the PATH, or an executable file relative to {self._root}.",
             )
 
-    async def _run(self, desk: _Desk, request: Request) -> Reply:
+    async def _run(self, desk: _CallFiles, request: Request) -> Reply:
         try:
             argv = desk.arguments(self._command, request)
             done = await sandbox.run(
@@ -115,7 +115,7 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _CallFiles:
     """The files of one call."""
 
     skill: Path
@@ -124,8 +124,8 @@ class _Desk:
     case: bytes
 
     @staticmethod
-    def lay(directory: Path, request: Request) -> _Desk:
-        desk = _Desk(
+    def lay(directory: Path, request: Request) -> _CallFiles:
+        desk = _CallFiles(
             skill=directory / "skill" / _skill_name(request),
             fixture=directory / "fixture.json",
             trace=directory / "trace",
@@ -184,7 +184,7 @@ def _case(request: Request) -> bytes:
     return json.dumps(shown, ensure_ascii=False).encode() + b"\n"
 
 
-def _environment(desk: _Desk, request: Request) -> dict[str, str]:
+def _environment(desk: _CallFiles, request: Request) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in WRITE_TOKENS}
     return inherited | {
         "RATCHET_SKILL": str(desk.skill),

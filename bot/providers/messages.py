@@ -184,7 +184,7 @@ class _Tokens(BaseModel):
     cache_creation_input_tokens: int | None = Field(default=None, ge=0)
 
 
-class _Answer(BaseModel):
+class _Message(BaseModel):
     content: list[_Block]
     stop_reason: str | None = None
     usage: _Tokens
@@ -194,7 +194,7 @@ def read_answer(response: JsonValue, *, request: dict[str, Any], request_id: str
     """A message of the API as a reply; one that is none is an error of unknown cost."""
     kept = {"request": request, "response": response, "request_id": request_id}
     try:
-        answer = _Answer.model_validate(response)
+        answer = _Message.model_validate(response)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "body"
