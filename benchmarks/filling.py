@@ -212,6 +212,10 @@ class Filler:
             confirm=pairs,
             missing=0,
             attempt=1 + (one.number % KEPT) // CONFIRMED,
+            train_scores=(),
+            targeted=(),
+            age=None,
+            released=False,
         )
         verdict = Verdict(
             action=action,

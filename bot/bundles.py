@@ -22,8 +22,9 @@ from pydantic import Field, ValidationError
 from bot import bench, fixtures, quarantine, skillformat, skillrepo, strict, workspace
 from bot.core import edits, gate
 from bot.core import transfer as transfers
+from bot.core.facts import Recorded  # noqa: TC001 - pydantic needs it at run time
 from bot.core.gate import Action, Verdict
-from bot.core.records import Digest, Evidence, Experiment, Record, Result, Setting, Trace
+from bot.core.records import Digest, Experiment, Record, Result, Setting, Trace
 from bot.core.reign import Confirmation
 from bot.core.transfer import Transfer
 from bot.errors import RatchetError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bot.core.records import Binding, Pair
+    from bot.core.records import Evidence, Pair
     from bot.quarantine import Commit, Quarantine
     from bot.runner import Text
     from bot.skillrepo import Project
@@ -95,7 +96,7 @@ class Decision(Record):
 
     experiment: Digest
     candidate: Digest
-    evidence: Evidence
+    evidence: Recorded
     verdict: Verdict
 
 
@@ -115,26 +116,6 @@ class Checked:
     moves: Mapping[Ref, tuple[str | None, str]]
     pack: bytes | None = field(repr=False)
     transfer: Transfer | None = None
-
-    def evidence(
-        self,
-        *,
-        current: Binding | None,
-        held: bool | None,
-        landed: bool | None,
-        age: float | None,
-        released: bool = False,
-    ) -> Evidence | None:
-        """The evidence with every fact about the present as it was gathered afresh.
-
-        None when nothing was decided. What it was tested on stays as it was: ``gate.decide``
-        compares that with ``current``, whose ``head`` is the digest of the text to be merged.
-        """
-        if self.decision is None:
-            return None
-        return self.decision.evidence.with_(
-            current=current, held=held, landed=landed, age=age, released=released
-        )
 
 
 # Writing --------------------------------------------------------------------------------------

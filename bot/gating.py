@@ -450,11 +450,11 @@ class _Job(Job):
 
     def _decided(self, experiment: Experiment, tested: Evidence, pull: Pull) -> Verdict:
         """What the gate says now. Whatever the settings, it is a person who merges this."""
-        if why := _siblings(self.github, pull, pull.head_sha):
-            return Verdict(action=Action.HOLD, reason=Reason.HELD, detail=why)
-        bound = self._bound(experiment, tested, self.space)
-        evidence = bound.with_(held=self._held(self.space, pull), age=None, released=False)
-        return gate.decide(evidence, self.space.policy.with_(merge="manual"))
+        sha = pull.head_sha
+        evidence = self.gathered(experiment, tested, self.space, pull, commit=sha, released_by=None)
+        verdict = gate.decide(evidence, self.space.policy.with_(merge="manual"))
+        why = _siblings(self.github, pull, sha) if verdict.reason is Reason.HELD else None
+        return verdict.with_(detail=why) if why else verdict
 
     def _give_up(self, experiment: Experiment) -> None:
         """Have a test that is out of date made again when it is asked for the next time.

@@ -17,10 +17,10 @@ from bot import badges, skillrepo, workspace
 from bot.budget import ending
 from bot.core import diagnosis, gate, leaks, plan, reign
 from bot.core.evidence import State
+from bot.core.facts import Findings, gather
 from bot.core.gate import Action, Reason
-from bot.core.records import NOT_CONFIRMED, Evidence
+from bot.core.records import NOT_CONFIRMED
 from bot.errors import RatchetError
-from bot.forge import plain
 from bot.proposing import (
     PROTECTED,
     SECRET,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from bot.core.evidence import Progress
     from bot.core.gate import Verdict
     from bot.core.plan import Planned
-    from bot.core.records import Ended, Experiment, Pair, Reply, Run, Split, Trace
+    from bot.core.records import Ended, Evidence, Experiment, Pair, Reply, Run, Split, Trace
     from bot.ledger import Ledger
     from bot.runner import Duel, Text
     from bot.shards import Shard
@@ -464,13 +464,9 @@ class Loop:
         """Every fact the decision needs; what is there now is read again, not remembered."""
         space = self._space
         head = trial.candidate.digest
-        landed = plain.landed(space.project, branch=space.branch, experiment_id=trial.experiment.id)
-        return Evidence(
+        findings = Findings(
             experiment=trial.experiment.id,
             tested=space.binding(head=head),
-            current=self._reopen().binding(head=head),
-            held=workspace.held(space.project),
-            landed=landed is not None,
             leaks=trial.leaks,
             deterministic=self._bench.provider.deterministic,
             train_fixtures=tuple(fixture.id for fixture in space.train),
@@ -481,8 +477,8 @@ class Loop:
             targeted=trial.targeted.pairs,
             missing=len(trial.missing),
             attempt=trial.attempt,
-            age=0.0,
         )
+        return gather(findings, self._settling().present(findings.experiment, head=head, age=0.0))
 
     # Act --------------------------------------------------------------------------------------
 

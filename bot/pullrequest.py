@@ -7,13 +7,14 @@ model or a person wrote goes out through ``core.pages`` and the redactor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from bot import badges, dashboard, history, remote, skillformat, workspace
 from bot.core import edits, gate, pages, render
+from bot.core.facts import Findings, Present, gather
 from bot.core.gate import Action, Reason
-from bot.core.records import NO_TALLY, Evidence, Note
+from bot.core.records import NO_TALLY, Note
+from bot.core.reign import waited
 from bot.core.reviews import last_word, standing
 from bot.errors import RatchetError
 from bot.forge import (
@@ -28,15 +29,16 @@ from bot.forge import (
 from bot.forge.github import Unsupported, Waiting
 from bot.proposing import SHIPPED_EDITED, SUPERSEDED
 from bot.recording import tally
-from bot.settling import SUBJECT, base_alone_moved, evidence_digest
+from bot.settling import SUBJECT, evidence_digest
 from bot.shipping import CHANGED, Arrival, Shipping
 from bot.skillrepo import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from bot.core.gate import Verdict
-    from bot.core.records import Experiment, Result
+    from bot.core.records import Binding, Evidence, Experiment, Result
     from bot.forge.github import GitHub, Pull, State
     from bot.ledger import Ledger
     from bot.recording import Recorder
@@ -147,12 +149,11 @@ class Job:
         if self.edited():
             return self._theirs(experiment, there)
         now = self.base_now()
-        stale = gate.decide(self._bound(experiment, tested, now), now.policy)
-        if stale.reason is Reason.STALE:
+        if stale := self._out_of_date(experiment, tested, now):
             self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", there)
             return self._told(experiment, tested, stale, pull=there)
         pull, commit = self._proposal(experiment, tested, now)
-        evidence = self._gather(
+        evidence = self.gathered(
             experiment, tested, now, pull, commit=commit, released_by=released_by
         )
         verdict = gate.decide(evidence, now.policy)
@@ -243,17 +244,16 @@ class Job:
             space.project, tree, settings, space.name, base=sha, branch=space.branch
         )
 
-    def _bound(self, experiment: Experiment, tested: Evidence, now: Workspace) -> Evidence:
-        """The evidence, bound to what is there now; commits that change no number do not count."""
-        assert experiment.candidate is not None  # noqa: S101 - only such have evidence
-        current = now.binding(head=experiment.candidate)
+    def _out_of_date(
+        self, experiment: Experiment, tested: Evidence, now: Workspace
+    ) -> Verdict | None:
+        """That it is stale, before anybody is asked; commits that change no number do not count."""
+        current = _binding(experiment, now)
         landed = self.landed(now, experiment) is not None
-        evidence = tested.with_(current=current, held=False, landed=landed)
-        if base_alone_moved(evidence) and evidence.tested is not None:
-            return evidence.with_(tested=evidence.tested.with_(base=now.base))
-        return evidence
+        present = Present(current=current, held=None, landed=landed, age=None, released=False)
+        return gate.out_of_date(gather(Findings.of(tested).followed(current), present))
 
-    def _gather(
+    def gathered(
         self,
         experiment: Experiment,
         tested: Evidence,
@@ -261,31 +261,37 @@ class Job:
         pull: Pull,
         *,
         commit: str,
-        released_by: str,
+        released_by: str | None,
     ) -> Evidence:
-        """The evidence with every fact about the present read just now."""
+        """The evidence with every fact about the present read just now.
+
+        Args:
+            experiment: The one to be decided.
+            tested: What is on record of it.
+            now: The base.
+            pull: With the head ``commit``.
+            commit: What would be merged.
+            released_by: Who with write access asked for the merge; None where it is not for
+                Ratchet to merge, whoever says so.
+        """
         siblings = [one for one in self.github.pulls_with_head(commit) if one.number != pull.number]
         reviews = self.github.reviews(pull.number)
         roles = {author: self.github.permission(author) for author in last_word(reviews)}
         stand = standing(reviews, head=commit, roles=roles)
-        evidence = self._bound(experiment, tested, now)
-        if self._text_at(commit) != experiment.candidate:  # moved since it was looked at
-            evidence = evidence.with_(current=None)
-        return evidence.with_(
+        current = _binding(experiment, now)
+        as_tested = self._text_at(commit) == experiment.candidate  # or it has just moved
+        released = released_by is not None and bool(released_by or stand.releasers)
+        committed = plain.committed_at(self.space.project, commit)
+        present = Present(
+            current=current if as_tested else None,
             held=bool(siblings or stand.holders) or self._held(now, pull),
-            landed=pull.merged or evidence.landed,
-            age=self._age(experiment, commit),
-            released=bool(released_by or stand.releasers),
+            landed=pull.merged or self.landed(now, experiment) is not None,
+            age=waited(
+                self.ledger.confirmation(experiment.id), committed=committed, now=self.now()
+            ),
+            released=released,
         )
-
-    def _age(self, experiment: Experiment, commit: str) -> float | None:
-        """Seconds since people could object: since it was confirmed and since it was committed."""
-        found = self.ledger.confirmation(experiment.id)
-        if found is None or found.completed_at is None:
-            return None
-        confirmed = datetime.fromisoformat(found.completed_at)
-        since = max(confirmed, plain.committed_at(self.space.project, commit))
-        return max(0.0, (self.now() - since).total_seconds())
+        return gather(Findings.of(tested).followed(current), present)
 
     def _held(self, now: Workspace, pull: Pull) -> bool:
         labels = self.github.labels(pull.number)
@@ -583,7 +589,7 @@ class Job:
         Without a verdict it is what the evidence came to, whatever people may still say to it.
         """
         space, done = self.space, verdict is not None
-        verdict = verdict or gate.decide(evidence.with_(released=True), space.policy)
+        verdict = verdict or gate.decide(evidence, space.policy.with_(merge="auto"))
         held = tally(evidence.confirm, evidence.holdout_fixtures)
         result = self.ledger.result(experiment.id)
         before = self.ledger.skill_text(experiment.parent) or ""
@@ -724,6 +730,12 @@ def in_words(done: Merged | Waiting | Refused) -> str:
     if isinstance(done, Refused):
         return " ".join(part for part in (f"{done.detail}.", done.hint) if part)
     return "GitHub merges it when the rules of the branch are met."
+
+
+def _binding(experiment: Experiment, now: Workspace) -> Binding:
+    """What its candidate would be merged into."""
+    assert experiment.candidate is not None  # noqa: S101 - only such have evidence
+    return now.binding(head=experiment.candidate)
 
 
 def _trailers(experiment: Experiment, tested: Evidence) -> dict[str, str]:

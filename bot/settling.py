@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from bot import skillformat, skillrepo, workspace
 from bot.core import gate, render
+from bot.core.facts import Findings, Present, gather
 from bot.core.gate import Action, Reason
 from bot.core.records import NOT_CONFIRMED, digest
+from bot.core.reign import waited
 from bot.errors import RatchetError
 from bot.forge import EVIDENCE, EXPERIMENT, PARENT, Refused, plain, proposal_branch
 from bot.proposing import SHIPPED_EDITED, SUPERSEDED, Stop
@@ -133,12 +135,12 @@ class Settling:
             return False
         if self._is_in(waiting, branch):
             return False
-        evidence = self._tested(waiting, branch)
+        found, present = self._tested(waiting, branch)
         experiment = self.ledger.find(waiting.experiment)
-        commit = waiting.commit
-        if base_alone_moved(evidence):
-            commit, evidence = self._rebased(experiment, waiting, evidence)
-        verdict = gate.decide(evidence, space.policy)
+        findings, commit = found.followed(present.current), waiting.commit
+        if findings != found:
+            commit = self._rebased(experiment, waiting)
+        verdict = gate.decide(gather(findings, present), space.policy)
         if verdict.action is Action.MERGE:
             verdict = self.merge(experiment, commit, verdict)
         if verdict.action is Action.MERGE:
@@ -176,16 +178,18 @@ class Settling:
                 "delete the branch there, and 'git fetch --prune' here."
             )
 
-    def _tested(self, waiting: OpenProposal, branch: str) -> Evidence:
-        """The evidence for an open proposal, with every fact about the present read again."""
+    def _tested(self, waiting: OpenProposal, branch: str) -> tuple[Findings, Present]:
+        """What speaks for an open proposal, and every fact about the present, read again."""
         if self.space.blind:
             raise Stop(f"Branch {branch} holds a proposal that 'ratchet run' must settle first.")
-        confirmation = self.ledger.confirmation(waiting.experiment)
-        if confirmation is None or confirmation.evidence is None:
+        look = self.ledger.confirmation(waiting.experiment)
+        if look is None or look.evidence is None or look.evidence.tested is None:
             raise Stop(f"Branch {branch} holds a proposal that the ledger does not know.")
-        if waiting.edited or not self._as_tested(waiting, confirmation.evidence):
+        if waiting.edited or not self._as_tested(waiting, look.evidence):
             raise Stop(f"Branch {branch} was edited by a person: merge it or delete it.")
-        return self.refreshed(confirmation.evidence, since=waiting.committed_at)
+        age = waited(look, committed=datetime.fromisoformat(waiting.committed_at), now=self.now())
+        head = look.evidence.tested.head  # which the branch has, as was just seen
+        return Findings.of(look.evidence), self.present(waiting.experiment, head=head, age=age)
 
     def _drop(self, experiment: Experiment, commit: str, why: str) -> None:
         """Give up a proposal whose surroundings have changed."""
@@ -217,19 +221,20 @@ class Settling:
         self._shipping.ship(experiment, Arrival(done.commit, done.commit, "ratchet"))
         return verdict
 
-    def refreshed(self, evidence: Evidence, *, since: str) -> Evidence:
-        """The evidence of a finished confirm run, with every fact about the present read again.
+    def present(self, experiment: str, *, head: str, age: float | None) -> Present:
+        """What is there now, read again and not remembered.
 
-        The candidate is what was tested: ``_as_tested`` has compared it with the branch.
+        Args:
+            experiment: The one to be decided.
+            head: Digest of its candidate, as it is there now.
+            age: Seconds since people could object.
         """
-        assert evidence.tested is not None  # noqa: S101 - always written with it
-        age = (self.now() - datetime.fromisoformat(since)).total_seconds()
-        return evidence.with_(
-            current=self.reopen().binding(head=evidence.tested.head),
+        return Present(
+            current=self.reopen().binding(head=head),
             held=workspace.held(self.space.project),
-            landed=self._landed(evidence.experiment) is not None,
-            age=max(0.0, age),
-            released=False,
+            landed=self._landed(experiment) is not None,
+            age=age,
+            released=False,  # here a person who wants it merges it
         )
 
     def _as_tested(self, waiting: OpenProposal, evidence: Evidence) -> bool:
@@ -242,18 +247,13 @@ class Settling:
         tested = evidence.tested.head if evidence.tested else None
         return (text.digest, waiting.evidence) == (tested, evidence_digest(evidence))
 
-    def _rebased(
-        self, experiment: Experiment, waiting: OpenProposal, evidence: Evidence
-    ) -> tuple[str, Evidence]:
+    def _rebased(self, experiment: Experiment, waiting: OpenProposal) -> str:
         """The proposal on top of the base as it is now; nothing it was tested on has changed."""
-        assert evidence.tested is not None  # noqa: S101 - base_alone_moved has looked
-        text = self.ledger.candidate_text(experiment.id)
-        if text is None or workspace.text_of(text).digest != evidence.tested.head:
-            return waiting.commit, evidence
-        commit = publish(
+        path, tree = self.space.skill.path, CommitTree(self.space.project, waiting.commit)
+        text = skillformat.decode(tree.read(path), path=path)
+        return publish(
             self.space, experiment, text, evidence=waiting.evidence, at=waiting.committed_at
         )
-        return commit, evidence.with_(tested=evidence.tested.with_(base=self.space.base))
 
     def _landed(self, experiment: str) -> str | None:
         return plain.landed(self.space.project, branch=self.space.branch, experiment_id=experiment)
@@ -292,11 +292,3 @@ def publish(space: Workspace, experiment: Experiment, text: str, *, evidence: st
 def evidence_digest(evidence: Evidence) -> str:
     """Names the evidence of a finished confirm run."""
     return digest("evidence", evidence.model_dump(mode="json"))
-
-
-def base_alone_moved(evidence: Evidence) -> bool:
-    """Whether the base has other commits, but nothing that the numbers depend on has changed."""
-    then, now = evidence.tested, evidence.current
-    if then is None or now is None or then == now:
-        return False
-    return then.with_(base=now.base) == now

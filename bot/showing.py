@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from bot import workspace
 from bot.core import gate, leaks, pages, render
+from bot.core.facts import Findings, Present, gather
 from bot.core.gate import Action, Reason
-from bot.core.records import Evidence
 from bot.forge import EXPERIMENT, PARENT
 from bot.proposing import SHIPPED_EDITED, SUPERSEDED
 from bot.pullrequest import LABEL, REJECTED
@@ -51,26 +51,8 @@ def rejected(job: Job, experiment: Experiment) -> pages.PullFacts | None:
     if result.reason not in set(Reason):
         return None
     verdict = gate.Verdict(action=Action.REJECT, reason=Reason(result.reason), detail=result.detail)
-    return job.facts(experiment, _unseen(experiment), verdict, _NO_COMMIT).with_(train=result.train)
-
-
-def _unseen(experiment: Experiment) -> Evidence:
-    """The evidence for an experiment of which the holdout was never asked."""
-    return Evidence(
-        experiment=experiment.id,
-        tested=None,
-        current=None,
-        held=None,
-        landed=None,
-        leaks=None,
-        deterministic=False,
-        train_fixtures=(),
-        holdout_fixtures=(),
-        screen=(),
-        confirm=(),
-        missing=0,
-        attempt=None,
-    )
+    unseen = gather(Findings.none(experiment.id), Present.unknown())  # the holdout was not asked
+    return job.facts(experiment, unseen, verdict, _NO_COMMIT).with_(train=result.train)
 
 
 def _show(job: Job, experiment: Experiment, facts: pages.PullFacts) -> None:

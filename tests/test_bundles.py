@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import bench, bundles, remote, skillrepo, workspace
 from bot.core import gate
+from bot.core.facts import Findings, Present, gather
 from bot.core.records import Experiment, Reply, Setting, digest
 from bot.errors import ExitCode, RatchetError
 from bot.ledger import Ref
@@ -109,13 +111,12 @@ def test_a_candidate_goes_from_one_job_to_the_next_and_every_call_is_paid_once(
     assert checked.experiment
     assert checked.experiment.id == proposed.json["experiments"][0]["id"]
     now = space_of(publisher).binding(head=checked.candidate.digest)
-    evidence = checked.evidence(current=now, held=False, landed=False, age=0.0)
-    assert evidence
-    assert gate.decide(evidence, space_of(publisher).policy).action == "merge"
-    moved = now.with_(base="0" * 40)
-    stale = checked.evidence(current=moved, held=False, landed=False, age=0.0)
-    assert stale
-    assert gate.decide(stale, space_of(publisher).policy).reason == "stale"
+    assert checked.decision
+    findings, policy = Findings.of(checked.decision.evidence), space_of(publisher).policy
+    there = Present(current=now, held=False, landed=False, age=0.0, released=False)
+    assert gate.decide(gather(findings, there), policy).action == "merge"
+    moved = replace(there, current=now.with_(base="0" * 40))
+    assert gate.decide(gather(findings, moved), policy).reason == "stale"
 
     bundles.apply(checked, space_of(publisher))
 
@@ -173,7 +174,6 @@ def test_what_did_not_pass_the_screen_is_recorded_too(tmp_path: Path) -> None:
     publisher = jobs.clone("three")
     checked = read(publisher, jobs.at("confirmation"))
     assert (checked.experiment, checked.candidate, checked.decision) == (None, None, None)
-    assert checked.evidence(current=None, held=None, landed=None, age=None) is None
     bundles.apply(checked, space_of(publisher))
     assert [one.reason for one in publisher.ledger().results().values()] == ["screen_failed"]
 

@@ -76,6 +76,10 @@ def look(
         confirm=pairs,
         missing=0,
         attempt=1,
+        train_scores=(),
+        targeted=(),
+        age=None,
+        released=False,
     )
     verdict = Verdict(
         action=Action.MERGE,

@@ -85,11 +85,14 @@ def make_evidence(**changes: Any) -> Evidence:
         "deterministic": False,
         "train_fixtures": TRAIN,
         "holdout_fixtures": HOLDOUT,
+        "train_scores": (),
         "screen": screened(*[1] * 7),
         "confirm": confirmed(*[1] * 10),
+        "targeted": (),
         "missing": 0,
         "attempt": 1,
         "age": 0.0,
+        "released": False,
     }
     return Evidence.model_validate(base | changes)
 

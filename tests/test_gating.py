@@ -905,6 +905,16 @@ def sibling(gate: Gate) -> None:
     gate.hub.person_opens_pull("octo", head="edit", title="Same", base="release")
 
 
+def request_for_changes(gate: Gate) -> None:
+    gate.hub.add_user("lead", "write")
+    gate.hub.person_reviews("lead", gate.number, "REQUEST_CHANGES", "Not so.")
+
+
+def approval(gate: Gate) -> None:
+    gate.hub.add_user("lead", "write")
+    gate.hub.person_reviews("lead", gate.number, "APPROVE")
+
+
 def no_bundle(gate: Gate) -> None:
     shutil.rmtree(gate.bundle)
 
@@ -923,6 +933,8 @@ def unrelated_commit(gate: Gate) -> None:
         (other_case, "pending", "stale"),
         (other_config, "pending", "stale"),
         (sibling, "pending", "held"),
+        (request_for_changes, "pending", "held"),
+        (approval, "success", "awaits_person"),
         (no_bundle, "pending", None),
     ],
     ids=lambda one: getattr(one, "__name__", ""),

@@ -766,6 +766,7 @@ def make_evidence(**changes: Any) -> Evidence:
         "missing": 0,
         "attempt": 1,
     }
+    fields |= {"train_scores": (), "targeted": (), "age": None, "released": False}
     return Evidence.model_validate(fields | changes)
 
 

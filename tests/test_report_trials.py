@@ -52,6 +52,10 @@ def look(
         confirm=tuple(pairs),
         missing=0,
         attempt=1,
+        train_scores=(),
+        targeted=(),
+        age=None,
+        released=False,
     )
     verdict = Verdict(
         action=Action.REJECT,

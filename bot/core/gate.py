@@ -126,6 +126,15 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     return objection or _merge(evidence, policy)
 
 
+def out_of_date(evidence: Evidence) -> Verdict | None:
+    """That what was tested is known not to be what is there now, whoever holds it; None otherwise.
+
+    What is in is not out of date: it has changed the skill itself.
+    """
+    objection = _landed(evidence) or _binding(evidence)
+    return objection if objection and objection.reason is Reason.STALE else None
+
+
 def missed(targeted: Sequence[Pair]) -> bool:
     """Whether the cases an edit was meant to fix were tried and none of them got better."""
     return bool(targeted) and not any(pair.difference > 0 for pair in targeted)

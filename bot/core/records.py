@@ -555,7 +555,9 @@ class Binding(Record):
 class Evidence(Record):
     """All facts ``gate.decide`` looks at, gathered before it is called.
 
-    ``None`` means that a fact could not be established; it is never taken as favourable.
+    ``None`` means that a fact could not be established; it is never taken as favourable. No fact
+    has a default: ``facts.gather`` makes evidence, and what is on record is read by way of
+    ``facts.Recorded``.
     """
 
     experiment: Digest
@@ -568,11 +570,11 @@ class Evidence(Record):
     train_fixtures: tuple[str, ...]
     holdout_fixtures: tuple[str, ...]
     # The incumbent's scores in the order of train_fixtures, which the screen uses; or not known.
-    train_scores: tuple[UnitInterval, ...] = ()
+    train_scores: tuple[UnitInterval, ...]
     screen: tuple[Pair, ...]
     confirm: tuple[Pair, ...]
-    targeted: tuple[Pair, ...] = ()  # on the cases the edit was meant to fix; only a filter
+    targeted: tuple[Pair, ...]  # on the cases the edit was meant to fix; only a filter
     missing: int = Field(ge=0)  # runs that should have a score and have none
     attempt: int | None = Field(ge=1, le=10**9)  # against this incumbent, this one included
-    age: float | None = Field(default=None, ge=0)  # seconds since the evidence was complete
-    released: bool = False  # a person with the right to do so released a held verdict
+    age: float | None = Field(ge=0)  # seconds since the evidence was complete
+    released: bool  # a person with the right to do so released a held verdict

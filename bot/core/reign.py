@@ -6,13 +6,15 @@ Nothing is counted in a file of its own, so the count survives crashes, reverts 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict
 
 from bot.core import evidence as stats
-from bot.core.gate import Verdict  # noqa: TC001 - pydantic needs it at run time
-from bot.core.records import Digest, Evidence, Record
+from bot.core.facts import Recorded  # noqa: TC001 - pydantic needs it at run time
+from bot.core.gate import Verdict  # noqa: TC001 - the same
+from bot.core.records import Digest, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +47,7 @@ class Confirmation(Look):
 
     model_config = ConfigDict(extra="forbid")
 
-    evidence: Evidence | None = None
+    evidence: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,17 @@ class Reign:
     def share(self) -> float:
         """Part of the error budget that is spent, in [0, 1)."""
         return self.alpha_spent / self.alpha
+
+
+def waited(look: Look | None, *, committed: datetime, now: datetime) -> float | None:
+    """Seconds since people could object: since it was confirmed, and since it was committed.
+
+    None when it is not known when it was confirmed: a commit's date is whatever its maker says.
+    """
+    if look is None or look.completed_at is None:
+        return None
+    since = max(datetime.fromisoformat(look.completed_at), committed)
+    return max(0.0, (now - since).total_seconds())
 
 
 def attempt_number(looks: Sequence[Look], *, parent: str, experiment: str, since: str = "") -> int:
