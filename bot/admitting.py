@@ -55,6 +55,7 @@ class Intake:
     config: Config
     now: Callable[[], datetime] = opening.now
     redact: Callable[[str], str] = field(default=str)
+    _existing: dict[str, tuple[Fixture, ...]] = field(default_factory=dict)  # of the tree
 
     # What there is
 
@@ -68,11 +69,12 @@ class Intake:
 
     def existing(self, skill: str) -> tuple[Fixture, ...]:
         """A skill's fixtures on the base, of every split that there is."""
-        folder = self.folder(skill)
-        there = {path.removeprefix(f"{folder}/").split("/")[0] for path in self.tree.files(folder)}
-        return workspace.read_fixtures(
-            self.tree, folder, require=[split for split in SPLITS if split in there]
-        )
+        if skill not in self._existing:
+            folder = self.folder(skill)
+            there = {path.removeprefix(f"{folder}/") for path in self.tree.files(folder)}
+            splits = [one for one in SPLITS if any(path.startswith(f"{one}/") for path in there)]
+            self._existing[skill] = workspace.read_fixtures(self.tree, folder, require=splits)
+        return self._existing[skill]
 
     def batches(self, more: Mapping[str, Iterable[Correction]] | None = None) -> list[Batch]:
         """What waits, by skill; ``more`` is taken as if it were on the ledger."""
