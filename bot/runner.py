@@ -351,21 +351,6 @@ async def duel(
     return Duel(tuple(pairs), missing, progress)
 
 
-def _predict(
-    runner: Runner, fixtures: Sequence[Fixture], sides: _Sides, *, most: int
-) -> list[float]:
-    """What so many pairs would cost, both sides of each in turn."""
-    jobs = []
-    for number in range(most if fixtures else 0):
-        case, replicate = fixtures[number % len(fixtures)], number // len(fixtures)
-        for text, side, made_for in (
-            (sides.candidate, "candidate", sides.experiment),
-            (sides.incumbent, "incumbent", sides.incumbent_for),
-        ):
-            jobs.append(RunToMake(text, case, replicate, side, made_for))  # type: ignore[arg-type]
-    return runner.predict(jobs) if jobs else []
-
-
 @dataclass(frozen=True, slots=True)
 class _Sides:
     incumbent: Text
@@ -373,15 +358,28 @@ class _Sides:
     experiment: str
     incumbent_for: str  # the experiment the incumbent's run is made for; empty to re-use
 
+    def runs(self, fixture: Fixture, sweep: int) -> tuple[RunToMake, RunToMake]:
+        """The candidate's run and the incumbent's."""
+        return (
+            RunToMake(self.candidate, fixture, sweep, "candidate", self.experiment),
+            RunToMake(self.incumbent, fixture, sweep, "incumbent", self.incumbent_for),
+        )
+
+
+def _predict(
+    runner: Runner, fixtures: Sequence[Fixture], sides: _Sides, *, most: int
+) -> list[float]:
+    """What so many pairs would cost, both sides of each in turn."""
+    places = (divmod(number, len(fixtures)) for number in range(most if fixtures else 0))
+    runs = [run for sweep, at in places for run in sides.runs(fixtures[at], sweep)]
+    return runner.predict(runs) if runs else []
+
 
 async def _pair(
     runner: Runner, planned: Planned, fixture: Fixture, sides: _Sides
 ) -> Pair | list[Trace]:
-    candidate = RunToMake(sides.candidate, fixture, planned.sweep, "candidate", sides.experiment)
-    incumbent = replace(
-        candidate, skill=sides.incumbent, side="incumbent", experiment=sides.incumbent_for
-    )
-    order = (candidate, incumbent) if planned.candidate_first else (incumbent, candidate)
+    runs = sides.runs(fixture, planned.sweep)
+    order = runs if planned.candidate_first else runs[::-1]
     made = await _all(runner, order, stop=runner.abandon)
     new, old = made if planned.candidate_first else reversed(made)
     return _paired(

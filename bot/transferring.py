@@ -9,7 +9,6 @@ that only reads them come to the same.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -306,15 +305,9 @@ def _named(space: Workspace, name: str) -> tuple[AnyProvider, str]:
     return provider or config.PROVIDERS[kind](), model or default  # type: ignore[return-value]
 
 
-async def _deterministic(spaces: Sequence[Workspace]) -> list[bool]:
-    """What each model's provider says of itself; one that cannot be had is an error now."""
-    async with contextlib.AsyncExitStack() as stack:
-        said = []
-        for one in spaces:
-            provider = providers.build(one.provider, project=one.project, tree=one.tree)
-            stack.push_async_callback(provider.aclose)
-            said.append(provider.deterministic)
-        return said
+def _deterministic(one: Workspace) -> bool:
+    """What a model's provider says of itself; one that cannot be had is an error now."""
+    return providers.build(one.provider, project=one.project, tree=one.tree).deterministic
 
 
 # The record -------------------------------------------------------------------------------------
@@ -378,7 +371,7 @@ def _stamp() -> str:
 async def _transfer(
     space: Workspace, ledger: Ledger, asked: Question, *, usd: float | None, reporter: Reporter
 ) -> MadeTransfer:
-    made = drawn_up(space, asked, await _deterministic(asked.spaces))
+    made = drawn_up(space, asked, [_deterministic(one) for one in asked.spaces])
     rounds = _on_record(ledger, made)
     if rounds and rounds[-1].finished_at and not asked.again:
         return MadeTransfer(rounds[-1], kept=True, calls=0, usd=0.0)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """Something that answers requests.
+    """Something that answers requests; it opens nothing before the first.
 
     ``deterministic`` is True when the same request always gets the same answer, so that
     repeats carry no information (see docs/gate.md). ``concurrency`` is how many calls are
