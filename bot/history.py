@@ -14,7 +14,7 @@ from bot.errors import RatchetError
 from bot.opening import now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from bot.core.gate import Verdict
     from bot.core.records import Evidence, Experiment, Result, Shipped, Tally
@@ -406,13 +406,8 @@ class Looks:
 
 def looks(ledger: Ledger, space: Workspace) -> Looks:
     """Count the looks at the holdout, with advice."""
-    return looks_of(ledger, space, ledger.looks())
-
-
-def looks_of(ledger: Ledger, space: Workspace, found: Sequence[Look]) -> Looks:
-    """Count these looks and the ledger's transfers; what a look found is not needed for it."""
     policy = space.policy
-    now = reign.reign(found, parent=space.text.digest, policy=policy)
+    now = reign.reign(ledger.looks(), parent=space.text.digest, policy=policy)
     advice = []
     if now.looks > LOOKS_PER_CASE * len(space.holdout):
         advice.append("the holdout was consulted often for its size: add or swap cases")

@@ -557,14 +557,6 @@ class Ledger(_Reads):
         texts = {} if self._sealed is None else self._sealed.read_many(paths)
         return {paths[path]: _parse(Confirmation, text, path) for path, text in texts.items()}
 
-    def strays(self) -> list[Confirmation]:
-        """Looks at the holdout of experiments that are not on the ledger (any more)."""
-        if self._sealed is None:
-            return []
-        known = self._train.children(self._experiments)
-        names = sorted({*self._sealed.children(self._experiments)} - {*known})
-        return [*self.some_confirmations(names).values()]
-
     def _add(self, experiment: str, leaf: str, record: Record) -> None:
         self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
 

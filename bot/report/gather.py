@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import replace
 from math import fsum
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
@@ -31,12 +31,11 @@ from bot.report.views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bot.config import Config
     from bot.core.records import (
         Experiment,
-        Landing,
         Note,
         Pair,
         Result,
@@ -56,32 +55,6 @@ AT_ONCE: Final = 25  # experiments whose evidence is in memory
 GONE: Final = "not in train any more"
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
-    """What the ledger has of a skill, but for texts, traces and evidence."""
-
-    experiments: tuple[Experiment, ...]
-    results: Mapping[str, Result]
-    landings: Mapping[str, Landing]
-    reversions: Mapping[str, Landing]
-    notes: Mapping[str, list[Note]]  # by experiment; what is of none under ''
-
-    @classmethod
-    def read(cls, ledger: Ledger) -> Records:
-        """Read them. A result from before an experiment was begun anew is of an earlier try."""
-        experiments = tuple(ledger.experiments())
-        begun = {one.id: one.started_at for one in experiments}
-        results = {
-            name: result
-            for name, result in ledger.results().items()
-            if name in begun and result.finished_at >= begun[name]
-        }
-        notes: dict[str, list[Note]] = defaultdict(list)
-        for note in ledger.notes():
-            notes[note.experiment or ""].append(note)
-        return cls(experiments, results, ledger.landings(), ledger.reversions(), notes)
-
-
 class Book:
     """One skill's part of the report: read the traces first, then its pages in their order.
 
@@ -99,19 +72,21 @@ class Book:
         self._seal = Seal.of(space, opened=opened)
         self._runs, self._sealed_runs = Runs(), Runs()
         self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
-        self._records = Records.read(ledger)
-        self._points: dict[str, Entry] = {}
-        self._looks: list[Confirmation] = [*map(_bare, ledger.strays())]
+        self._rows = _rows(ledger)
+        self._points: list[Entry] = []
         self._held_out: HeldOut | None = None
         self._moved = False  # a case of a train run is held-out now
         self._harmless: set[bytes] = set()  # digests of long texts in proposers' calls
         self._proposer_url = ""
         self._withheld: dict[str, str] = {}
         self._parents: dict[str, str] = {}
+        self._every = [row.experiment for row in self._rows]
+        self._notes: dict[str | None, list[Note]] = defaultdict(list)  # by experiment
+        for note in ledger.notes():
+            self._notes[note.experiment].append(note)
         self._withhold()
-        every = self._records.experiments
-        self._known = {one.id for one in every}
-        self._withheld_texts = {one.candidate for one in every if one.id in self._withheld}
+        self._known = {one.id for one in self._every}
+        self._withheld_texts = {one.candidate for one in self._every if one.id in self._withheld}
 
     # Traces -----------------------------------------------------------------------------------
 
@@ -123,9 +98,9 @@ class Book:
     def named(self) -> Iterator[tuple[str, str, str]]:
         """What owns traces: an experiment's id or a text's digest, what to call it, its page."""
         yield self._space.text.digest, "the skill as it is", self.url
-        for one in reversed(self._records.experiments):
+        for one in reversed(self._every):
             yield one.parent, f"what experiment {one.number} began with", self.url_of(one)
-        for one in reversed(self._records.experiments):
+        for one in reversed(self._every):
             yield one.id, f"Experiment {one.number}", self.url_of(one)
             if one.candidate:
                 yield one.candidate, f"the text of experiment {one.number}", self.url_of(one)
@@ -188,7 +163,7 @@ class Book:
     @property
     def experiments(self) -> int:
         """How many there are."""
-        return len(self._records.experiments)
+        return len(self._every)
 
     @property
     def seen(self) -> int:
@@ -197,30 +172,31 @@ class Book:
 
     def pages(self) -> Iterator[ExperimentPage]:
         """A page for each experiment, by number."""
-        every = self._records.experiments
         totals = _Totals()
-        for start in range(0, len(every), AT_ONCE):
-            some = every[start : start + AT_ONCE]
-            looks = self._ledger.some_confirmations(one.id for one in some)
-            texts = self._ledger.candidate_texts(one.id for one in some)
-            for at, one in enumerate(some, start):
-                look = looks.get(one.id)
-                point = self._point(one, look, totals)
-                self._points[one.id] = point
-                self._remember(one, look, point)
-                earlier = self.url_of(every[at - 1]) if at else ""
-                later = self.url_of(every[at + 1]) if at + 1 < len(every) else ""
-                text = texts.get(one.id)
-                yield self._page(one, look, point, text=text, around=(earlier, later))
+        urls = ["", *map(self.url_of, self._every), ""]
+        for at, (row, text) in enumerate(self._whole()):
+            point = self._point(row, totals)
+            self._points.append(point)
+            self._remember(row, point)
+            yield self._page(row, point, text=text, around=(urls[at], urls[at + 2]))
+
+    def _whole(self) -> Iterator[tuple[history.Row, str | None]]:
+        """Each experiment with its look at the holdout, and its text; a few in memory at a time."""
+        for start in range(0, len(self._rows), AT_ONCE):
+            some = self._rows[start : start + AT_ONCE]
+            names = [row.experiment.id for row in some]
+            looks = self._ledger.some_confirmations(names)
+            texts = self._ledger.candidate_texts(names)
+            for name, row in zip(names, some, strict=True):
+                yield replace(row, look=looks.get(name)), texts.get(name)
 
     def url_of(self, experiment: Experiment) -> str:
         """Where an experiment's page is."""
         name = f"{experiment.number}-{experiment.id[:8]}"
         return f"skills/{self.name}/experiments/{name}.html"
 
-    def _point(self, one: Experiment, look: Confirmation | None, totals: _Totals) -> Entry:
-        row = self._row(one, look)
-        result = row.result
+    def _point(self, row: history.Row, totals: _Totals) -> Entry:
+        one, result = row.experiment, row.result
         train = result.train if result else None
         pair = None
         if train and train.incumbent is not None and train.candidate is not None:
@@ -235,7 +211,7 @@ class Book:
             hypothesis=self._shown(one).proposal.hypothesis,
             level=one.level,
             train=pair,
-            held_out=self._held_out_means(look),
+            held_out=self._held_out_means(row.confirmation),
             best=totals.best,
             calls=result.calls if result else 0,
             usd=result.usd if result else None,
@@ -253,16 +229,11 @@ class Book:
         pairs = evidence.confirm
         return fmean(p.incumbent for p in pairs), fmean(p.candidate for p in pairs)
 
-    def _row(self, one: Experiment, look: Confirmation | None) -> history.Row:
-        kept = self._records
-        landing, reversion = kept.landings.get(one.id), kept.reversions.get(one.id)
-        return history.Row(one, kept.results.get(one.id), look, landing, reversion)
-
-    def _remember(self, one: Experiment, look: Confirmation | None, point: Entry) -> None:
+    def _remember(self, row: history.Row, point: Entry) -> None:
         """Keep of a look at the holdout what the overview needs."""
+        one, look = row.experiment, row.confirmation
         if look is None:
             return
-        self._looks.append(_bare(look))
         now = self._space.text.digest
         side: Side | None = (
             "candidate" if one.candidate == now else "incumbent" if one.parent == now else None
@@ -277,13 +248,13 @@ class Book:
 
     def _page(
         self,
-        one: Experiment,
-        look: Confirmation | None,
+        row: history.Row,
         point: Entry,
         *,
         text: str | None,
         around: tuple[str, str],
     ) -> ExperimentPage:
+        one, look = row.experiment, row.confirmation
         evidence = look.evidence if look else None
         withheld = self._withheld.get(one.id, "")
         recorded = [pair for pair in (evidence.screen if evidence else ()) if self._shows(pair)]
@@ -292,11 +263,11 @@ class Book:
         confirm, note = trials.confirm(look, everything=self._opened)
         return ExperimentPage(
             experiment=self._shown(one),
-            result=self._records.results.get(one.id),
+            result=row.result,
             point=point,
             earlier=around[0],
             later=around[1],
-            sentence=self._sentence(self._row(one, look)),
+            sentence=self._sentence(row),
             withheld=withheld,
             diff=None if withheld or text is None else sidebyside.rows(self._parent(one), text),
             cases=cases,
@@ -306,9 +277,9 @@ class Book:
             sealed=compare.changes(evidence.confirm) if evidence and self._opened else (),
             runs=lambda ids: (*self._runs.all(ids), *self._sealed_runs.all(ids)),
             case_url=self._cases.url_of,
-            notes=tuple(map(self._said, self._records.notes.get(one.id, ()))),
-            landed=self._records.landings.get(one.id),
-            reverted=self._records.reversions.get(one.id),
+            notes=tuple(map(self._said, self._notes.get(one.id, ()))),
+            landed=row.landing,
+            reverted=row.reversion,
         )
 
     def _shows(self, pair: Pair) -> bool:
@@ -331,20 +302,13 @@ class Book:
 
     def _withhold(self) -> None:
         """Find the experiments whose texts must not be shown, before any trace of them is."""
-        every = self._records.experiments
-        for start in range(0, 0 if self._opened else len(every), AT_ONCE):
-            some = every[start : start + AT_ONCE]
-            looks = self._ledger.some_confirmations(one.id for one in some)
-            texts = self._ledger.candidate_texts(one.id for one in some)
-            for one in some:
-                why = self._seal.withholds(
-                    one,
-                    parent=self._parent(one),
-                    candidate=texts.get(one.id, ""),
-                    looked=looks.get(one.id),
-                )
-                if why:
-                    self._withheld[one.id] = why
+        for row, text in () if self._opened else self._whole():
+            one = row.experiment
+            why = self._seal.withholds(
+                one, parent=self._parent(one), candidate=text or "", looked=row.confirmation
+            )
+            if why:
+                self._withheld[one.id] = why
 
     def _shown(self, one: Experiment) -> Experiment:
         """The experiment, without its words where they must not be shown."""
@@ -360,9 +324,9 @@ class Book:
 
     def cases(self) -> list[CaseHistory]:
         """Each train case over all experiments, the flaky ones first."""
-        space, every = self._space, self._records.experiments
+        space, every = self._space, self._every
         used = {space.text.digest, *(one.parent for one in every)}
-        used |= {one.candidate or "" for one in every if one.id in self._records.landings}
+        used |= {row.experiment.candidate or "" for row in self._rows if row.landing}
         origins: dict[str, Origin] = {}
         for one in every:
             if one.candidate:
@@ -375,7 +339,6 @@ class Book:
     def skill(self) -> Skill:
         """The skill's own page; ``pages`` comes before it."""
         space = self._space
-        points = tuple(self._points[one.id] for one in self._records.experiments)
         paid = self._ledger.spent_by_runs()
         return Skill(
             name=self.name,
@@ -383,11 +346,11 @@ class Book:
             model=space.how.model,
             cases=len(space.train),
             train=self._cases.now(space.text.digest, space.how.digest),
-            points=points,
+            points=tuple(self._points),
             held_out=self._held_out,
-            by_experiments=_spent([*self._records.results.values()]),
+            by_experiments=_spent([row.result for row in self._rows if row.result]),
             by_runs=_spent(paid),
-            looks=history.looks_of(self._ledger, self._space, self._looks),
+            looks=history.looks(self._ledger, self._space),
             last=paid[-1] if paid else None,
             experiments_url=f"skills/{self.name}/experiments.html",
             proposer_url=self._proposer_url,
@@ -453,6 +416,20 @@ def _name(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+def _rows(ledger: Ledger) -> list[history.Row]:
+    """What the ledger has of each experiment, by number, but for texts and evidence.
+
+    A result from before an experiment was begun anew is of an earlier try.
+    """
+    results, landings, reversions = ledger.results(), ledger.landings(), ledger.reversions()
+    made = []
+    for one in ledger.experiments():
+        result = results.get(one.id)
+        fresh = result if result and result.finished_at >= one.started_at else None
+        made.append(history.Row(one, fresh, None, landings.get(one.id), reversions.get(one.id)))
+    return made
+
+
 def _outcome(row: history.Row) -> Outcome:
     if row.reversion:
         return "reverted"
@@ -460,11 +437,6 @@ def _outcome(row: history.Row) -> Outcome:
         return "under way"
     named: dict[str, Outcome] = {"merge": "kept", "hold": "waiting", "reject": "discarded"}
     return named[row.result.action]
-
-
-def _bare(look: Confirmation) -> Confirmation:
-    """A look without what it found: to be counted."""
-    return look.with_(evidence=None, verdict=None)
 
 
 def _spent(done: Sequence[Result | Run]) -> Spent:
