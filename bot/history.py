@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from bot.core import charts, compare, edits, graph, reign, render
 from bot.core import evidence as stats
-from bot.core.records import NOT_CONFIRMED, Landing
+from bot.core.records import NOT_CONFIRMED
 from bot.core.reign import Confirmation
-from bot.errors import RatchetError
-from bot.opening import now
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from bot.core.gate import Verdict
-    from bot.core.records import Evidence, Experiment, Result, Shipped, Tally
+    from bot.core.records import Evidence, Experiment, Landing, Result, Shipped, Tally
     from bot.core.reign import Look
     from bot.ledger import Ledger
     from bot.workspace import Workspace
@@ -285,33 +283,10 @@ def revert(ledger: Ledger, experiment: Experiment, *, space: Workspace, branch: 
     Raises:
         RatchetError: It was not merged here, or the file has changed too much since.
     """
-    from bot.forge import Refused, plain  # noqa: PLC0415 - only this writes
+    from bot import reversal  # noqa: PLC0415 - only this writes
 
     wanted = space.config.base or branch
-    commit = plain.landed(space.project, branch=wanted, experiment_id=experiment.id)
-    if commit is None:
-        raise RatchetError(
-            f"Experiment {experiment.id[:12]} is not merged into {wanted}.",
-            hint="'ratchet log' lists what was.",
-        )
-    stamp = now().isoformat(timespec="microseconds")
-    done = plain.revert(
-        space.project,
-        branch=wanted,
-        path=space.skill.path,
-        commit=commit,
-        experiment_id=experiment.id,
-        message=f"{space.name}: revert experiment {experiment.number}",
-        at=stamp,
-    )
-    if isinstance(done, Refused):
-        raise RatchetError(done.detail, hint=done.hint)
-    record = Landing(
-        experiment=experiment.id, commit=done.commit, branch=wanted, at=stamp, by="ratchet revert"
-    )
-    ledger.add_revert(record)
-    ledger.flush(f"{space.name}: revert of experiment {experiment.number}")
-    return record
+    return reversal.take_out(experiment, space=space, ledger=ledger, branch=wanted)
 
 
 @dataclass(frozen=True, slots=True)

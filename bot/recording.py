@@ -181,11 +181,13 @@ class Recorder:
             Landing(experiment=experiment, commit=commit, branch=branch, at=self.stamp(), by=by)
         )
 
-    def take_out(self, experiment: str, *, commit: str, branch: str, by: str) -> None:
-        """An experiment is out of the base branch again."""
-        self._ledger.add_revert(
-            Landing(experiment=experiment, commit=commit, branch=branch, at=self.stamp(), by=by)
+    def take_out(self, experiment: str, *, commit: str, branch: str, by: str) -> Landing:
+        """An experiment is out of the base branch again; returns the record."""
+        record = Landing(
+            experiment=experiment, commit=commit, branch=branch, at=self.stamp(), by=by
         )
+        self._ledger.add_revert(record)
+        return record
 
     def close(self, experiment: Experiment, outcome: Outcome) -> Attempt:
         """Write the result, and commit everything so far to the ledger's branches."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 
+from bot import reversal
 from bot.errors import RatchetError
 from bot.forge import Merged, Refused, one_line, plain, proposal_branch
 from bot.skillrepo import open_project
@@ -58,16 +60,10 @@ class World(GitRepo):
         usual = {"branch": "main", "base": base, "commit": commit, "path": SKILL}
         return plain.merge(self.project, **(usual | changes))
 
-    def revert(self, commit: str, **changes: Any) -> Merged | Refused:
-        usual = {
-            "branch": "main",
-            "path": SKILL,
-            "commit": commit,
-            "experiment_id": EXPERIMENT,
-            "message": "triage: take it back",
-            "at": AT,
-        }
-        return plain.revert(self.project, **(usual | changes))
+    def revert(self) -> Merged:
+        one: Any = SimpleNamespace(id=EXPERIMENT, number=1, skill="triage")
+        where: Any = {"project": self.project, "path": SKILL, "branch": "main"}
+        return reversal.put(reversal.find(one, tip=self.tip("main"), **where), at=AT, **where)
 
     def land(self) -> str:
         commit = self.publish()
@@ -204,7 +200,7 @@ def test_hooks_do_not_run(world: World, outcome: str) -> None:
         world.hook(name, outcome)
     commit = world.publish()
     assert world.merge(commit) == Merged(branch="main", commit=commit)
-    assert isinstance(world.revert(commit), Merged)
+    assert isinstance(world.revert(), Merged)
     plain.drop(world.project, skill="triage", expect=commit)
     for hook in (world.path / ".git" / "hooks").iterdir():
         hook.unlink()
@@ -514,7 +510,7 @@ def test_unfinished_work_elsewhere_is_kept_byte_for_byte(world: World) -> None:
     assert world.status() == status
     assert world.git("diff", "--cached") == staged
     assert world.files() == files | {world.skill: BETTER.encode()}
-    assert isinstance(world.revert(commit), Merged)
+    assert isinstance(world.revert(), Merged)
     assert (world.status(), world.files()) == (status, files)
 
 
@@ -947,11 +943,11 @@ def test_only_an_id_is_looked_for(world: World, experiment_id: str) -> None:
 
 
 def test_an_edit_is_taken_back_by_a_new_commit(world: World) -> None:
-    commit = world.land()
-    done = world.revert(commit)
+    world.land()
+    done = world.revert()
     assert isinstance(done, Merged)
     shown = text(f"""
-        *  (HEAD -> main) Ratchet/Ratchet: triage: take it back
+        *  (HEAD -> main) Ratchet/Ratchet: triage: revert experiment 1
         |     Ratchet-Revert: {EXPERIMENT}
         *  (ratchet/triage) Ratchet/Ratchet: triage: be kind
         """)
@@ -962,19 +958,19 @@ def test_an_edit_is_taken_back_by_a_new_commit(world: World) -> None:
 
 
 def test_taking_back_twice_is_taking_back_once(world: World) -> None:
-    commit = world.land()
-    done = world.revert(commit)
+    world.land()
+    done = world.revert()
     after = world.everything()
     assert isinstance(done, Merged)
-    assert world.revert(commit) == Merged(branch="main", commit=done.commit, already=True)
+    assert world.revert() == Merged(branch="main", commit=done.commit, already=True)
     assert world.everything() == after
 
 
 def test_later_edits_elsewhere_in_the_file_are_kept(world: World) -> None:
-    commit = world.land()
+    world.land()
     world.write(world.skill, BETTER + "Added later.\n")
     world.commit("later")
-    assert isinstance(world.revert(commit), Merged)
+    assert isinstance(world.revert(), Merged)
     assert (world.path / world.skill).read_text() == SKILL_TEXT + "Added later.\n"
 
 
@@ -983,25 +979,35 @@ def test_what_a_person_took_back_is_not_taken_back_again(world: World) -> None:
     world.git("revert", "--no-edit", commit)
     by_hand = world.tip("main")
     assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) == by_hand
-    assert world.revert(commit) == Merged(branch="main", commit=by_hand, already=True)
+    assert world.revert() == Merged(branch="main", commit=by_hand, already=True)
     assert world.tip("main") == by_hand
 
 
-def test_what_was_undone_without_a_word_needs_no_commit(world: World) -> None:
+def test_what_a_person_took_back_is_out_whatever_came_after_it(world: World) -> None:
+    """In the same place too, where taking it back once more would be a conflict."""
     commit = world.land()
+    world.git("revert", "--no-edit", commit)
+    by_hand = world.tip("main")
+    world.write(world.skill, SKILL_TEXT.replace("Be brief.", "Be long."))
+    world.commit("another edit")
+    assert world.revert() == Merged(branch="main", commit=by_hand, already=True)
+
+
+def test_what_was_undone_without_a_word_needs_no_commit(world: World) -> None:
+    world.land()
     world.write(world.skill, SKILL_TEXT)
     by_hand = world.commit("I liked the old one")
-    assert world.revert(commit) == Merged(branch="main", commit=by_hand, already=True)
+    assert world.revert() == Merged(branch="main", commit=by_hand, already=True)
 
 
 def test_an_edit_that_landed_again_can_be_taken_back_again(world: World) -> None:
-    first = world.land()
-    world.revert(first)
+    world.land()
+    world.revert()
     second = world.publish(base=world.tip("main"))
     assert isinstance(world.merge(second), Merged)
     assert plain.landed(world.project, branch="main", experiment_id=EXPERIMENT) == second
     assert plain.reverted_in(world.project, "main", experiment_id=EXPERIMENT) is None
-    assert isinstance(world.revert(second), Merged)
+    assert isinstance(world.revert(), Merged)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
 
 
@@ -1010,20 +1016,18 @@ def test_a_conflict_is_left_to_a_person(world: World) -> None:
     world.write(world.skill, BETTER.replace("kind", "kind, always"))
     world.commit("same line")
     before = world.everything()
-    refused = world.revert(commit)
-    assert isinstance(refused, Refused)
-    assert refused.reason == "conflict"
-    assert f"git revert {commit}" in str(refused.hint)
+    with pytest.raises(RatchetError, match="in the same place") as refused:
+        world.revert()
+    assert f"git revert {commit}" in str(refused.value.hint)
     assert world.everything() == before
 
 
 def test_a_draft_is_not_lost_to_a_revert(world: World) -> None:
-    commit = world.land()
+    world.land()
     world.write(world.skill, BETTER + "My draft.\n")
     before = world.everything()
-    refused = world.revert(commit)
-    assert isinstance(refused, Refused)
-    assert refused.reason == "dirty"
+    with pytest.raises(RatchetError, match="not committed"):
+        world.revert()
     assert world.everything() == before
 
 
@@ -1031,18 +1035,23 @@ def test_what_did_not_land_is_not_taken_back(world: World) -> None:
     world.write("README.md", "changed\n")
     world.commit("not the skill")
     before = world.everything()
-    elsewhere = world.revert(world.tip("main"))
-    assert isinstance(elsewhere, Refused)
-    assert elsewhere.reason == "not_landed"
+    with pytest.raises(RatchetError, match="Experiment 1 is not merged into main"):
+        world.revert()
     assert world.everything() == before
-    refused = world.revert(world.publish())
-    assert isinstance(refused, Refused)
-    assert refused.reason == "not_landed"
+    world.publish()
+    with pytest.raises(RatchetError, match="is not merged into main"):
+        world.revert()
+    world.write("README.md", "changed again\n")
+    world.commit(f"not the skill\n\nRatchet-Experiment: {EXPERIMENT}")
+    before = world.everything()
+    with pytest.raises(RatchetError, match="does not change"):
+        world.revert()
+    assert world.everything() == before
 
 
 def test_a_revert_keeps_the_mode_the_file_has_now(world: World) -> None:
-    commit = world.land()
+    world.land()
     (world.path / world.skill).chmod(0o755)
     world.commit("executable")
-    assert isinstance(world.revert(commit), Merged)
+    assert isinstance(world.revert(), Merged)
     assert world.git("ls-tree", "HEAD", world.skill).startswith("100755 blob")

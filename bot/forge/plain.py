@@ -185,7 +185,7 @@ def merge(project: Project, *, branch: str, base: str, commit: str, path: str) -
         RatchetError: There is no such branch, or ``commit`` is not such a commit.
     """
     base, commit = resolve(project, base), resolve(project, commit)
-    tip = _require_tip(project, branch)
+    tip = require_tip(project, branch)
     if is_ancestor(project, commit, tip):
         return Merged(branch=branch, commit=commit, already=True)
     require_only(project, base=base, commit=commit, path=path)
@@ -194,59 +194,12 @@ def merge(project: Project, *, branch: str, base: str, commit: str, path: str) -
     return _advance(project, branch=branch, old=tip, new=commit, path=path)
 
 
-def revert(
-    project: Project,
-    *,
-    branch: str,
-    path: str,
-    commit: str,
-    experiment_id: str,
-    message: str,
-    trailers: Mapping[str, str] | None = None,
-    at: str,
-) -> Merged | Refused:
-    """Take ``commit`` back: a new commit on ``branch`` that undoes what it did to one file.
-
-    Later changes to the file are kept. Where they overlap with what is undone, nothing is done.
-
-    Args:
-        project: Says which repository and which file, with ``path``.
-        branch: The branch it landed on.
-        path: The skill, relative to the project.
-        commit: What landed.
-        experiment_id: Becomes the trailer ``Ratchet-Revert``.
-        message: Becomes the one-line subject.
-        trailers: More trailers.
-        at: When, in ISO 8601 with a time zone.
-    """
-    commit = resolve(project, commit)
-    tip = _require_tip(project, branch)
-    if not is_ancestor(project, commit, tip):
-        return Refused(reason="not_landed", detail=f"{commit[:12]} is not on branch {branch}")
-    done = _reverting(project, since=commit, tip=tip, experiment_id=experiment_id)
-    content = None if done else undone(project, path=path, commit=commit, tip=tip)
-    if isinstance(content, Refused):
-        return content
-    if content is None:
-        return Merged(branch=branch, commit=done or tip, already=True)
-    new = build_commit(
-        project,
-        path=path,
-        base=tip,
-        content=content,
-        message=message,
-        trailers={**(trailers or {}), REVERT: experiment_id},
-        at=at,
-    )
-    return _advance(project, branch=branch, old=tip, new=new, path=path)
-
-
 def open_proposal(project: Project, *, skill: str, branch: str) -> OpenProposal | None:
     """The skill's proposal that has not been merged into ``branch``, if there is one."""
     tip = _tip(project, proposal_branch(skill))
     if tip is None:
         return None
-    commits = _log(project, tip, f"^{_require_tip(project, branch)}")
+    commits = _log(project, tip, f"^{require_tip(project, branch)}")
     ours = next((commit for commit in commits if commit.experiments), None)
     if ours is None:
         return None
@@ -266,7 +219,7 @@ def remote_proposal(project: Project, *, skill: str, branch: str) -> str | None:
     name = proposal_branch(skill)
     listed = run(project, "for-each-ref", "--format=%(refname)", f"refs/remotes/*/{name}").text
     for ref in listed.split():
-        if any(one.experiments for one in _log(project, ref, f"^{_require_tip(project, branch)}")):
+        if any(one.experiments for one in _log(project, ref, f"^{require_tip(project, branch)}")):
             return ref.removeprefix("refs/remotes/")
     return None
 
@@ -283,7 +236,7 @@ def half_merged(project: Project, *, skill: str, branch: str, path: str) -> bool
     waiting = open_proposal(project, skill=skill, branch=branch)
     if waiting is None:
         return False
-    tip = _require_tip(project, branch)
+    tip = require_tip(project, branch)
     change = run(project, "diff-tree", "-r", "-z", "--name-only", tip, waiting.commit).fields
     edits_it = change == [project.full(path)]
     return edits_it and _holds(project, path=path, old=tip, new=waiting.commit)
@@ -343,7 +296,7 @@ def landed(project: Project, *, branch: str, experiment_id: str) -> str | None:
     Raises:
         RatchetError: There is none in what a shallow clone has of the branch.
     """
-    return landed_in(project, _require_tip(project, branch), experiment_id=experiment_id)
+    return landed_in(project, require_tip(project, branch), experiment_id=experiment_id)
 
 
 def landed_in(project: Project, commit: str, *, experiment_id: str) -> str | None:
@@ -478,7 +431,12 @@ def _tip(project: Project, branch: str) -> str | None:
     return tip if name == ref else None
 
 
-def _require_tip(project: Project, branch: str) -> str:
+def require_tip(project: Project, branch: str) -> str:
+    """The commit of a branch.
+
+    Raises:
+        RatchetError: There is no such branch.
+    """
     tip = _tip(project, branch)
     if tip is None:
         raise RatchetError(
@@ -617,7 +575,7 @@ def _outcome(
     project: Project, done: Output, *, branch: str, old: str, new: str
 ) -> Merged | Refused:
     """What happened, judged by where the branch is now and not by what git said."""
-    tip = _require_tip(project, branch)
+    tip = require_tip(project, branch)
     if tip == new:
         return Merged(branch=branch, commit=new)
     if tip != old:
