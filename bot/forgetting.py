@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from bot import fixtures, opening, remote, skillrepo, strict, workspace
+from bot import fixtures, opening, plumbing, remote, skillrepo, strict, workspace
 from bot.core import leaks, render, words
 from bot.core.golden import folded
 from bot.core.records import (
@@ -40,7 +40,7 @@ from bot.core.transfer import Transfer
 from bot.errors import RatchetError
 from bot.forge import IDENTITY, plain
 from bot.ledger import Ref, RunLock
-from bot.ledger.gitref import GitRef, parse_batch
+from bot.ledger.gitref import GitRef
 from bot.ledger.journal import JournalView
 from bot.ledger.store import journal_folder
 from bot.redact import each_text
@@ -373,15 +373,14 @@ class _History:
         files = self.files(skill)
         for start in range(0, len(files), _BATCH):
             some = files[start : start + _BATCH]
-            asked = "".join(f"{oid}\n" for _, oid in some).encode()
-            answer = skillrepo.run(self.project, "cat-file", "--batch", stdin=asked).raw
-            for (path, oid), data in zip(some, parse_batch(answer), strict=True):
-                if data is None:
+            found = plumbing.read_objects(self.project.common_dir, [oid for _, oid in some])
+            for (path, oid), blob in zip(some, found, strict=True):
+                if blob is None or blob.kind != "blob":
                     raise RatchetError(
                         f"The ledger is not whole: object {oid} is missing.",
                         hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
                     )
-                yield (path, oid), data
+                yield (path, oid), blob.data
 
 
 def _marked(

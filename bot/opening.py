@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bot import config, remote, skillformat, skillrepo
+from bot import config, plumbing, remote, skillformat, skillrepo
 from bot.core.records import digest
 from bot.errors import RatchetError
 from bot.ledger import Ledger, Ref, Store
@@ -85,10 +85,13 @@ def adopt(project: Project) -> None:
     A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
     would begin again.
     """
+    if all(plumbing.tip(project.common_dir, ref) for ref in Ref):
+        return
     own, others = _tips(project)
-    for ref in Ref:
-        if ref not in own and (tip := _only(ref, others)):
-            skillrepo.run(project, "update-ref", ref.value, tip, "0" * 40)
+    taken = {ref: tip for ref in Ref if ref not in own and (tip := _only(ref, others))}
+    if taken:
+        made = "".join(f"create {ref} {tip}\n" for ref, tip in taken.items())
+        skillrepo.run(project, "update-ref", "--stdin", stdin=made.encode())
 
 
 def ledger_tip(project: Project, ref: Ref) -> str | None:
@@ -97,8 +100,7 @@ def ledger_tip(project: Project, ref: Ref) -> str | None:
     Raises:
         RatchetError: Several remotes have it, and they differ.
     """
-    own, others = _tips(project)
-    return own.get(ref) or _only(ref, others)
+    return plumbing.tip(project.common_dir, ref) or _only(ref, _tips(project)[1])
 
 
 def _tips(project: Project) -> tuple[dict[Ref, str], dict[Ref, set[str]]]:

@@ -130,8 +130,10 @@ def _login(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
     """
     server = (environ.get("GITHUB_SERVER_URL") or "https://github.com").rstrip("/")
     token = environ.get("GITHUB_TOKEN")
+    if not token:
+        return {}
     origin = run(project, "remote", "get-url", "origin", ok=range(256)).text
-    if not token or not origin.startswith(f"{server}/"):
+    if not origin.startswith(f"{server}/"):
         return {}
     known = run(project, "config", "--get-urlmatch", "http.extraheader", origin, ok=(0, 1))
     if known.text:

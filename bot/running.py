@@ -66,7 +66,7 @@ def improve(
         )
 
     checking.require_sound(space)
-    with RunLock(project.common_dir, space.name):
+    with RunLock(project.root, space.name):
         job: RunJob = "propose" if blind else "run"
         report = asyncio.run(_improve(space, attempts, reopen, reporter, job=job, usd=usd))
         if bundle is not None:
@@ -188,7 +188,7 @@ def _taken_over(
     name = skill or bundles.read_manifest(bundle, kind="proposal").skill
     space = workspace.open_at_base(project, skill=name, override={})
     checking.require_sound(space)
-    with RunLock(project.common_dir, space.name):
+    with RunLock(project.root, space.name):
         ledger = bench.open_to_write(project, space.name, redact=space.config.redact)
         checked = bundles.read(bundle, space, kind="proposal")
         bundles.apply(checked, space)
@@ -329,7 +329,7 @@ def gate(
     """
     bundles.require_new(out)
     checking.require_sound(space)
-    with RunLock(space.project.common_dir, space.name):
+    with RunLock(space.project.root, space.name):
         ledger = bench.open_to_write(space.project, space.name, redact=space.config.redact)
         experiment = _taken_up(space, ledger, candidate)
         return _decide(space, ledger, experiment, out=out, reporter=reporter, job="gate", usd=usd)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-import threading
 import unicodedata
-import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,15 +22,15 @@ from bot.errors import RatchetError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from git import Git
-
-    from bot.plumbing import Output
+    from bot.plumbing import Found, Output
 
 CONFIG_FILE: Final = "ratchet.yml"
 MAX_EXTRACT: Final = 200_000_000  # bytes
+_SHA1: Final = 40  # digits
 REGULAR_MODES: Final = frozenset({"100644", "100755"})
 EXECUTABLE: Final = "100755"
 
+_SOON: Final = 10_000_000  # bytes; who asks for the size of a smaller file reads it next
 _LINK: Final = "120000"
 _SUBMODULE: Final = "160000"
 
@@ -46,6 +44,7 @@ _SETTINGS: Final = (
     "maintenance.auto=false",
     "trailer.separators=:",
 )
+_VERSIONS: Final[dict[str | None, str]] = {}  # by PATH, which says which git it is
 _OPTIONS: Final = tuple(part for setting in _SETTINGS for part in ("-c", setting))
 _ENVIRONMENT: Final = {
     "GIT_LITERAL_PATHSPECS": "1",
@@ -117,7 +116,7 @@ def open_project(start: Path, *, unborn: bool = False) -> Project:
     start = start.resolve()
     _check_version(start)
     git_dir, common_dir, toplevel = _locate(start)
-    _check_usable(toplevel, unborn=unborn)
+    _check_usable(git_dir, toplevel, unborn=unborn)
     for folder in (start, *start.parents):
         if (folder / CONFIG_FILE).exists():
             inner = folder.relative_to(toplevel).as_posix()
@@ -172,9 +171,9 @@ def resolve(project: Project, ref: str) -> str:
     """The full name of the commit that ``ref`` points to."""
     if not ref or ref.startswith("-") or not ref.isprintable():
         raise RatchetError(f"{ref!r} is not the name of a commit")
-    found = run(project, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", ok=(0, 1, 128))
-    if found.status == 0:
-        return found.text
+    found = plumbing.read_object(project.git_dir, f"{ref}^{{commit}}")
+    if found is not None:
+        return found.oid
     raise RatchetError(
         f"there is no commit {ref!r} in {project.toplevel}",
         hint="The clone is shallow: fetch the whole history (actions/checkout: 'fetch-depth: 0')."
@@ -233,8 +232,8 @@ def require_history(project: Project) -> None:
 
 def current_branch(project: Project) -> str | None:
     """The branch that is checked out; None when HEAD is detached."""
-    head = run(project, "symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-    return head.text.removeprefix("refs/heads/") or None
+    head = plumbing.pointed_to(project.git_dir, "HEAD")
+    return head and head.removeprefix("refs/heads/")
 
 
 def require_branch(project: Project) -> str:
@@ -323,15 +322,15 @@ class CommitTree:
     def __init__(self, project: Project, ref: str) -> None:
         self.project = project
         self.commit = resolve(project, ref)
-        self._lock = threading.Lock()
+        self._listed: dict[str, Mapping[str, Entry]] = {}  # folders that were looked into
 
     def read(self, path: str) -> bytes:
         """See ``Tree``."""
-        return self._blob(self.entry(path).sha, path)
+        return self._blob(self.entry(path).sha, path).data
 
     def size(self, path: str) -> int:
         """See ``Tree``."""
-        return self._blob_size(self.entry(path).sha, path)
+        return self._blob(self.entry(path).sha, path, most=_SOON).size
 
     def files(self, folder: str) -> list[str]:
         """See ``Tree``."""
@@ -342,7 +341,7 @@ class CommitTree:
 
     def has(self, path: str) -> bool:
         """See ``Tree``."""
-        return path in self._entries
+        return self._at(path) is not None
 
     def entry(self, path: str) -> Entry:
         """The mode and content name of a regular file.
@@ -352,7 +351,7 @@ class CommitTree:
         """
         clean = inside(path)
         for name in (*reversed(_parents(clean)), clean):
-            found = self._entries.get(name)
+            found = self._at(name)
             if found and (name != clean or found.mode not in REGULAR_MODES):
                 raise _refused(name, found.mode)
         if not found:
@@ -394,13 +393,14 @@ class CommitTree:
         for name, entry in chosen.items():
             target = dest / inside(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write_new(target, self._blob(entry.sha, name), executable=entry.mode == EXECUTABLE)
+            data = self._blob(entry.sha, name).data
+            _write_new(target, data, executable=entry.mode == EXECUTABLE)
         return sorted(chosen)
 
     def _check_extract(self, chosen: Mapping[str, Entry], dest: Path) -> None:
         if dest.exists() and any(dest.iterdir()):
             raise RatchetError(f"{dest} is not empty", hint="Name a folder that does not exist.")
-        total = sum(self._blob_size(entry.sha, name) for name, entry in chosen.items())
+        total = sum(self._blob(entry.sha, name, most=_SOON).size for name, entry in chosen.items())
         if total > MAX_EXTRACT:
             raise RatchetError(
                 f"the files of commit {self.commit[:12]} take {total:,} bytes; "
@@ -410,37 +410,39 @@ class CommitTree:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        where = f"{self.commit}:{self.project.prefix.rstrip('/')}"
-        listed = run(self.project, "ls-tree", "-r", "-z", "--full-tree", where, ok=(0, 128))
-        if listed.status:
+        """All there is but folders, by path."""
+        found = plumbing.files_below(self.project.git_dir, self._name(""))
+        if found is None:
             raise _missing(self.project.prefix or ".", f"in commit {self.commit[:12]}")
-        heads = (line.partition("\t") for line in listed.fields)
-        return {name: Entry(head.split()[0], head.split()[2]) for head, _, name in heads}
+        return {name: Entry(member.mode, member.oid) for name, member in found.items()}
 
-    @cached_property
-    def _objects(self) -> Git:
-        """One git process that answers for every blob: a process a fixture would be slow."""
-        from git import Git  # noqa: PLC0415  takes a tenth of a second, and log reads no commit's files
+    def _at(self, path: str) -> Entry | None:
+        """What is at a path, unless it is a folder; only the folders on the way are looked into."""
+        folder, _, name = path.rpartition("/")
+        found = self._in(folder).get(name)
+        return found if found and found.mode != plumbing.TREE else None
 
-        objects = Git(self.project.toplevel)
-        objects.update_environment(GIT_DIR=str(self.project.git_dir), **_ENVIRONMENT)
-        # Ends it with the tree, also where an error's traceback keeps the tree in a cycle.
-        weakref.finalize(self, objects.clear_cache)
-        return objects
+    def _in(self, folder: str) -> Mapping[str, Entry]:
+        if folder not in self._listed:
+            found = plumbing.read_object(self.project.git_dir, self._name(folder))
+            if found is None and not folder:
+                raise _missing(self.project.prefix or ".", f"in commit {self.commit[:12]}")
+            there = plumbing.members_of(found) if found else {}
+            self._listed[folder] = {name: Entry(one.mode, one.oid) for name, one in there.items()}
+        return self._listed[folder]
 
-    def _blob(self, sha: str, path: str) -> bytes:
-        with self._lock:
-            try:
-                return self._objects.get_object_data(sha)[3]
-            except (ValueError, OSError) as error:
-                raise _damaged(self.project, sha, path) from error
+    def _name(self, folder: str) -> str:
+        """What git calls a folder of the project."""
+        return f"{self.commit}:{f'{self.project.prefix}{folder}'.rstrip('/')}"
 
-    def _blob_size(self, sha: str, path: str) -> int:
-        with self._lock:
-            try:
-                return self._objects.get_object_header(sha)[2]
-            except (ValueError, OSError) as error:
-                raise _damaged(self.project, sha, path) from error
+    def _blob(self, sha: str, path: str, *, most: int | None = None) -> Found:
+        try:
+            found = plumbing.read_object(self.project.git_dir, sha, most=most)
+        except RatchetError as error:
+            raise _damaged(self.project, sha, path) from error
+        if found is None:
+            raise _damaged(self.project, sha, path)
+        return found
 
 
 def inside(path: str) -> str:
@@ -555,13 +557,19 @@ def _locate(start: Path) -> tuple[Path, Path, Path]:
 
 
 def _check_version(start: Path) -> None:
-    version = plumbing.execute(start, ["version"]).text
+    path = os.environ.get("PATH")
+    if path not in _VERSIONS:
+        _VERSIONS[path] = plumbing.execute(start, ["version"]).text
+    version = _VERSIONS[path]
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < plumbing.OLDEST_GIT:
         raise RatchetError(f"this is {version or 'an unknown git'}", hint=plumbing.no_git().hint)
 
 
-def _check_usable(toplevel: Path, *, unborn: bool) -> None:
+def _check_usable(git_dir: Path, toplevel: Path, *, unborn: bool) -> None:
+    found = plumbing.read_object(git_dir, "HEAD^{commit}")
+    if found and len(found.oid) == _SHA1:
+        return
     head = _execute(toplevel, ["rev-parse", "--show-object-format", "--verify", "HEAD^{commit}"])
     if head.status and "Needed a single revision" not in head.error:
         raise plumbing.failure("rev-parse", head.error, toplevel)

@@ -128,7 +128,7 @@ def transfer(
         bundles.require_new(out)
     space = workspace.open_at_base(project, skill=skill, override={})
     checking.require_sound(space)
-    with RunLock(project.common_dir, space.name):
+    with RunLock(project.root, space.name):
         ledger = bench.open_to_write(project, space.name, redact=space.config.redact)
         before, after = versions(space, ledger, old=old, new=new)
         asked = Question(before, after, split, spaces(space, names), sweeps, again)

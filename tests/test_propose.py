@@ -176,9 +176,9 @@ def _watched(real: Any, world: World, opened: list[str]) -> Any:
         for line in world.git("ls-tree", "-r", "HEAD").splitlines()
     }
 
-    def read(tree: CommitTree, name: str, *more: str) -> Any:
+    def read(tree: CommitTree, name: str, *more: str, **options: Any) -> Any:
         opened.append(names.get(name, name))
-        return real(tree, name, *more)
+        return real(tree, name, *more, **options)
 
     return read
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bot import plumbing
 from bot.errors import RatchetError
 from bot.forge import (
     BOT_EMAIL,
@@ -421,14 +422,9 @@ def is_only(project: Project, *, base: str, commit: str, path: str) -> bool:
 def _tip(project: Project, branch: str) -> str | None:
     """The commit of a branch; None when there is no such branch."""
     ref = f"refs/heads/{branch}"
-    shown = "%(refname) %(objectname) %(symref)"
-    listed = run(project, "for-each-ref", f"--format={shown}", ref).text.splitlines()
-    name, tip, alias = next(
-        (line.split(" ") for line in listed if line.startswith(f"{ref} ")), ("", "", "")
-    )
-    if alias:
+    if alias := plumbing.pointed_to(project.common_dir, ref):
         raise RatchetError(f"branch {branch} is another name for {alias}", hint="Use that one.")
-    return tip if name == ref else None
+    return plumbing.tip(project.common_dir, ref)
 
 
 def require_tip(project: Project, branch: str) -> str:

@@ -9,10 +9,10 @@ from bot import plumbing
 from bot.errors import RatchetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from bot.plumbing import Output
+    from bot.plumbing import Member, Output
 
 AUTHOR = "Ratchet <ratchet@users.noreply.github.com>"
 _RACE = re.compile(r"Not updating|\.lock': File exists")
@@ -40,9 +40,7 @@ class GitRef:
 
     def tip(self) -> str | None:
         """The commit the branch points at, or None when it does not exist."""
-        return (
-            self._run("for-each-ref", "--format=%(objectname)", self.ref).decode().strip() or None
-        )
+        return plumbing.tip(self.common_dir, self.ref)
 
     def children(self, folder: str) -> Mapping[str, str]:
         """Object ids of what is directly inside ``folder`` ('' for the top), by name.
@@ -54,14 +52,18 @@ class GitRef:
         if tip is None:
             return {}
         if tip != known:
-            entries = [one.partition("\t") for one in self._listed(tip, folder)]
-            found = {path.rpartition("/")[2]: head[-40:] for head, _, path in entries}
+            entries = self._folders(tip, [folder])[folder]
+            found = {name: member.oid for name, member in entries.items()}
             self._children[folder] = tip, found
         return found
 
     def paths(self, folder: str) -> list[str]:
         """Every file at any depth below ``folder`` ('' for the whole branch)."""
-        return self._listed(self.ref, folder, "-r", "--name-only")
+        tip = self.tip()
+        if tip is None:
+            return []
+        below = plumbing.files_below(self.common_dir, f"{tip}:{folder}") or {}
+        return [f"{folder}/{path}" if folder else path for path in below]
 
     def grep(self, needle: str, folder: str) -> list[str]:
         """The files below ``folder`` that contain ``needle``, which is taken literally."""
@@ -86,15 +88,21 @@ class GitRef:
     def read(self, paths: Iterable[str]) -> dict[str, str]:
         """The texts of those of ``paths`` that exist."""
         wanted = [(path, *path.rpartition("/")[::2]) for path in paths]
+        tip = self.tip()
+        if tip is None or not wanted:
+            return {}
         # Looking each folder up once is what keeps this quick: a path is resolved from the root,
         # through the tree of all experiments, every time.
-        folders = list(dict.fromkeys(folder for _, folder, _ in wanted))
-        trees = dict(zip(folders, self._resolve(folders), strict=True))
-        return self._blobs((path, trees[folder], leaf) for path, folder, leaf in wanted)
+        folders = self._folders(tip, list(dict.fromkeys(folder for _, folder, _ in wanted)))
+        return self._blobs(
+            (path, folders[folder][leaf].oid)
+            for path, folder, leaf in wanted
+            if leaf in folders[folder]
+        )
 
     def leaves(self, trees: Mapping[str, str], leaf: str) -> dict[str, str]:
         """The text of the file ``leaf`` in each of these trees, by their names."""
-        return self._blobs((name, oid, leaf) for name, oid in trees.items())
+        return self._blobs((name, f"{oid}:{leaf}") for name, oid in trees.items())
 
     def commit(self, files: Mapping[str, str], *, message: str, at: int, onto: str | None) -> None:
         """Add one commit with ``files`` to the branch if it still points at ``onto``.
@@ -151,7 +159,7 @@ class GitRef:
                 hint=f"Run `git switch -` there; to read it, use `git log {name}`.",
             )
         folder = self.ref.rpartition("/")[0]
-        if folder in self._run("for-each-ref", "--format=%(refname)", folder).decode().split():
+        if plumbing.tip(self.common_dir, folder):
             raise RatchetError(
                 f"branch {folder.removeprefix('refs/heads/')} is in the way of branch {name}",
                 hint="Rename it with `git branch -m`: git cannot have both.",
@@ -165,32 +173,23 @@ class GitRef:
                 return lines[0].removeprefix("worktree ")
         return None
 
-    def _listed(self, at: str, folder: str, *options: str) -> list[str]:
-        """Entries of a folder ('' for the top) of ``at``; none where there is no such branch."""
-        below = [f"{folder}/"] if folder else []
-        done = self._try("ls-tree", "-z", "--full-tree", *options, at, *below)
-        if done.status:
-            if self.tip() is None:
-                return []
-            raise self._failed("ls-tree", done)
-        return done.raw.decode(errors="replace").split("\0")[:-1]
-
-    def _resolve(self, folders: list[str]) -> list[str | None]:
-        """The tree of each folder, or None."""
-        requests = "".join(f"{self.ref}:{folder}\n" for folder in folders)
-        out = self._run("cat-file", "--batch-check=%(objectname) found", stdin=requests.encode())
-        lines = out.decode(errors="replace").splitlines()
-        return [line.split(" ")[0] if line.endswith(" found") else None for line in lines]
-
-    def _blobs(self, wanted: Iterable[tuple[str, str | None, str]]) -> dict[str, str]:
-        """Texts by name; ``wanted`` is (name, tree, file in it)."""
-        asked = [(name, f"{tree}:{leaf}\n") for name, tree, leaf in wanted if tree]
-        requests = "".join(request for _, request in asked).encode()
-        blobs = parse_batch(self._run("cat-file", "--batch", stdin=requests) if asked else b"")
+    def _folders(self, tip: str, folders: list[str]) -> dict[str, dict[str, Member]]:
+        """What is directly in each of these folders of a commit; nothing where there is none."""
+        names = [f"{tip}:{folder}" for folder in folders]
+        found = plumbing.read_objects(self.common_dir, names)
         return {
-            name: blob.decode("utf-8")
-            for (name, _), blob in zip(asked, blobs, strict=True)
-            if blob is not None
+            folder: plumbing.members_of(one) if one else {}
+            for folder, one in zip(folders, found, strict=True)
+        }
+
+    def _blobs(self, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Texts by name, of those that are there; ``wanted`` is (name, what git calls it)."""
+        names = dict(wanted)
+        found = plumbing.read_objects(self.common_dir, list(names.values()))
+        return {
+            name: one.data.decode("utf-8")
+            for name, one in zip(names, found, strict=True)
+            if one is not None and one.kind == "blob"
         }
 
     def _run(self, *args: str, stdin: bytes = b"") -> bytes:
@@ -222,17 +221,3 @@ def _size(file: Path) -> int:
 def _data(text: str) -> bytes:
     content = text.encode("utf-8")
     return b"data %d\n%s\n" % (len(content), content)
-
-
-def parse_batch(out: bytes) -> Iterator[bytes | None]:
-    """The answers of ``cat-file --batch``: a blob's content, or None for anything else."""
-    at = 0
-    while at < len(out):
-        end = out.index(b"\n", at)
-        header, at = out[at:end].split(b" "), end + 1
-        if not header[-1].isdigit():  # '<request> missing'
-            yield None
-            continue
-        size = int(header[-1])
-        yield out[at : at + size] if header[-2] == b"blob" else None
-        at += size + 1
