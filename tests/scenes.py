@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MEMORY = "github"  # what the fake GitHub knew, beside its repository
+SAID = "published.json"
 
 
 class Scenes:
@@ -94,19 +95,19 @@ class Stages:
         """The bot has published, too."""
         return self.after(publish, **project)
 
-    def after(self, steps: Callable[[Stage], object], **project: Any) -> Stage:
+    def after(self, steps: Callable[..., object], *given: str, **project: Any) -> Stage:
         """What ``steps``, a function of a module, did to a stage; clones of jobs are gone."""
 
         def make(scene: Path) -> None:
             with pytest.MonkeyPatch.context() as apart, staging(scene, apart) as build:
                 stage = build(**project)
-                steps(stage)
+                steps(stage, *given)
                 memory = (stage.hub.remembered(), stage.sha)
             (scene / MEMORY).write_bytes(pickle.dumps(memory))
             for clone in scene.glob("*/.git"):
                 shutil.rmtree(clone.parent)
 
-        name = [f"{steps.__module__}.{steps.__qualname__}", project]
+        name = [f"{steps.__module__}.{steps.__qualname__}", given, project]
         self._scenes.copied(self._folder, make, name)
         return self._open()
 
@@ -156,3 +157,9 @@ def publish(stage: Stage) -> None:
     stage.decide()
     ran = stage.publish()
     assert ran.code == 0, ran.err
+    (stage.folder / SAID).write_text(ran.out, "utf-8")
+
+
+def said(stage: Stage) -> Any:
+    """What the job said that published a stage."""
+    return json.loads((stage.folder / SAID).read_text("utf-8"))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakehub import Protection
-from stage import later, staging
+from scenes import said, stages
+from stage import later
 from world import CASES, SEALED, SKILL, SKILL_TEXT, idea, script
 
 from bot.errors import ExitCode
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from scenes import Stages
     from stage import Stage
 
 EDITED = f"{SKILL_TEXT}Rule alpha.\n"
@@ -24,12 +26,14 @@ PULL = 1
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    with staging(tmp_path, monkeypatch) as build:
-        yield build
+def make(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield made
 
 
-def test_a_candidate_that_won_is_merged(make: Callable[..., Stage]) -> None:
+def test_a_candidate_that_won_is_merged(make: Stages) -> None:
     stage = make()
     assert stage.decide()["action"] == "merge"
 
@@ -46,9 +50,8 @@ def test_a_candidate_that_won_is_merged(make: Callable[..., Stage]) -> None:
     assert [row["state"] for row in rows] == ["merged"]
 
 
-def test_publishing_twice_is_publishing_once(make: Callable[..., Stage]) -> None:
-    stage = make(config={"gate": {"merge": "manual"}})
-    stage.decide()
+def test_publishing_twice_is_publishing_once(make: Stages) -> None:
+    stage = make.decided(config={"gate": {"merge": "manual"}})
     first = stage.publish().json
     world = stage.hub.world()
     writes = len(stage.hub.writes)
@@ -65,12 +68,11 @@ def test_publishing_twice_is_publishing_once(make: Callable[..., Stage]) -> None
 
 @pytest.mark.parametrize("closed", [False, True], ids=["merged", "closed by a person"])
 def test_a_branch_that_a_job_left_behind_is_deleted_by_the_next(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, *, closed: bool
+    make: Stages, monkeypatch: pytest.MonkeyPatch, *, closed: bool
 ) -> None:
     """It ended between the decision and the branch's deletion."""
-    stage = make(config={"gate": {"merge": "after 1h"}})
-    stage.decide()
-    assert stage.publish().json["reason"] == "veto_window"
+    stage = make.published(config={"gate": {"merge": "after 1h"}})
+    assert said(stage)["reason"] == "veto_window"
     stage.sha = None
     if closed:
         stage.hub.person_edits("octo", PULL, state="closed")
@@ -88,12 +90,10 @@ def test_a_branch_that_a_job_left_behind_is_deleted_by_the_next(
 
 
 def test_must_not_happen_that_a_persons_branch_is_deleted(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    make: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody has pushed to what the job left behind."""
-    stage = make(config={"gate": {"merge": "after 1h"}})
-    stage.decide()
-    stage.publish()
+    stage = make.published(config={"gate": {"merge": "after 1h"}})
     stage.sha = None
     later(monkeypatch)
     stage.hub.fail_next("DELETE", "/git/refs/", 403)
@@ -106,7 +106,7 @@ def test_must_not_happen_that_a_persons_branch_is_deleted(
     assert stage.hub.tip("ratchet/triage") == theirs
 
 
-def test_a_rejection_opens_nothing(make: Callable[..., Stage]) -> None:
+def test_a_rejection_opens_nothing(make: Stages) -> None:
     stage = make(model=script([idea(1, "Rule alpha.")], right={"alpha": CASES["train"]}))
     assert stage.decide()["action"] == "reject"
 
@@ -159,16 +159,14 @@ def protect(stage: Stage) -> None:
     ids=lambda one: getattr(one, "__name__", one or "nothing"),
 )
 def test_what_changed_while_it_waited_stops_the_merge(
-    make: Callable[..., Stage],
+    make: Stages,
     monkeypatch: pytest.MonkeyPatch,
     meanwhile: Callable[[Stage], None] | None,
     reason: str,
 ) -> None:
     """The window has passed; 'improved' shows that it would have been merged otherwise."""
-    stage = make(config={"gate": {"merge": "after 1h"}})
-    stage.decide()
-    first = stage.publish()
-    assert first.json["reason"] == "veto_window", first.err
+    stage = make.published(config={"gate": {"merge": "after 1h"}})
+    assert said(stage)["reason"] == "veto_window"
     if meanwhile is not None:
         meanwhile(stage)
     before = stage.hub.read("main", SKILL)
@@ -182,15 +180,12 @@ def test_what_changed_while_it_waited_stops_the_merge(
 
 
 def test_a_branch_that_a_person_edited_is_theirs(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    make: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = make(config={"gate": {"merge": "after 1h"}})
-    stage.decide()
-    stage.publish()
+    stage = make.published(config={"gate": {"merge": "after 1h"}})
     theirs = stage.hub.person_pushes("octo", "ratchet/triage", {SKILL: f"{EDITED}Mine.\n"})
     later(monkeypatch)
 
-    (stage.folder / "publish1").rename(stage.folder / "first")
     for round_, bundle in (("1", True), ("2", False)):
         ran = stage.publish(round_, bundle=bundle)
         assert (ran.code, ran.json["action"], ran.json["reason"]) == (0, "hold", "edited")
@@ -199,9 +194,8 @@ def test_a_branch_that_a_person_edited_is_theirs(
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
 
-def test_unrelated_commits_do_not(make: Callable[..., Stage]) -> None:
-    stage = make()
-    stage.decide()
+def test_unrelated_commits_do_not(make: Stages) -> None:
+    stage = make.decided()
     news = stage.hub.person_pushes("octo", "main", {"README.md": "news\n"})
 
     ran = stage.publish()
@@ -213,21 +207,18 @@ def test_unrelated_commits_do_not(make: Callable[..., Stage]) -> None:
     assert news
 
 
-def test_one_proposal_at_a_time(make: Callable[..., Stage]) -> None:
+def test_one_proposal_at_a_time(make: Stages) -> None:
     """While a pull request waits, the next scheduled run proposes nothing and pays nothing."""
-    stage = make(config={"gate": {"merge": "manual"}})
-    stage.decide()
-    stage.publish()
+    stage = make.published(config={"gate": {"merge": "manual"}})
 
     ran = stage.job("next").ratchet("propose", "--json", "--bundle", str(stage.folder / "next1"))
 
     assert (ran.code, ran.json["experiments"], ran.json["calls"]) == (0, [], 0)
 
 
-def test_another_skills_records_stay(make: Callable[..., Stage]) -> None:
+def test_another_skills_records_stay(make: Stages) -> None:
     """Its job has published its part of the ledger in between."""
-    stage = make()
-    stage.decide()
+    stage = make.decided()
     other = stage.job("other")
     other.git("checkout", "--quiet", "--orphan", "ratchet/ledger")
     other.git("rm", "-rfq", ".")
@@ -253,7 +244,7 @@ def test_another_skills_records_stay(make: Callable[..., Stage]) -> None:
     ],
 )
 def test_what_is_not_known_is_said(
-    make: Callable[..., Stage],
+    make: Stages,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, str],
     message: str,
@@ -268,13 +259,12 @@ def test_what_is_not_known_is_said(
 
 
 def test_a_step_gets_outputs_and_a_page(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make: Stages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     outputs, summary = tmp_path / "outputs", tmp_path / "summary"
     monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    stage = make()
-    stage.decide()
+    stage = make.decided()
     stage.publish()
     pairs = re.findall(r"(?ms)^(\w+)<<(?:end_\w+)\n(.*?)\nend_", outputs.read_text())
     read = dict(pairs)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakehub import Protection
-from stage import later, staging
+from scenes import stages
+from stage import later
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import actions, publishing, reverting
+from bot.core.reviews import Review, standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fakehub.model import MergeMethod
+    from scenes import Stages
     from stage import Stage
 
     from bot.pullrequest import Job
@@ -27,16 +30,16 @@ PULL = 1
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    with staging(tmp_path, monkeypatch) as build:
-        yield build
+def make(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield made
 
 
-def opened(make: Callable[..., Stage], **project: object) -> Stage:
+def opened(make: Stages, **project: object) -> Stage:
     """With a pull request that waits for a person."""
-    stage = make(**({"config": MANUAL} | project))
-    stage.decide()
-    stage.publish()
+    stage = make.published(**({"config": MANUAL} | project))
     stage.sha = None
     return stage
 
@@ -63,49 +66,24 @@ def reader_approves(stage: Stage) -> None:
     approve(stage, "reader")
 
 
-def reader_objects(stage: Stage) -> None:
-    stage.hub.add_user("reader", "read")
-    object_(stage, "reader")
-
-
-def changed_mind(stage: Stage) -> None:
-    object_(stage)
-    approve(stage)
-
-
-def second_thoughts(stage: Stage) -> None:
-    approve(stage)
-    object_(stage)
-
-
 def another_objects(stage: Stage) -> None:
     stage.hub.add_user("ann", "maintain")
     approve(stage)
     object_(stage, "ann")
 
 
-def comments(stage: Stage) -> None:
-    stage.hub.person_reviews("octo", PULL, "COMMENT", "Approved, LGTM")
-
-
 @pytest.mark.parametrize(
     ("does", "reason"),
     [
         (approve, "improved"),
-        (changed_mind, "improved"),
         (None, "awaits_person"),
-        (comments, "awaits_person"),
         (reader_approves, "awaits_person"),
-        (reader_objects, "awaits_person"),
         (object_, "held"),
-        (second_thoughts, "held"),
         (another_objects, "held"),
     ],
     ids=lambda one: getattr(one, "__name__", one or "nothing"),
 )
-def test_reviews_count(
-    make: Callable[..., Stage], does: Callable[[Stage], None] | None, reason: str
-) -> None:
+def test_reviews_count(make: Stages, does: Callable[[Stage], None] | None, reason: str) -> None:
     stage = opened(make)
     stage.hub.add_user("octo", "write")
     if does is not None:
@@ -117,8 +95,49 @@ def test_reviews_count(
     assert (stage.hub.read("main", SKILL) == EDITED) == (reason == "improved")
 
 
+HEAD, OLDER = "a" * 40, "b" * 40
+ROLES = {"octo": "write", "ann": "maintain", "reader": "read", "helper[bot]": "admin"}
+YES, NO = "APPROVED", "CHANGES_REQUESTED"
+
+
+@pytest.mark.parametrize(
+    ("said", "holders", "releasers"),
+    [
+        ([], (), ()),
+        ([("octo", YES)], (), ("octo",)),
+        ([("octo", NO)], ("octo",), ()),
+        ([("octo", "COMMENTED")], (), ()),
+        ([("octo", NO), ("octo", YES)], (), ("octo",)),
+        ([("octo", YES), ("octo", NO)], ("octo",), ()),
+        ([("octo", NO), ("octo", "COMMENTED")], ("octo",), ()),
+        ([("octo", NO), ("octo", "PENDING")], ("octo",), ()),
+        ([("octo", NO), ("octo", "DISMISSED")], (), ()),
+        ([("octo", YES), ("octo", "DISMISSED")], (), ()),
+        ([("octo", YES), ("ann", NO)], ("ann",), ("octo",)),
+        ([("reader", YES)], (), ()),
+        ([("reader", NO)], (), ()),
+        ([("stranger", YES)], (), ()),
+        ([("stranger", NO)], ("stranger",), ()),
+        ([("helper[bot]", YES), ("helper[bot]", NO)], (), ()),
+        ([("", NO)], (), ()),
+    ],
+    ids=lambda one: " ".join(map("-".join, one)) if isinstance(one, list) else None,
+)
+def test_what_reviews_come_to(
+    said: list[tuple[str, Any]], holders: tuple[str, ...], releasers: tuple[str, ...]
+) -> None:
+    """The last word of each; an approval of an older head is none, a no to it is one."""
+    for head in (HEAD, OLDER):
+        told = [
+            Review(id=number, author=author, state=state, commit=head, body="", url="")
+            for number, (author, state) in enumerate(said)
+        ]
+        found = standing(told, head=HEAD, roles=ROLES)
+        assert found == (holders, releasers if head == HEAD else ())
+
+
 def test_a_request_for_changes_stops_an_automatic_merge(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    make: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = opened(make, config={"gate": {"merge": "after 1h"}})
     stage.hub.add_user("octo", "write")
@@ -131,7 +150,7 @@ def test_a_request_for_changes_stops_an_automatic_merge(
 
 @pytest.mark.parametrize(("review", "reason"), [(approve, "awaits_person"), (object_, "held")])
 def test_a_role_that_github_does_not_tell_holds_and_releases_nothing(
-    make: Callable[..., Stage], review: Callable[[Stage], None], reason: str
+    make: Stages, review: Callable[[Stage], None], reason: str
 ) -> None:
     """Not knowing whether somebody may object is taken as an objection, never as a release."""
     stage = opened(make)
@@ -144,7 +163,7 @@ def test_a_role_that_github_does_not_tell_holds_and_releases_nothing(
     assert ran.json["reason"] == reason, ran.err
 
 
-def test_an_approval_of_an_older_head_releases_nothing(make: Callable[..., Stage]) -> None:
+def test_an_approval_of_an_older_head_releases_nothing(make: Stages) -> None:
     stage = opened(make)
     stage.hub.add_user("octo", "write")
     approve(stage)
@@ -159,7 +178,7 @@ def test_an_approval_of_an_older_head_releases_nothing(make: Callable[..., Stage
     assert ran.json["reason"] == "awaits_person", ran.err
 
 
-def test_what_is_merged_names_who_released_it(make: Callable[..., Stage]) -> None:
+def test_what_is_merged_names_who_released_it(make: Stages) -> None:
     stage = opened(make)
     done = job(stage, "command").settle(released_by="octo")
     assert (done.action, done.reason) == ("merge", "improved")
@@ -168,7 +187,7 @@ def test_what_is_merged_names_who_released_it(make: Callable[..., Stage]) -> Non
     assert stage.hub.tip(BRANCH) is None
 
 
-def test_a_base_that_moved_elsewhere_rewrites_nothing(make: Callable[..., Stage]) -> None:
+def test_a_base_that_moved_elsewhere_rewrites_nothing(make: Stages) -> None:
     """No rebase storms: what was proposed stays as people saw it, and can still be merged."""
     stage = opened(make)
     head = stage.hub.tip(BRANCH)
@@ -183,7 +202,7 @@ def test_a_base_that_moved_elsewhere_rewrites_nothing(make: Callable[..., Stage]
 
 
 def test_a_branch_that_must_be_up_to_date_is_brought_up_to_date(
-    make: Callable[..., Stage],
+    make: Stages,
 ) -> None:
     stage = opened(make)
     head = stage.hub.tip(BRANCH)
@@ -205,7 +224,7 @@ def stale_skill(stage: Stage) -> None:
     stage.hub.person_pushes("octo", "main", {SKILL: f"{SKILL_TEXT}Mine.\n"})
 
 
-def test_a_stale_proposal_is_closed_with_the_reason(make: Callable[..., Stage]) -> None:
+def test_a_stale_proposal_is_closed_with_the_reason(make: Stages) -> None:
     stage = opened(make)
     stale_skill(stage)
 
@@ -219,7 +238,7 @@ def test_a_stale_proposal_is_closed_with_the_reason(make: Callable[..., Stage]) 
     assert stage.decide("3")["experiment"]
 
 
-def test_closing_the_pull_request_is_a_no(make: Callable[..., Stage]) -> None:
+def test_closing_the_pull_request_is_a_no(make: Stages) -> None:
     stage = opened(make)
     stage.hub.person_edits("octo", PULL, state="closed")
 
@@ -235,7 +254,7 @@ def test_closing_the_pull_request_is_a_no(make: Callable[..., Stage]) -> None:
 @pytest.mark.parametrize("delete", [False, True])
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_a_persons_merge_is_written_down(
-    make: Callable[..., Stage], method: MergeMethod, *, delete: bool
+    make: Stages, method: MergeMethod, *, delete: bool
 ) -> None:
     stage = opened(make)
     words = "Better triage" if method == "squash" else None  # without the trailers
@@ -251,9 +270,8 @@ def test_a_persons_merge_is_written_down(
 
 
 @pytest.mark.parametrize("method", ["merge", "squash", "rebase"])
-def test_each_way_to_merge_is_found_again(make: Callable[..., Stage], method: str) -> None:
-    stage = make(config={"github": {"method": method}})
-    stage.decide()
+def test_each_way_to_merge_is_found_again(make: Stages, method: str) -> None:
+    stage = make.decided(config={"github": {"method": method}})
 
     assert stage.publish().json["action"] == "merge"
 
@@ -269,10 +287,8 @@ def test_each_way_to_merge_is_found_again(make: Callable[..., Stage], method: st
     assert reverting.revert(job(stage, "twice"), "1", by="octo").action is None
 
 
-def test_a_revert_that_the_branch_forbids_waits(make: Callable[..., Stage]) -> None:
-    stage = make()
-    stage.decide()
-    stage.publish()
+def test_a_revert_that_the_branch_forbids_waits(make: Stages) -> None:
+    stage = make.published()
     stage.sha = None
     stage.hub.protect("main", Protection(contexts=("ci",)))
 
@@ -283,10 +299,8 @@ def test_a_revert_that_the_branch_forbids_waits(make: Callable[..., Stage]) -> N
     assert stage.hub.read("main", SKILL) == EDITED
 
 
-def test_a_revert_is_merged_where_the_status_is_asked_for(make: Callable[..., Stage]) -> None:
-    stage = make()
-    stage.decide()
-    stage.publish()
+def test_a_revert_is_merged_where_the_status_is_asked_for(make: Stages) -> None:
+    stage = make.published()
     stage.sha = None
     stage.hub.protect("main", Protection(contexts=("ratchet/holdout",)))
 
@@ -294,7 +308,7 @@ def test_a_revert_is_merged_where_the_status_is_asked_for(make: Callable[..., St
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
 
-def test_auto_merge_is_used_where_it_is_wanted(make: Callable[..., Stage]) -> None:
+def test_auto_merge_is_used_where_it_is_wanted(make: Stages) -> None:
     stage = make(config={"github": {"auto_merge": True}})
     stage.hub.switches.allow_auto_merge = True
     stage.hub.protect("main", Protection(contexts=("ci",)))
@@ -308,7 +322,7 @@ def test_auto_merge_is_used_where_it_is_wanted(make: Callable[..., Stage]) -> No
 
 
 def test_a_rejection_is_closed_with_the_words_and_told_to_the_proposer(
-    make: Callable[..., Stage],
+    make: Stages,
 ) -> None:
     words = "Too broad: @octo says\n<!-- ratchet:sticky triage -->\nname the bank."
     # The second idea is given only to a prompt that has the person's words in it.
@@ -335,7 +349,7 @@ def test_a_rejection_is_closed_with_the_words_and_told_to_the_proposer(
     )
 
 
-def test_everything_can_be_shown(make: Callable[..., Stage]) -> None:
+def test_everything_can_be_shown(make: Stages) -> None:
     """`publish: all` opens and closes what was rejected; what would leak is not shown."""
     leak = f"Would the {SEALED} agree to h1?"
     ideas = [idea(1, "Rule beta."), idea(2, leak), idea(3, "Rule alpha.")]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakehub import Protection
-from stage import later, staging
+from scenes import publish, stages
+from stage import later
 from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
 from bot import actions, publishing, reverting
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from scenes import Stages
     from stage import Stage
 
     from bot.pullrequest import Job
@@ -29,20 +31,23 @@ PULL = 1
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    with staging(tmp_path, monkeypatch) as build:
-        yield build
+def make(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield made
 
 
-def refused(make: Callable[..., Stage], **config: Any) -> Stage:
+def publish_against_the_rules(stage: Stage) -> None:
     """With an open pull request that won, and that the branch's rules would not let in."""
-    stage = make(config=config)
     stage.hub.switches.allow_auto_merge = True
     stage.hub.protect("main", Protection(contexts=("ci",)))
     stage.hub.add_user("octo", "write")
-    stage.decide()
-    stage.publish()
-    return stage
+    publish(stage)
+
+
+def refused(make: Stages, **config: Any) -> Stage:
+    return make.after(publish_against_the_rules, config=config)
 
 
 def again(stage: Stage, round_: str = "1") -> Any:
@@ -82,11 +87,8 @@ def other_case(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("path", ["/issues/1/labels", "/pulls/1/reviews", "/statuses/", "/pulls"])
-def test_what_is_pushed_while_it_is_opened_is_not_merged(
-    make: Callable[..., Stage], path: str
-) -> None:
-    stage = make()
-    stage.decide()
+def test_what_is_pushed_while_it_is_opened_is_not_merged(make: Stages, path: str) -> None:
+    stage = make.decided()
     verb = "GET" if "reviews" in path else "POST"
     stage.hub.just_before(verb, path, lambda: pushes(stage) if stage.hub.tip(BRANCH) else None)
 
@@ -99,11 +101,9 @@ def test_what_is_pushed_while_it_is_opened_is_not_merged(
 
 @pytest.mark.parametrize("path", ["/issues/1/labels", "/pulls/1$", "/git/ref/heads/main"])
 def test_what_is_pushed_while_it_is_looked_at_is_not_merged(
-    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, path: str
+    make: Stages, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    stage = make(config={"gate": {"merge": "after 1h"}})
-    stage.decide()
-    stage.publish()
+    stage = make.published(config={"gate": {"merge": "after 1h"}})
     later(monkeypatch)
     stage.hub.just_before("GET", path, lambda: pushes(stage))
 
@@ -114,10 +114,8 @@ def test_what_is_pushed_while_it_is_looked_at_is_not_merged(
 
 
 @pytest.mark.parametrize("when", ["before", "while"])
-def test_a_stale_proposal_takes_nobodys_work_with_it(make: Callable[..., Stage], when: str) -> None:
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+def test_a_stale_proposal_takes_nobodys_work_with_it(make: Stages, when: str) -> None:
+    stage = make.published(config=MANUAL)
     theirs: list[str] = []
     if when == "before":
         theirs.append(pushes(stage))
@@ -153,11 +151,9 @@ def slips_below(stage: Stage) -> None:
 
 @pytest.mark.parametrize("does", [amends, slips_below])
 def test_a_persons_work_around_the_edit_is_theirs(
-    make: Callable[..., Stage], does: Callable[[Stage], None]
+    make: Stages, does: Callable[[Stage], None]
 ) -> None:
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+    stage = make.published(config=MANUAL)
     stage.sha = None
     does(stage)
     tip = stage.hub.tip(BRANCH)
@@ -182,9 +178,7 @@ def rejects(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("no", [closes, rejects])
-def test_a_no_is_a_no_for_a_job_that_runs_again(
-    make: Callable[..., Stage], no: Callable[[Stage], None]
-) -> None:
+def test_a_no_is_a_no_for_a_job_that_runs_again(make: Stages, no: Callable[[Stage], None]) -> None:
     stage = refused(make)
     no(stage)
     stage.hub.protect("main", Protection())
@@ -196,10 +190,8 @@ def test_a_no_is_a_no_for_a_job_that_runs_again(
     assert states(stage) == ["reject: rejected"]
 
 
-def test_what_was_taken_out_again_stays_out(make: Callable[..., Stage]) -> None:
-    stage = make()
-    stage.decide()
-    stage.publish()
+def test_what_was_taken_out_again_stays_out(make: Stages) -> None:
+    stage = make.published()
     reverting.revert(job(stage, "revert"), "1", by="octo")
     pulls = len(stage.hub.state.issues)
 
@@ -211,13 +203,11 @@ def test_what_was_taken_out_again_stays_out(make: Callable[..., Stage]) -> None:
 
 
 def test_a_no_is_heard_also_when_the_next_edit_is_published_first(
-    make: Callable[..., Stage],
+    make: Stages,
 ) -> None:
     ideas = [idea(1, "Rule alpha."), idea(2, "Rule gamma.")]
     right = {"alpha": BOTH, "gamma": BOTH}
-    stage = make(config=MANUAL, model=script(ideas, right=right))
-    stage.decide()
-    stage.publish()
+    stage = make.published(config=MANUAL, model=script(ideas, right=right))
     closes(stage)
     stage.hub.person_deletes_branch(BRANCH)
     stage.decide("2")
@@ -226,11 +216,9 @@ def test_a_no_is_heard_also_when_the_next_edit_is_published_first(
     assert sorted(states(stage)) == ["hold: awaits_person", "reject: rejected"]
 
 
-def test_the_same_edit_tried_again_is_not_taken_for_a_no(make: Callable[..., Stage]) -> None:
+def test_the_same_edit_tried_again_is_not_taken_for_a_no(make: Stages) -> None:
     """The bot closed it the first time, as out of date."""
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+    stage = make.published(config=MANUAL)
     stage.hub.person_pushes("octo", "main", {SKILL: f"{SKILL_TEXT}Mine.\n"})
     assert look(stage, "stale").json["reason"] == "stale"
     stage.hub.person_pushes("octo", "main", {SKILL: SKILL_TEXT})
@@ -265,7 +253,7 @@ def outdates(stage: Stage) -> None:
 
 @pytest.mark.parametrize("second_thought", [holds, edits, objects, outdates])
 def test_second_thoughts_take_it_back(
-    make: Callable[..., Stage], second_thought: Callable[[Stage], None]
+    make: Stages, second_thought: Callable[[Stage], None]
 ) -> None:
     stage = refused(make, **ARMED)
     github = actions.connect(None)
@@ -281,12 +269,10 @@ def test_second_thoughts_take_it_back(
 
 
 def test_other_evidence_than_it_was_proposed_with_merges_nothing(
-    make: Callable[..., Stage],
+    make: Stages,
 ) -> None:
     """The ledger says something else of the experiment than the commit was made for."""
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+    stage = make.published(config=MANUAL)
     world = stage.job("hand")
     ledger = world.ledger()
     (experiment,) = ledger.experiments()
@@ -304,11 +290,9 @@ def test_other_evidence_than_it_was_proposed_with_merges_nothing(
     assert stage.hub.issue(PULL).state == "open"
 
 
-def test_a_pull_request_that_was_left_open_half_way_is_closed(make: Callable[..., Stage]) -> None:
+def test_a_pull_request_that_was_left_open_half_way_is_closed(make: Stages) -> None:
     """The job died between the word in the ledger and the one on GitHub."""
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+    stage = make.published(config=MANUAL)
     dying = job(stage, "dies")
     (experiment,) = dying.ledger.experiments()
     dying.recorder.amend(experiment, action=Action.REJECT, reason="rejected", detail="No.")
@@ -322,10 +306,8 @@ def test_a_pull_request_that_was_left_open_half_way_is_closed(make: Callable[...
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
 
-def test_a_rejection_says_that_a_push_left_it_open(make: Callable[..., Stage]) -> None:
-    stage = make(config=MANUAL)
-    stage.decide()
-    stage.publish()
+def test_a_rejection_says_that_a_push_left_it_open(make: Stages) -> None:
+    stage = make.published(config=MANUAL)
     rejecting = job(stage, "reject")
     stage.hub.just_before("GET", f"/git/ref/heads/{BRANCH}", lambda: pushes(stage))
 
