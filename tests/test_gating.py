@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakehub import merging
 from fakehub.model import Wish
-from stage import Stage, later, staging
+from scenes import Scenes, Stages, stages
+from stage import Stage, later
 from world import BOTH, CASES, SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 from bot import gating, skillrepo, workspace
@@ -86,6 +87,10 @@ class Gate:
         """Both jobs; what the second said."""
         tested = self.try_out()
         assert tested.code == ExitCode.DONE, tested.err
+        return self.told()
+
+    def told(self) -> Any:
+        """The second job, after the first; what it said."""
         said = self.say()
         assert said.code == ExitCode.DONE, said.err
         return said.json
@@ -106,17 +111,65 @@ class Gate:
         return self.job("log").ratchet("log", "--json").json
 
 
+def try_edit(stage: Stage, text: str, *beside: str) -> Gate:
+    """A person has opened a pull request with this skill, and the first job has tested it."""
+    gate = Gate(stage)
+    gate.open({SKILL: text, **dict.fromkeys(beside, "x\n")})
+    tested = gate.try_out()
+    assert tested.code == ExitCode.DONE, tested.err
+    return gate
+
+
+def try_and_tell(stage: Stage, *given: str) -> None:
+    """The second job has run, too."""
+    try_edit(stage, *given).told()
+
+
+def publish_own(stage: Stage, reason: str) -> None:
+    """The bot has opened a pull request of its own, which waits for this reason."""
+    stage.decide("own")
+    assert stage.publish("own").json["reason"] == reason
+
+
+class Gates:
+    """Makes gates that are copies of scenes."""
+
+    def __init__(self, made: Stages) -> None:
+        self._stages = made
+
+    def __call__(self, **project: Any) -> Gate:
+        """Nothing has happened."""
+        return Gate(self._stages(**project))
+
+    def tested(self, text: str, **project: Any) -> Gate:
+        """As ``try_edit`` leaves it."""
+        stage = self._stages.after(try_edit, text, **project)
+        return Gate(stage, sha=stage.hub.tip("edit") or "", rounds=1)
+
+    def told(self, *given: str, **project: Any) -> Gate:
+        """As ``try_and_tell`` leaves it."""
+        stage = self._stages.after(try_and_tell, *given, **project)
+        return Gate(stage, sha=stage.hub.tip("edit") or "", rounds=2)
+
+    def own(self, reason: str = "awaits_person", **project: Any) -> Gate:
+        """As ``publish_own`` leaves it."""
+        stage = self._stages.after(publish_own, reason, **project)
+        return Gate(stage, sha=stage.hub.tip("ratchet/triage") or "")
+
+
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Gate]]:
+def make(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Gates]:
     monkeypatch.setattr(wire, "_PACE", 0.0)
-    with staging(tmp_path, monkeypatch) as build:
-        yield lambda **project: Gate(build(**project))
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield Gates(made)
 
 
 # What it is for -------------------------------------------------------------------------------
 
 
-def test_an_edit_that_is_better_gets_the_status_and_one_comment(make: Callable[..., Gate]) -> None:
+def test_an_edit_that_is_better_gets_the_status_and_one_comment(make: Gates) -> None:
     gate = make()
     gate.open({SKILL: BETTER, "README.md": "news\n"}, title="@octo closes #1 <!-- x -->")
     before = gate.hub.tip("main"), gate.hub.tip("edit")
@@ -143,12 +196,11 @@ def test_an_edit_that_is_better_gets_the_status_and_one_comment(make: Callable[.
     assert (row["state"], row["landed"]) == ("hold: improved", None)
 
 
-def test_an_edit_that_is_no_better_fails(make: Callable[..., Gate]) -> None:
+def test_an_edit_that_is_no_better_fails(make: Gates) -> None:
     """At the screen, without a look at the holdout."""
-    gate = make()
-    gate.open({SKILL: WORSE})
+    gate = make.tested(WORSE)
 
-    told = gate.both()
+    told = gate.told()
 
     assert (told["state"], told["action"], told["reason"]) == ("failure", "reject", "screen_failed")
     assert gate.state() == "failure"
@@ -157,7 +209,7 @@ def test_an_edit_that_is_no_better_fails(make: Callable[..., Gate]) -> None:
     assert [row["state"] for row in gate.log()] == ["reject: screen_failed"]
 
 
-def test_an_edit_that_is_better_on_train_alone_fails(make: Callable[..., Gate]) -> None:
+def test_an_edit_that_is_better_on_train_alone_fails(make: Gates) -> None:
     gate = make(model=script(right={"alpha": CASES["train"]}))
     gate.open({SKILL: BETTER})
 
@@ -168,9 +220,7 @@ def test_an_edit_that_is_better_on_train_alone_fails(make: Callable[..., Gate]) 
 
 
 @pytest.mark.parametrize("merge", ["auto", "manual", "after 1h"])
-def test_a_person_merges_it_whatever_the_settings_say(
-    make: Callable[..., Gate], merge: str
-) -> None:
+def test_a_person_merges_it_whatever_the_settings_say(make: Gates, merge: str) -> None:
     gate = make(config={"gate": {"merge": merge}})
     gate.open({SKILL: BETTER})
 
@@ -184,7 +234,7 @@ def test_a_person_merges_it_whatever_the_settings_say(
     assert gate.hub.read("main", SKILL) == BETTER
 
 
-def test_a_stranger_s_fork_is_read_as_data(make: Callable[..., Gate]) -> None:
+def test_a_stranger_s_fork_is_read_as_data(make: Gates) -> None:
     gate = make()
     gate.hub.add_user("mallory", "none")
     gate.sha = gate.hub.person_pushes("mallory", "edit", {SKILL: BETTER}, fork=True)
@@ -195,7 +245,7 @@ def test_a_stranger_s_fork_is_read_as_data(make: Callable[..., Gate]) -> None:
     assert gate.stage.job("refs").branches() == {"main"}
 
 
-def test_frozen_parts_do_not_bind_a_person(make: Callable[..., Gate]) -> None:
+def test_frozen_parts_do_not_bind_a_person(make: Gates) -> None:
     gate = make()
     frozen = "<!-- ratchet:frozen -->\nNever {}.\n<!-- /ratchet:frozen -->\n"
     before = SKILL_TEXT + frozen.format("lie")
@@ -205,10 +255,9 @@ def test_frozen_parts_do_not_bind_a_person(make: Callable[..., Gate]) -> None:
     assert gate.both()["state"] == "success"
 
 
-def test_both_jobs_twice_are_both_jobs_once(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    first = gate.both()
+def test_both_jobs_twice_are_both_jobs_once(make: Gates) -> None:
+    gate = make.tested(BETTER)
+    first = gate.told()
     world, writes = gate.hub.world(), len(gate.hub.writes)
 
     again = gate.try_out()
@@ -221,10 +270,9 @@ def test_both_jobs_twice_are_both_jobs_once(make: Callable[..., Gate]) -> None:
 
 
 @pytest.mark.parametrize("text", [BETTER, WORSE], ids=["better", "worse"])
-def test_a_base_that_moved_elsewhere_costs_nothing(make: Callable[..., Gate], text: str) -> None:
-    gate = make()
-    gate.open({SKILL: text})
-    first = gate.both()
+def test_a_base_that_moved_elsewhere_costs_nothing(make: Gates, text: str) -> None:
+    gate = make.tested(text)
+    first = gate.told()
     unrelated_commit(gate)
 
     again = gate.try_out()
@@ -234,10 +282,9 @@ def test_a_base_that_moved_elsewhere_costs_nothing(make: Callable[..., Gate], te
     assert (said.code, said.json) == (0, first), said.err
 
 
-def test_what_was_rejected_is_reported_again_and_not_run_again(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: WORSE})
-    first = gate.both()
+def test_what_was_rejected_is_reported_again_and_not_run_again(make: Gates) -> None:
+    gate = make.tested(WORSE)
+    first = gate.told()
     world = gate.hub.world()
 
     again = gate.try_out()
@@ -248,11 +295,9 @@ def test_what_was_rejected_is_reported_again_and_not_run_again(make: Callable[..
     assert gate.hub.world() == world
 
 
-def test_a_later_commit_is_tested_for_itself(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: WORSE})
+def test_a_later_commit_is_tested_for_itself(make: Gates) -> None:
+    gate = make.told(WORSE)
     old = gate.sha
-    gate.both()
     gate.push({SKILL: BETTER})
 
     assert gate.both()["state"] == "success"
@@ -262,7 +307,7 @@ def test_a_later_commit_is_tested_for_itself(make: Callable[..., Gate]) -> None:
     assert gate.sha[:12] in comment
 
 
-def test_no_skill_no_test(make: Callable[..., Gate]) -> None:
+def test_no_skill_no_test(make: Gates) -> None:
     """Such a pull request must not wait for a status, and gets no comment."""
     gate = make()
     gate.open({"README.md": "news\n", "fixtures/triage/train/t4.yml": '{"input": "x"}'})
@@ -283,11 +328,9 @@ def test_no_skill_no_test(make: Callable[..., Gate]) -> None:
     assert "nothing to test" in comment
 
 
-def test_the_comment_that_asked_is_answered(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
+def test_the_comment_that_asked_is_answered(make: Gates) -> None:
+    gate = make.tested(BETTER)
     asked = gate.hub.person_comments("octo", gate.number, f"/ratchet gate {gate.sha}")
-    gate.try_out()
 
     for _ in range(2):
         said = gate.say("--reply", f"{gate.number}/{asked}", bundle=gate.stage.folder / "tested1")
@@ -300,21 +343,13 @@ def test_the_comment_that_asked_is_answered(make: Callable[..., Gate]) -> None:
 # The bot's own proposals ----------------------------------------------------------------------
 
 
-def own(gate: Gate, reason: str = "awaits_person") -> None:
-    """The bot's own open pull request."""
-    gate.stage.decide("own")
-    assert gate.stage.publish("own").json["reason"] == reason
-    gate.sha = gate.hub.tip("ratchet/triage")
-
-
 MANUAL: dict[str, Any] = {"config": {"gate": {"merge": "manual"}}}
 
 
 def test_the_bot_s_own_proposal_costs_nothing_and_has_its_comment_already(
-    make: Callable[..., Gate],
+    make: Gates,
 ) -> None:
-    gate = make(**MANUAL)
-    own(gate)
+    gate = make.own(**MANUAL)
     comments = gate.comments()
 
     tested = gate.try_out()
@@ -325,9 +360,8 @@ def test_the_bot_s_own_proposal_costs_nothing_and_has_its_comment_already(
     assert gate.comments() == comments
 
 
-def test_the_same_edit_by_a_person_costs_nothing(make: Callable[..., Gate]) -> None:
-    gate = make(**MANUAL)
-    own(gate)
+def test_the_same_edit_by_a_person_costs_nothing(make: Gates) -> None:
+    gate = make.own(**MANUAL)
     gate.open({SKILL: BETTER})
 
     tested = gate.try_out()
@@ -339,10 +373,9 @@ def test_the_same_edit_by_a_person_costs_nothing(make: Callable[..., Gate]) -> N
 
 
 def test_the_bot_s_own_proposal_that_went_stale_is_left_to_its_own_job(
-    make: Callable[..., Gate],
+    make: Gates,
 ) -> None:
-    gate = make(**MANUAL)
-    own(gate)
+    gate = make.own(**MANUAL)
     gate.try_out()
     other_case(gate)
 
@@ -356,10 +389,9 @@ def test_the_bot_s_own_proposal_that_went_stale_is_left_to_its_own_job(
     "message", ["edit", "edit\n\nRatchet-Experiment: {}"], ids=["plain", "named"]
 )
 def test_a_person_s_commit_on_the_bot_s_branch_is_tested_and_only_a_person_merges_it(
-    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch, message: str
+    make: Gates, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
-    gate = make(config={"gate": {"merge": "after 1h"}})
-    own(gate, reason="veto_window")
+    gate = make.own("veto_window", config={"gate": {"merge": "after 1h"}})
     theirs = f"{BETTER}Mine.\n"
     parent, candidate = (workspace.text_of(text).digest for text in (SKILL_TEXT, theirs))
     name = experiment_id("triage", parent=parent, candidate=candidate)
@@ -376,7 +408,7 @@ def test_a_person_s_commit_on_the_bot_s_branch_is_tested_and_only_a_person_merge
     assert gate.hub.read("main", SKILL) == SKILL_TEXT
 
 
-def test_a_person_s_edit_that_waits_is_not_taken_for_the_bot_s(make: Callable[..., Gate]) -> None:
+def test_a_person_s_edit_that_waits_is_not_taken_for_the_bot_s(make: Gates) -> None:
     """Neither one that won, by publish, nor one whose test died, by propose."""
     gate = make(model=script([idea(1, "Rule gamma.")], right={"alpha": BOTH, "gamma": BOTH}))
     gate.open({SKILL: BETTER})
@@ -396,14 +428,14 @@ def test_a_person_s_edit_that_waits_is_not_taken_for_the_bot_s(make: Callable[..
 
 
 def test_it_does_not_take_the_place_of_the_bot_s_when_that_is_closed(
-    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
+    make: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = {"alpha": BOTH, "gamma": BOTH}
-    gate = make(
+    gate = make.own(
+        "veto_window",
         model=script([idea(1, "Rule gamma.")], right=right),
         config={"gate": {"merge": "after 1h"}},
     )
-    own(gate, reason="veto_window")
     gate.open({SKILL: BETTER})
     assert gate.both()["state"] == "success"
     gate.hub.person_edits("octo", NUMBER, state="closed")
@@ -418,7 +450,7 @@ def test_it_does_not_take_the_place_of_the_bot_s_when_that_is_closed(
 
 
 def test_a_test_that_died_is_gone_on_with_by_the_next_and_by_nobody_else(
-    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
+    make: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = make(model=script([idea(1, "Rule gamma.")], right={"alpha": BOTH, "gamma": BOTH}))
     gate.open({SKILL: BETTER})
@@ -453,16 +485,19 @@ def failing_on(case: str, real: Callable[..., Any]) -> Callable[..., Any]:
 # What must not happen: what is asked for ------------------------------------------------------
 
 
-@pytest.mark.parametrize("sha", ["abc", "0" * 39, "0" * 64, "HEAD", "main", "--help=", "A" * 40])
-def test_a_commit_is_named_in_full(make: Callable[..., Gate], sha: str) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    for ran in (gate.try_out(sha=sha), gate.say(sha=sha)):
-        assert ran.code != ExitCode.DONE
+def test_a_commit_is_named_in_full(make: Gates) -> None:
+    gate = make.tested(BETTER)
+    world, out = gate.job("any"), str(gate.stage.folder / "out")
+    names = ("abc", "0" * 39, "0" * 64, "HEAD", "main", "--help=", "A" * 40)
+    for name in names:
+        for given in (("--out", out), ("--bundle", str(gate.bundle))):
+            ran = world.ratchet("gate", str(gate.number), name, "--json", *given)
+            assert ran.code not in (ExitCode.DONE, ExitCode.BUG), (name, given)
     assert gate.hub.state.statuses == []
+    assert world.branches() == {"main"}
 
 
-def test_only_the_head_is_tested(make: Callable[..., Gate]) -> None:
+def test_only_the_head_is_tested(make: Gates) -> None:
     """Neither an older head nor any other commit."""
     gate = make()
     gate.open({SKILL: BETTER})
@@ -479,12 +514,10 @@ def test_only_the_head_is_tested(make: Callable[..., Gate]) -> None:
     assert (gate.hub.state.statuses, gate.comments()) == ([], [])
 
 
-def test_a_head_that_moved_meanwhile_gets_no_status(make: Callable[..., Gate]) -> None:
+def test_a_head_that_moved_meanwhile_gets_no_status(make: Gates) -> None:
     """Nor does the old one; the look at the holdout counts all the same."""
-    gate = make()
-    gate.open({SKILL: BETTER})
+    gate = make.tested(BETTER)
     old = gate.sha
-    gate.try_out()
     gate.push({SKILL: WORSE})
 
     said = gate.say(sha=old)
@@ -495,11 +528,9 @@ def test_a_head_that_moved_meanwhile_gets_no_status(make: Callable[..., Gate]) -
     assert [look.attempt for look in gate.job("look").ledger().confirmations()] == [1]
 
 
-def test_a_head_that_moves_at_the_last_moment_gets_no_status(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
+def test_a_head_that_moves_at_the_last_moment_gets_no_status(make: Gates) -> None:
+    gate = make.tested(BETTER)
     old = gate.sha
-    gate.try_out()
     gate.hub.just_before("GET", "/labels", lambda: gate.push({SKILL: WORSE}))
 
     said = gate.say(sha=old)
@@ -519,11 +550,9 @@ def merged(gate: Gate) -> None:
 
 @pytest.mark.parametrize("end", [closed, merged], ids=lambda one: one.__name__)
 def test_a_pull_request_that_is_over_is_left_alone(
-    make: Callable[..., Gate], end: Callable[[Gate], None]
+    make: Gates, end: Callable[[Gate], None]
 ) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+    gate = make.tested(BETTER)
     end(gate)
 
     said = gate.say()
@@ -533,7 +562,7 @@ def test_a_pull_request_that_is_over_is_left_alone(
 
 
 def test_a_pull_request_to_another_branch_is_none_of_its_business(
-    make: Callable[..., Gate],
+    make: Gates,
 ) -> None:
     gate = make()
     gate.hub.person_pushes("octo", "release", {"README.md": "x\n"})
@@ -600,16 +629,20 @@ PROJECT: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def branch(tmp_path: Path) -> Branch:
-    world = World.make(tmp_path / "plain", config=PROJECT)
+def make_branch(folder: Path) -> None:
+    world = World.make(folder / "plain", config=PROJECT)
     for path in ("tools/score.py", "lib/judge.py", "app.py"):
         world.write(path, "print(1)\n")
     world.write("agents/meta.md", "You improve one text file.\n")
     world.write(OTHER, SKILL_TEXT.replace("triage", "other"))
     world.write("fixtures/other/train/t1.yml", '{"input": "x?", "expected": "yes"}')
     world.commit("more")
-    return Branch(world)
+
+
+@pytest.fixture
+def branch(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Branch:
+    Scenes(tmp_path_factory).copied(tmp_path / "branch", make_branch, "a plain repository")
+    return Branch(World(tmp_path / "branch" / "plain"))
 
 
 def with_skill(**files: str | None) -> Callable[[Branch], str]:
@@ -778,7 +811,7 @@ def test_a_project_in_a_folder(tmp_path: Path) -> None:
             inner.read(inner.commit(files={f"tools/bot/{SKILL}": BETTER, path: "x"}))
 
 
-def test_what_cannot_be_tested_is_said_and_not_passed(make: Callable[..., Gate]) -> None:
+def test_what_cannot_be_tested_is_said_and_not_passed(make: Gates) -> None:
     """No call is made, and nothing of it is kept."""
     gate = make()
     config = gate.hub.read("main", "ratchet.yml")
@@ -800,7 +833,7 @@ def test_what_cannot_be_tested_is_said_and_not_passed(make: Callable[..., Gate])
     assert len(gate.comments()) == 1
 
 
-def test_held_out_text_fails_and_is_kept_nowhere(make: Callable[..., Gate]) -> None:
+def test_held_out_text_fails_and_is_kept_nowhere(make: Gates) -> None:
     gate = make()
     gate.open({SKILL: f"{BETTER}Would the {SEALED} agree to h1?\n"})
 
@@ -814,9 +847,7 @@ def test_held_out_text_fails_and_is_kept_nowhere(make: Callable[..., Gate]) -> N
     assert gate.hub.tip("ratchet/ledger") is None
 
 
-def test_a_secret_in_the_edit_is_kept_nowhere(
-    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_secret_in_the_edit_is_kept_nowhere(make: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
     canary = "sk-canary-0123456789abcdef"
     monkeypatch.setenv("SERVICE_API_KEY", canary)
     gate = make()
@@ -832,7 +863,7 @@ def test_a_secret_in_the_edit_is_kept_nowhere(
 
 
 def test_the_bundle_s_pages_hold_no_secret_of_the_other_job(
-    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
+    make: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job that says it knows of a secret that the first one did not."""
     canary = "sk-canary-0123456789abcdef"
@@ -847,7 +878,7 @@ def test_the_bundle_s_pages_hold_no_secret_of_the_other_job(
     assert canary not in gate.hub.world()
 
 
-def test_the_stop_file_stops_the_test(make: Callable[..., Gate]) -> None:
+def test_the_stop_file_stops_the_test(make: Gates) -> None:
     gate = make()
     gate.hub.person_pushes("octo", "main", {".ratchet-hold": ""})
     gate.open({SKILL: BETTER})
@@ -859,7 +890,7 @@ def test_the_stop_file_stops_the_test(make: Callable[..., Gate]) -> None:
     assert (said.code, said.json["state"]) == (0, "pending"), said.err
 
 
-def test_budget_caps_hold(make: Callable[..., Gate]) -> None:
+def test_budget_caps_hold(make: Gates) -> None:
     """And what was done by then goes into the bundle."""
     gate = make(config={"budget": {"calls": 5}})
     gate.open({SKILL: BETTER})
@@ -940,11 +971,9 @@ def unrelated_commit(gate: Gate) -> None:
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_what_changed_meanwhile(
-    make: Callable[..., Gate], meanwhile: Callable[[Gate], None], state: str, reason: str | None
+    make: Gates, meanwhile: Callable[[Gate], None], state: str, reason: str | None
 ) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+    gate = make.tested(BETTER)
     meanwhile(gate)
 
     said = gate.say()
@@ -959,12 +988,10 @@ def test_what_changed_meanwhile(
 @pytest.mark.parametrize("change", [other_case, other_config], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("text", [BETTER, WORSE], ids=["better", "worse"])
 def test_what_is_out_of_date_is_tested_anew_when_it_is_asked_for(
-    make: Callable[..., Gate], change: Callable[[Gate], None], text: str
+    make: Gates, change: Callable[[Gate], None], text: str
 ) -> None:
     """Once the job that may write has seen that it is."""
-    gate = make()
-    gate.open({SKILL: text})
-    gate.try_out()
+    gate = make.tested(text)
     change(gate)
     assert gate.say().json["state"] == "pending"
     state = "success" if text == BETTER else "failure"
@@ -978,11 +1005,10 @@ def test_what_is_out_of_date_is_tested_anew_when_it_is_asked_for(
     assert looks == ([2] if text == BETTER else [])
 
 
-def test_a_hold_that_is_gone_lets_it_pass_without_a_call(make: Callable[..., Gate]) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
+def test_a_hold_that_is_gone_lets_it_pass_without_a_call(make: Gates) -> None:
+    gate = make.tested(BETTER)
     label(gate)
-    assert gate.both()["state"] == "pending"
+    assert gate.told()["state"] == "pending"
     gate.hub.state.issue(gate.number).labels.clear()
 
     again = gate.try_out()
@@ -996,10 +1022,8 @@ def test_a_hold_that_is_gone_lets_it_pass_without_a_call(make: Callable[..., Gat
     ("method", "path"),
     [("GET", "/pulls/1$"), ("GET", "/pulls$"), ("GET", "/labels"), ("GET", "/issues$")],
 )
-def test_github_s_silence_is_no_yes(make: Callable[..., Gate], method: str, path: str) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+def test_github_s_silence_is_no_yes(make: Gates, method: str, path: str) -> None:
+    gate = make.tested(BETTER)
     gate.hub.fail_next(method, path, 403)
 
     said = gate.say()
@@ -1064,12 +1088,9 @@ def of_another_pull(gate: Gate) -> None:
     ids=lambda one: one.__name__,
 )
 def test_a_bundle_that_is_not_this_test_s_says_nothing(
-    make: Callable[..., Gate], spoil: Callable[[Gate], None]
+    make: Gates, spoil: Callable[[Gate], None]
 ) -> None:
-    gate = make()
-    gate.open({SKILL: WORSE})
-    gate.try_out()
-    shutil.rmtree(gate.stage.folder / "test1")
+    gate = make.tested(WORSE)
     spoil(gate)
 
     said = gate.say()
@@ -1080,11 +1101,9 @@ def test_a_bundle_that_is_not_this_test_s_says_nothing(
         assert gate.hub.tip("ratchet/ledger") is None
 
 
-def test_a_person_s_bundle_is_none_for_the_bot_s_jobs(make: Callable[..., Gate]) -> None:
+def test_a_person_s_bundle_is_none_for_the_bot_s_jobs(make: Gates) -> None:
     """Neither to merge it nor, frozen parts and all, to confirm it as a proposal."""
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+    gate = make.tested(BETTER)
 
     ran = gate.job("publish").ratchet("publish", "--json", "--bundle", str(gate.bundle))
 
@@ -1098,7 +1117,7 @@ def test_a_person_s_bundle_is_none_for_the_bot_s_jobs(make: Callable[..., Gate])
     assert gate.hub.tip("ratchet/ledger") is None
 
 
-def test_the_options_of_the_two_forms_are_kept_apart(make: Callable[..., Gate]) -> None:
+def test_the_options_of_the_two_forms_are_kept_apart(make: Gates) -> None:
     gate = make()
     gate.open({SKILL: BETTER})
     world = gate.job("any")
@@ -1138,11 +1157,9 @@ IDLE: dict[str, Any] = {"model": script([idea(1, "Rule omega.")])}
 
 
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
-def test_a_merge_by_a_person_is_known_to_the_next_run(make: Callable[..., Gate], how: Any) -> None:
+def test_a_merge_by_a_person_is_known_to_the_next_run(make: Gates, how: Any) -> None:
     """Without a trailer, with commits before and after it; once."""
-    gate = make(**IDLE)
-    gate.open({SKILL: BETTER, "app.py": "x\n"})
-    gate.both()
+    gate = make.told(BETTER, "app.py", **IDLE)
     unrelated_commit(gate)
     before = gate.hub.tip("main")
     with gate.hub.state.lock:
@@ -1160,11 +1177,9 @@ def test_a_merge_by_a_person_is_known_to_the_next_run(make: Callable[..., Gate],
 
 
 def test_what_was_rejected_and_merged_all_the_same_stays_rejected(
-    make: Callable[..., Gate],
+    make: Gates,
 ) -> None:
-    gate = make(**IDLE)
-    gate.open({SKILL: WORSE})
-    gate.both()
+    gate = make.told(WORSE, **IDLE)
     gate.hub.person_merges("octo", gate.number)
 
     assert settled(gate)[1] == ("reject", None)
@@ -1187,22 +1202,16 @@ def elsewhere(gate: Gate) -> None:
 @pytest.mark.parametrize(
     "change", [unrelated_commit, other_text, another_way, elsewhere], ids=lambda one: one.__name__
 )
-def test_only_the_very_edit_is_a_merge_of_it(
-    make: Callable[..., Gate], change: Callable[[Gate], None]
-) -> None:
-    gate = make(**IDLE)
-    gate.open({SKILL: BETTER})
-    gate.both()
+def test_only_the_very_edit_is_a_merge_of_it(make: Gates, change: Callable[[Gate], None]) -> None:
+    gate = make.told(BETTER, **IDLE)
     change(gate)
 
     assert settled(gate)[1] == ("hold", None)
 
 
-def test_the_base_may_move_between_the_two_jobs(make: Callable[..., Gate]) -> None:
+def test_the_base_may_move_between_the_two_jobs(make: Gates) -> None:
     """Each of them checks out the branch: what matters is whether the numbers still hold."""
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+    gate = make.tested(BETTER)
     unrelated_commit(gate)
     gate.stage.sha = None
 
@@ -1213,11 +1222,9 @@ def test_the_base_may_move_between_the_two_jobs(make: Callable[..., Gate]) -> No
 
 
 def test_a_bundle_may_not_choose_a_base_that_the_branch_never_had(
-    make: Callable[..., Gate],
+    make: Gates,
 ) -> None:
-    gate = make()
-    gate.open({SKILL: BETTER})
-    gate.try_out()
+    gate = make.tested(BETTER)
     # History is rewritten: the commit of the test is on no branch any more.
     world = gate.job("rewriter")
     world.git("commit", "--quiet", "--amend", "--no-edit", "--message", "another start")
