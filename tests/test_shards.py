@@ -10,11 +10,12 @@ import json
 import math
 import shutil
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenes import Scenes
 from world import SEALED, World, idea, script
 
 from bot import budget as budgets
@@ -30,7 +31,7 @@ from bot.providers.text import CALL
 from bot.shards import MOST, Shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bot.core.records import Request
@@ -101,9 +102,13 @@ def test_shards_make_as_many_pairs_as_may_be_enough(cases: int) -> None:
 class Machines:
     """A repository, a clone for each shard, and what they hand in."""
 
-    def __init__(self, folder: Path, **project: Any) -> None:
-        self.folder, self.handed = folder, folder / "handed"
-        self.hub = World.make(folder / "hub", **({"cases": CASES} | project))
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.handed, self.hub = folder, folder / "handed", World(folder / "hub")
+
+    @classmethod
+    def make(cls, folder: Path, **project: Any) -> Self:
+        World.make(folder / "hub", **({"cases": CASES} | project))
+        return cls(folder)
 
     def clone(self, name: str) -> World:
         if not (self.folder / name).exists():
@@ -156,7 +161,7 @@ def test_shards_of_an_evaluation_come_to_what_one_machine_says(
     tmp_path: Path, split: str, of: int
 ) -> None:
     """The same text and the same document; also with more machines than cases."""
-    machines = Machines(tmp_path, model=script(right={"": HALF["alpha"]}))
+    machines = Machines.make(tmp_path, model=script(right={"": HALF["alpha"]}))
     args = ("--split", split)
     alone = [machines.clone(name).ratchet("eval", *args, *more) for name, more in
              (("a", ("--json",)), ("b", ()))]  # fmt: skip
@@ -178,7 +183,7 @@ def test_shards_of_an_evaluation_come_to_what_one_machine_says(
 
 def test_kept_runs_are_re_used_by_shards_as_by_one_machine(tmp_path: Path) -> None:
     """And a shard that is run again pays for nothing again."""
-    machines = Machines(tmp_path)
+    machines = Machines.make(tmp_path)
     machines.evaluate(2, clones=False)
     shutil.rmtree(machines.handed)
 
@@ -191,7 +196,7 @@ def test_kept_runs_are_re_used_by_shards_as_by_one_machine(tmp_path: Path) -> No
 
 def test_a_run_without_a_score_is_said_as_one_machine_says_it(tmp_path: Path) -> None:
     broken = {"when": {"input_contains": "t3"}, "error": "overloaded"}
-    machines = Machines(tmp_path, model=script(first=[broken]))
+    machines = Machines.make(tmp_path, model=script(first=[broken]))
     alone = machines.clone("alone").ratchet("eval", "--json")
     shards = machines.evaluate(3)
     said = machines.together("--json")
@@ -202,7 +207,7 @@ def test_a_run_without_a_score_is_said_as_one_machine_says_it(tmp_path: Path) ->
 
 def test_a_kept_run_is_not_replaced_by_a_shard_s(tmp_path: Path) -> None:
     """What experiments were measured with stays what it was."""
-    machines = Machines(tmp_path)
+    machines = Machines.make(tmp_path)
     last = machines.clone("last")
     last.ratchet("eval")
     before = {trace.id for trace in last.ledger().traces()}
@@ -252,9 +257,14 @@ EVALUATIONS: dict[str, tuple[Callable[[Machines], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_what_is_not_put_together_to_an_evaluation(tmp_path: Path, name: str) -> None:
-    machines = Machines(tmp_path)
-    machines.evaluate(3)
+def test_what_is_not_put_together_to_an_evaluation(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    folder = tmp_path / "machines"
+    Scenes(tmp_path_factory).copied(
+        folder, lambda scene: Machines.make(scene).evaluate(3), [__name__, "evaluated"]
+    )
+    machines = Machines(folder)
     spoil, message = EVALUATIONS[name]
     spoil(machines)
     said = machines.together()
@@ -270,11 +280,9 @@ def test_what_is_not_put_together_to_an_evaluation(tmp_path: Path, name: str) ->
 class Jobs(Machines):
     """A proposal that passed the screen, and the machines that confirm it."""
 
-    def __init__(self, folder: Path, **project: Any) -> None:
-        super().__init__(folder, **project)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.bundle = str(folder / "proposal")
-        ran = self.clone("proposer").ratchet("propose", "--json", "--bundle", self.bundle)
-        assert ran.code == ExitCode.DONE, ran.err
 
     def shard(self, number: int, of: int, *args: str, clone: str = "") -> Any:
         """Make the runs of one shard, in a clone of its own."""
@@ -304,6 +312,35 @@ class Jobs(Machines):
         for pair in found["evidence"]["confirm"] + found["evidence"]["screen"]:
             pair["incumbent_run"] = pair["candidate_run"] = None
         return found
+
+
+def propose(jobs: Jobs) -> None:
+    """Make the proposal; some machines have their clones already."""
+    ran = jobs.clone("proposer").ratchet("propose", "--json", "--bundle", jobs.bundle)
+    assert ran.code == ExitCode.DONE, ran.err
+    for name in ("clone1", "clone2", "last", "alone"):
+        jobs.clone(name)
+
+
+def make_two_shards(jobs: Jobs) -> None:
+    """Both of two shards are handed in, too."""
+    propose(jobs)
+    jobs.shards(2)
+
+
+@pytest.fixture
+def after(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Jobs]:
+    """What one of these two makes of a project."""
+
+    def copy(step: Callable[[Jobs], object], **project: Any) -> Jobs:
+        Scenes(tmp_path_factory).copied(
+            tmp_path / "jobs",
+            lambda scene: step(Jobs.make(scene, **project)),
+            [__name__, step.__qualname__, project],
+        )
+        return Jobs(tmp_path / "jobs")
+
+    return copy
 
 
 def chance(key: str) -> float:
@@ -344,12 +381,12 @@ WORLDS = {
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_shards_come_to_the_verdict_of_one_machine(
-    tmp_path: Path, noisy: Callable[..., None], name: str
+    after: Callable[..., Jobs], noisy: Callable[..., None], name: str
 ) -> None:
     """On the same pairs in the same order, with the same end; what was too much is said."""
     of, world, sweeps, reason = WORLDS[name]
     noisy(**world)
-    jobs = Jobs(tmp_path, **NOISY)
+    jobs = after(propose, **NOISY)
     alone = jobs.alone()
     shards = jobs.shards(of, *sweeps)
 
@@ -376,9 +413,9 @@ def test_shards_come_to_the_verdict_of_one_machine(
     last.assert_sound()
 
 
-def test_a_verdict_that_waits_for_a_person_is_the_same(tmp_path: Path) -> None:
+def test_a_verdict_that_waits_for_a_person_is_the_same(after: Callable[..., Jobs]) -> None:
     """And of a deterministic model one sweep is all."""
-    jobs = Jobs(tmp_path, config={"gate": {"merge": "manual"}})
+    jobs = after(propose, config={"gate": {"merge": "manual"}})
     jobs.alone()
     assert [one.json["sweeps"] for one in jobs.shards(3)] == [1, 1, 1]
     done = jobs.decide()
@@ -387,9 +424,9 @@ def test_a_verdict_that_waits_for_a_person_is_the_same(tmp_path: Path) -> None:
     assert jobs.verdict() == jobs.verdict("alone-made")
 
 
-def test_a_shard_decides_nothing(tmp_path: Path) -> None:
+def test_a_shard_decides_nothing(after: Callable[..., Jobs]) -> None:
     """It opens the look, makes its runs, and says nothing of how the candidate does."""
-    jobs = Jobs(tmp_path)
+    jobs = after(propose)
     made = jobs.shard(1, 2)
     world = jobs.clone("clone1")
     assert world.branches() == {"main", "ratchet/ledger", "ratchet/holdout"}
@@ -565,26 +602,64 @@ REFUSED: dict[str, tuple[Callable[[Jobs], Any], str]] = {
 }  # fmt: skip
 
 
-def test_what_no_verdict_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any call, with a word about which and why; the look is counted all the same."""
-    jobs = Jobs(tmp_path)
-    jobs.shards(2)
-    jobs.handed.rename(tmp_path / "good")
+def spoiled(jobs: Jobs, *names: str) -> Iterator[tuple[str, str]]:
+    """What is refused, one after the other in place of what was handed in, and the words for it."""
+    jobs.handed.rename(jobs.folder / "good")
+    for name in names:
+        spoil, message = REFUSED[name]
+        shutil.rmtree(jobs.handed, ignore_errors=True)
+        shutil.copytree(jobs.folder / "good", jobs.handed)
+        spoil(jobs)
+        yield name, message
+
+
+def test_what_no_verdict_is_made_of(after: Callable[..., Jobs]) -> None:
+    """Each with a word about which and why."""
+    jobs = after(make_two_shards)
+    world = jobs.clone("clone1")
+    space, (experiment,) = space_of(world), world.ledger().experiments()
+    made_for = shards.plan_of(
+        space, job="confirm", split="holdout", experiment=experiment, attempt=1
+    )
+    cases = len(CASES["holdout"])
+    most = most_pairs(fixtures=cases, attempt=1, policy=space.policy, deterministic=False)
+    assert shards.read(jobs.handed, made_for, space, most=most // cases).lacking == ""
+    found: dict[str, str] = {}
+    for name, message in spoiled(jobs, *REFUSED):
+        try:
+            shards.read(jobs.handed, made_for, space, most=most // cases).require_all()
+        except RatchetError as refused:
+            said = f"{refused.message} {refused.hint}"
+            if message not in refused.message or not refused.hint or SEALED in said:
+                found[name] = said
+        else:
+            found[name] = "not refused"
+    assert found == {}
+
+
+FAMILIES = (
+    *("no shard", "of another number", "another format", "altered bytes", "another candidate"),
+    *("too many sweeps", "a case without its runs", "a better score", "runs that cost nothing"),
+)
+
+
+def test_what_is_refused_is_no_verdict(
+    after: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of each family; before any call, and the look is counted all the same."""
+    jobs = after(make_two_shards)
 
     async def none(*_: object) -> Any:
         raise AssertionError
 
     monkeypatch.setattr(Scripted, "complete", none)
     found: dict[str, str] = {}
-    for number, (name, (spoil, message)) in enumerate(REFUSED.items()):
-        shutil.rmtree(jobs.handed, ignore_errors=True)
-        shutil.copytree(tmp_path / "good", jobs.handed)
-        spoil(jobs)
+    for number, (name, message) in enumerate(spoiled(jobs, *FAMILIES)):
         out = f"made{number}"
         done = jobs.decide(out=out)
         wrong = [done.code != ExitCode.ERROR, message not in done.err, "hint: " not in done.err,
-                 SEALED in done.err, (tmp_path / out / "verdict.json").exists(),
-                 not (tmp_path / out / "manifest.json").exists(), done.json["calls"] != 0,
+                 SEALED in done.err, (jobs.folder / out / "verdict.json").exists(),
+                 not (jobs.folder / out / "manifest.json").exists(), done.json["calls"] != 0,
                  done.json["action"] is not None]  # fmt: skip
         if any(wrong):
             found[name] = f"{wrong} {done.err}"
@@ -594,9 +669,8 @@ def test_what_no_verdict_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert last.ledger().results() == {}
 
 
-def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path)
-    jobs.shards(2)
+def test_what_is_too_large_is_not_read(after: Callable[..., Jobs]) -> None:
+    jobs = after(make_two_shards)
     space = space_of(jobs.clone("clone1"))
     ledger = jobs.clone("clone1").ledger()
     made_for = shards.plan_of(space, job="confirm", split="holdout",
@@ -607,9 +681,9 @@ def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
             shards.read(jobs.handed, made_for, space, limits=shards.ShardLimits(**{limit: 100}))
 
 
-def test_nobody_chooses_between_two_answers(tmp_path: Path) -> None:
+def test_nobody_chooses_between_two_answers(after: Callable[..., Jobs]) -> None:
     """A run that is on record is not replaced by one of the same case and sweep."""
-    jobs = Jobs(tmp_path)
+    jobs = after(propose)
     jobs.shard(1, 2, clone="last")
     shutil.rmtree(jobs.handed)
     jobs.shards(2)
@@ -638,10 +712,10 @@ def push(world: World) -> None:
 
 
 def test_a_shard_that_failed_is_made_again_and_nothing_is_paid_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the runs of the others either, though nothing can be decided on them."""
-    jobs = Jobs(tmp_path)
+    jobs = after(propose)
     with monkeypatch.context() as overload:
         overload.setattr(Scripted, "complete", failing_on("h1", Scripted.complete))
         codes = {jobs.shard(number, 3).code: number for number in (1, 2, 3)}
@@ -651,7 +725,7 @@ def test_a_shard_that_failed_is_made_again_and_nothing_is_paid_twice(
 
     assert (waits.code, waits.json.get("action", 0)) == (ExitCode.ERROR, None), waits.err
     assert f"Shard {failed}/3 lacks 2 of its runs" in waits.json["note"]
-    assert (tmp_path / "made1" / "manifest.json").exists()
+    assert (jobs.folder / "made1" / "manifest.json").exists()
     push(jobs.clone("first"))
     shutil.rmtree(jobs.handed / failed)
     again = jobs.shard(int(failed), 3, clone="again")  # as GitHub runs a failed job again
@@ -665,13 +739,17 @@ def test_a_shard_that_failed_is_made_again_and_nothing_is_paid_twice(
     second = jobs.clone("second")
     assert [look.attempt for look in second.ledger().confirmations()] == [1]
     assert sum(one.score is not None for one in second.ledger().traces(split="holdout")) == 6
-    checked = bundles.read(tmp_path / "made2", space_of(jobs.clone("reader")), kind="confirmation")
+    checked = bundles.read(
+        jobs.folder / "made2", space_of(jobs.clone("reader")), kind="confirmation"
+    )
     assert checked.decision
 
 
-def test_in_one_repository_shards_and_their_end_are_one_confirm_run(tmp_path: Path) -> None:
+def test_in_one_repository_shards_and_their_end_are_one_confirm_run(
+    after: Callable[..., Jobs],
+) -> None:
     """Each of them given twice, as after a crash; the next job reads it as any other."""
-    jobs = Jobs(tmp_path)
+    jobs = after(propose)
     for number in (1, 2):
         jobs.shard(number, 2, clone="one")
         shutil.rmtree(jobs.handed / str(number))
@@ -685,17 +763,19 @@ def test_in_one_repository_shards_and_their_end_are_one_confirm_run(tmp_path: Pa
     assert [look.attempt for look in world.ledger().confirmations()] == [1]
     world.assert_sound()
     for out in ("made", "again"):
-        found = bundles.read(tmp_path / out, space_of(jobs.clone("reader")), kind="confirmation")
+        found = bundles.read(jobs.folder / out, space_of(jobs.clone("reader")), kind="confirmation")
         assert found.decision
 
 
-def test_each_shard_has_its_part_of_a_cap_and_all_of_them_the_whole(tmp_path: Path) -> None:
+def test_each_shard_has_its_part_of_a_cap_and_all_of_them_the_whole(
+    after: Callable[..., Jobs],
+) -> None:
     """What lacks for it waits for another day, with the exit status that says so."""
     project = {
         "cases": {"train": ("t1", "t2"), "holdout": tuple(f"h{n}" for n in range(1, 7))},
         "config": {"budget": {"calls": 10}},
     }
-    jobs = Jobs(tmp_path, **project)
+    jobs = after(propose, **project)
     made = [jobs.shard(number, 2) for number in (1, 2)]
     done = jobs.decide()
     assert [one.code for one in made] == [ExitCode.BUDGET] * 2
@@ -705,10 +785,10 @@ def test_each_shard_has_its_part_of_a_cap_and_all_of_them_the_whole(tmp_path: Pa
 
 
 def test_who_goes_on_after_the_shards_has_what_they_left(
-    tmp_path: Path, noisy: Callable[..., None]
+    after: Callable[..., Jobs], noisy: Callable[..., None]
 ) -> None:
     noisy(old=0.5, new=0.6)
-    jobs = Jobs(tmp_path, **NOISY, config={"budget": {"calls": 40}})
+    jobs = after(propose, **NOISY, config={"budget": {"calls": 40}})
     made = jobs.shards(2, "--sweeps", "1")
     done = jobs.decide()
     assert sum(one.json["calls"] for one in made) == 10
@@ -754,10 +834,10 @@ def test_what_the_shards_spent_is_counted_once_in_the_month(tmp_path: Path) -> N
     ids=["no candidate", "leak"],
 )
 def test_where_nothing_is_confirmed_nothing_is_run(
-    tmp_path: Path, project: dict[str, Any], verdict: tuple[str | None, str | None]
+    after: Callable[..., Jobs], project: dict[str, Any], verdict: tuple[str | None, str | None]
 ) -> None:
     """No look either; what is handed in says so, and the end is as ever."""
-    jobs = Jobs(tmp_path, **project)
+    jobs = after(propose, **project)
     made = jobs.shards(2)
     done = jobs.decide()
     assert [(one.json["calls"], one.json["sweeps"]) for one in made] == [(0, 0)] * 2
@@ -767,8 +847,8 @@ def test_where_nothing_is_confirmed_nothing_is_run(
     assert attempts == ([0] if verdict[0] else [])
 
 
-def test_more_sweeps_than_may_be_made_are_no_look(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path)
+def test_more_sweeps_than_may_be_made_are_no_look(after: Callable[..., Jobs]) -> None:
+    jobs = after(propose)
     made = jobs.shard(1, 2, "--sweeps", "2")
     assert made.code == ExitCode.ERROR
     assert "may take 1 at most" in made.err
@@ -780,8 +860,8 @@ def test_more_sweeps_than_may_be_made_are_no_look(tmp_path: Path) -> None:
     "args", [("--sweeps", "2"), ("--shard", "1/2", "--from-shards", "x")], ids=" ".join
 )
 def test_options_of_a_confirm_run_that_do_not_go_together(
-    tmp_path: Path, args: tuple[str, ...]
+    after: Callable[..., Jobs], args: tuple[str, ...]
 ) -> None:
-    jobs = Jobs(tmp_path)
+    jobs = after(propose)
     assert jobs.alone(*args).code == ExitCode.USAGE
-    assert not (tmp_path / "alone-made").exists()
+    assert not (jobs.folder / "alone-made").exists()
