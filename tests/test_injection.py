@@ -358,37 +358,36 @@ EDITS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("edit", "narrow", "widest"), EDITS.values(), ids=EDITS)
-def test_no_edit_gets_out_of_the_file_or_into_its_frozen_part(
-    tmp_path: Path, edit: dict[str, Any], narrow: str, widest: str
-) -> None:
-    """Whatever its fields say, at the first level of breadth and at the last."""
-    made = {"hypothesis": "idea", "start": edit.get("start"), "edits": [edit]}
-    model = script(
-        [],
-        right={},
-        first=[
-            meta(use(PROPOSE, made)),
-            meta(stop="refusal", times=2),
-            meta(use(PROPOSE, made)),
-        ],
+def test_no_edit_gets_out_of_the_file_or_into_its_frozen_part(tmp_path: Path) -> None:
+    """Whatever its fields say: all of them at the first level of breadth, and then at the last."""
+    proposed = [
+        meta(use(PROPOSE, {"hypothesis": "idea", "start": edit.get("start"), "edits": [edit]}))
+        for edit, _, _ in EDITS.values()
+    ]
+    loop = {"attempts": len(EDITS), "widen_after": 50}
+    world = World.make(
+        tmp_path / "p",
+        model=script([], right={}, first=proposed),
+        config={"meta": {"turns": 1}, "loop": loop},
     )
-    settings = {"meta": {"turns": 1}, "loop": {"attempts": 4, "widen_after": 1}}
-    world = World.make(tmp_path / "p", model=model, config=settings)
     world.write(SKILL, FROZEN)
-    start = world.commit("freeze")
-    before = tree(world)
+    world.commit("freeze")
 
-    ran = world.run()
+    for column, level in ((1, "add lines"), (2, "start again")):
+        world.configure(loop=loop)
+        start, before = world.tip("main"), tree(world)
 
-    assert ran.code == ExitCode.DONE, ran.err
-    reasons = [narrow, "no_edit", "no_edit", widest]
-    assert ran.verdicts == [("reject", reason) for reason in reasons]
-    levels = [one.level for one in world.ledger().experiments()]
-    assert (levels[0], levels[-1]) == ("add lines", "start again")
-    assert world.skill() == FROZEN
-    assert world.tip("main") == start
-    assert_only_the_skill_changed(world, before, start)
+        ran = world.run()
+
+        assert ran.code == ExitCode.DONE, ran.err
+        reasons = {name: ("reject", row[column]) for name, row in EDITS.items()}
+        assert dict(zip(EDITS, ran.verdicts, strict=True)) == reasons
+        levels = [one.level for one in world.ledger().experiments()[-len(EDITS) :]]
+        assert levels == [level] * len(EDITS)
+        assert world.skill() == FROZEN
+        assert world.tip("main") == start
+        assert_only_the_skill_changed(world, before, start)
+        loop = loop | {"widen_after": 1}
 
 
 def test_a_skill_that_gives_orders_is_data_too(tmp_path: Path) -> None:
