@@ -1,5 +1,5 @@
-# Two commands do everything: `make demo` and `make test`.
-.PHONY: demo test act browser doubles overhead lint type check format bench lock clean
+# Two commands do everything: `make demo` and `make test`; the second has a part that takes minutes.
+.PHONY: demo test test-full doubles overhead lint type check format bench lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -13,8 +13,7 @@ INSTALL_SELF := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo   install, then improve this repository's example skill with the embedded model"
 	@echo "make test   install, lint, type-check, test"
-	@echo "make act    run the workflows for real, every command of them (minutes)"
-	@echo "make browser  open the report's pages in Chromium, which it installs as root on Debian"
+	@echo "make test-full  the tests that take minutes: workflows as they run, kills, a browser, the model"
 	@echo "make doubles  compare with other people's doubles of GitHub"
 	@echo "make bench  measure against GEPA and rewrite docs/benchmarks.md (minutes)"
 	@echo "make overhead  time against promptfoo and inspect-ai (minutes)"
@@ -42,12 +41,9 @@ demo: .venv/local.stamp
 test: lint type .venv/dev.stamp
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-act: .venv/dev.stamp
-	$(BIN)/python -m pytest -m act -n auto
-
-browser: .venv/dev.stamp
-	sh requirements/chromium.sh
-	$(BIN)/python -m pytest -m browser
+# All that `make test` leaves out, and nothing else. Without Chromium a part is skipped, and says so.
+test-full: .venv/dev.stamp
+	$(BIN)/python -m pytest -m full -rs -n auto --dist worksteal
 
 .venv-doubles/stamp: requirements/doubles.txt requirements/doubles/package.json requirements/doubles/package-lock.json
 	@echo "Installing other people's doubles of GitHub (about 280 MB, once)..."

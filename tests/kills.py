@@ -6,6 +6,7 @@ come of it. Then it is played anew for each of them, killed there, given again, 
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import json
 import os
@@ -19,9 +20,11 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Self
 from unittest.mock import patch
 
+import pytest
 from fakehub import FakeHub
 from gitrepo import GitRepo
 from stage import ROOT, clock, comment_event
@@ -43,7 +46,7 @@ from bot.errors import ExitCode
 from bot.forge.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 KILLED: Final = -signal.SIGKILL
@@ -198,6 +201,23 @@ def _on_record(world: World) -> int:
 def _calls(ran: Ran) -> int:
     document = ran.json if ran.out else {}
     return int(document.get("noise", document).get("calls", 0))
+
+
+@cache
+def the_mortuary(folder: Path) -> Mortuary:
+    """Where commands die: one for all the tests of a process, as it takes seconds to begin."""
+    place = folder / "mortuary"
+    place.mkdir()
+    made = Mortuary(place)
+    atexit.register(made.close)
+    return made
+
+
+def with_few(rows: Sequence[tuple[str, tuple[Any, ...]]], *few: str) -> list[Any]:
+    """Parameters by their ids: a few of them for ``make test``, the rest for ``make test-full``."""
+    assert {*few} <= {name for name, _ in rows}
+    full = pytest.mark.full
+    return [pytest.param(*row, marks=() if name in few else full, id=name) for name, row in rows]
 
 
 # What can be played ---------------------------------------------------------------------------

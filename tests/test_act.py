@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.full
 EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 RUN = ("Plan", "Propose (triage)", "Confirm (triage)", "Publish")
 MANUAL = {"gate": {"merge": "manual"}}
@@ -218,10 +219,6 @@ def test_a_review_of_a_person_s_branch_costs_no_runner(make: Callable[..., Act])
     assert (done.code, done.jobs) == (0, {}), done.log
 
 
-# Longer ones, for `make act` --------------------------------------------------------------------
-
-
-@pytest.mark.act
 def test_a_confirm_run_that_four_machines_share(make: Callable[..., Act]) -> None:
     """Ends as that of one; each has the key and reads alone, and each case is one machine's."""
     act = make(config=HARNESS, shards=4, cases=CASES | {"holdout": ("h1", "h2", "h3", "h4", "h5")})
@@ -243,7 +240,6 @@ def test_a_confirm_run_that_four_machines_share(make: Callable[..., Act]) -> Non
     assert sorted(run.calls for run in spent) == [0, 2, 2, 2, 4]
 
 
-@pytest.mark.act
 def test_nothing_is_due(make: Callable[..., Act]) -> None:
     """Then nothing is asked of a model, and what is open is looked at all the same."""
     act = make()
@@ -255,7 +251,6 @@ def test_nothing_is_due(make: Callable[..., Act]) -> None:
     assert act.hub.read("main", SKILL) == SKILL_TEXT
 
 
-@pytest.mark.act
 def test_a_model_that_fails_loses_nothing(make: Callable[..., Act]) -> None:
     """The run is red, and the ledger has what was tried."""
     act = make(model=json.dumps({"deterministic": True, "responses": []}))
@@ -273,7 +268,6 @@ def test_a_model_that_fails_loses_nothing(make: Callable[..., Act]) -> None:
     assert act.hub.read("main", SKILL) == SKILL_TEXT
 
 
-@pytest.mark.act
 def test_an_app_speaks_where_there_is_one(make: Callable[..., Act]) -> None:
     act = make()
     done = act.run(
@@ -286,7 +280,6 @@ def test_an_app_speaks_where_there_is_one(make: Callable[..., Act]) -> None:
     assert act.hub.issue(1).user.login == "dora"  # whose token the test's App gives
 
 
-@pytest.mark.act
 def test_several_skills_at_once(make: Callable[..., Act]) -> None:
     """One artifact lies in its folder as several do; the ledger takes up both."""
     act = make(config={"skills": {"triage": {"scorer": "label"}, "other": {"scorer": "label"}}})
@@ -308,7 +301,6 @@ def case_of(name: str, split: str) -> str:
                        "expected": "yes"})  # fmt: skip
 
 
-@pytest.mark.act
 def test_a_pull_request_from_a_fork_is_tested_when_a_person_says_so(
     make: Callable[..., Act],
 ) -> None:
@@ -325,7 +317,6 @@ def test_a_pull_request_from_a_fork_is_tested_when_a_person_says_so(
     assert act.status(sha) == "failure"
 
 
-@pytest.mark.act
 def test_a_pull_request_that_edits_no_skill_may_be_merged(make: Callable[..., Act]) -> None:
     act = make()
     sha = act.hub.person_pushes("dora", "idea", {"README.md": "new\n"})
@@ -337,7 +328,6 @@ def test_a_pull_request_that_edits_no_skill_may_be_merged(make: Callable[..., Ac
     assert act.status(sha) == "success"
 
 
-@pytest.mark.act
 def test_a_transfer_is_asked_for_and_answered(make: Callable[..., Act]) -> None:
     """From the comment to the table, on a pull request of Ratchet's."""
     act = make(config=MANUAL)
@@ -358,7 +348,6 @@ def test_a_transfer_is_asked_for_and_answered(make: Callable[..., Act]) -> None:
     assert KEY not in done.log
 
 
-@pytest.mark.act
 def test_measuring_only(make: Callable[..., Act]) -> None:
     """``/ratchet eval``, up to its answer."""
     act = make()
@@ -373,7 +362,6 @@ def test_measuring_only(make: Callable[..., Act]) -> None:
     assert len(act.hub.comments(issue)) == 2
 
 
-@pytest.mark.act
 def test_commands_about_a_proposal_that_waits(make: Callable[..., Act]) -> None:
     """One after another, as a person would give them; each has one answer."""
     act = make(config=MANUAL)
@@ -396,7 +384,6 @@ def test_commands_about_a_proposal_that_waits(make: Callable[..., Act]) -> None:
     assert act.hub.read("main", SKILL) == SKILL_TEXT
 
 
-@pytest.mark.act
 @pytest.mark.parametrize("how", ["command", "review"])
 def test_a_proposal_is_rejected(make: Callable[..., Act], how: str) -> None:
     act = make(config=MANUAL)
@@ -415,7 +402,6 @@ def test_a_proposal_is_rejected(make: Callable[..., Act], how: str) -> None:
     assert act.hub.read("main", SKILL) == SKILL_TEXT
 
 
-@pytest.mark.act
 def test_a_correction_by_comment_and_by_form(make: Callable[..., Act]) -> None:
     """Both wait in one pull request; an issue that is no form costs no runner."""
     act = make(config={"feedback": {"ratio": 1.0}})

@@ -1,57 +1,67 @@
 """Commands die at moments that are found by watching them; the same command again puts it right.
 
-``benchmarks/faults.py`` does this at every moment of every scene; here it is a few of them.
+``benchmarks/faults.py`` does this at every moment of every scene. ``make test-full`` does it at a
+few moments of every scene, ``make test`` at one of three scenes.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from boundaries import EXIT
-from kills import SCENES, Played, Scene, play
+from kills import SCENES, Played, Scene, play, the_mortuary
 from world import Mortuary, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SEED, EACH = 1, 2
-SHARED = ("confirm --shard", "confirm --from-shards")
-SAMPLED = ("import", "forget", "propose", "confirm", *SHARED, "publish: merged")
+FEW = ("propose", "confirm", "publish: merged")
 
 
 @pytest.fixture(scope="module")
-def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortuary]:
+def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Mortuary:
     """Where commands die."""
-    made = Mortuary(tmp_path_factory.mktemp("mortuary"))
-    yield made
-    made.close()
+    return the_mortuary(tmp_path_factory.getbasetemp())
 
 
-@pytest.mark.parametrize("name", SAMPLED)
+def scenes(*few: str) -> list[Any]:
+    """The name of every scene and how often it is killed; ``few`` are killed once elsewhere."""
+    every = [pytest.param(one.name, EACH, marks=pytest.mark.full) for one in SCENES]
+    return [pytest.param(name, 1, id=f"{name}, once") for name in few] + every
+
+
+@pytest.mark.parametrize(("name", "times"), scenes(*FEW))
 def test_a_killed_command_given_again_ends_as_if_nothing_had_happened(
-    tmp_path: Path, mortuary: Mortuary, name: str
+    tmp_path: Path, mortuary: Mortuary, name: str, times: int
 ) -> None:
     """Same outcome, nothing paid twice, nothing there twice, every object sound."""
     (scene,) = (one for one in SCENES if one.name == name)
     played = play(scene, mortuary, tmp_path / "scene")
     assert played.moments[-1] == f"{EXIT} #1"
-    sample = random.Random(f"{SEED}/{name}").sample(played.moments, EACH)  # noqa: S311
+    sample = random.Random(f"{SEED}/{name}").sample(played.moments, times)  # noqa: S311
     found = {moment: _killed(played, mortuary, tmp_path, moment) for moment in sample}
     assert found == {moment: [] for moment in sample}
 
 
-@pytest.mark.parametrize("name", ["eval", "propose", "publish: merged"])
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("eval", 1),
+        pytest.param("propose", EACH, marks=pytest.mark.full),
+        pytest.param("publish: merged", EACH, marks=pytest.mark.full),
+    ],
+)
 def test_a_disk_that_gets_full_is_said_and_costs_nothing_but_time(
-    tmp_path: Path, mortuary: Mortuary, name: str
+    tmp_path: Path, mortuary: Mortuary, name: str, times: int
 ) -> None:
     """An error and what to do; with space again the same command ends as it would have."""
     (scene,) = (one for one in SCENES if one.name == name)
     played = play(scene, mortuary, tmp_path / "scene")
-    sample = random.Random(f"{SEED}/{name}/full").sample(played.moments, EACH)  # noqa: S311
+    sample = random.Random(f"{SEED}/{name}/full").sample(played.moments, times)  # noqa: S311
     found = {
         moment: played.killed(mortuary, tmp_path / f"{nth}", moment, by=0)
         for nth, moment in enumerate(sample)

@@ -1,6 +1,6 @@
 """The embedded model: what it is shown, how calls are put together, and that it is the same always.
 
-All but the tests marked ``model`` run without it.
+All but the test marked ``full`` run without it.
 """
 
 from __future__ import annotations
@@ -701,7 +701,7 @@ async def meet_the_model() -> tuple[dict[str, list[Reply]], list[Reply], list[in
     return replies, odd, tokens
 
 
-@pytest.mark.model
+@pytest.mark.full
 def test_the_model_answers_and_always_the_same() -> None:
     """One test, because loading it takes most of the time."""
     replies, odd, tokens = asyncio.run(meet_the_model())

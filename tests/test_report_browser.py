@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PROGRAM = chromium.find()
 pytestmark = [
-    pytest.mark.browser,
+    pytest.mark.full,
     pytest.mark.skipif(PROGRAM is None, reason="no Chromium: sh requirements/chromium.sh"),
 ]
 

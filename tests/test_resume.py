@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kills import the_mortuary, with_few
 from world import (
     BOTH,
     META,
@@ -26,7 +27,7 @@ from bot.errors import ExitCode
 from bot.progress import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from world import Ran
@@ -39,11 +40,9 @@ KILLED = -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortuary]:
+def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Mortuary:
     """Where commands die."""
-    made = Mortuary(tmp_path_factory.mktemp("mortuary"))
-    yield made
-    made.close()
+    return the_mortuary(tmp_path_factory.getbasetemp())
 
 
 def make(tmp_path: Path, **options: Any) -> World:
@@ -123,7 +122,15 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("death", "lost"), DEATHS.items(), ids=DEATHS)
+FEW = (
+    *("half of put trace #2", "before put proposal", "after put trace #9"),
+    *("before git merge", "after commit holdout"),
+)
+
+
+@pytest.mark.parametrize(
+    ("death", "lost"), with_few([(row[0], row) for row in DEATHS.items()], *FEW)
+)
 def test_a_killed_run_is_gone_on_with(
     tmp_path: Path, mortuary: Mortuary, death: str, lost: int
 ) -> None:
@@ -189,6 +196,14 @@ ENDINGS = [
 ]
 
 
+FEW_ENDINGS = (
+    "not confirmed, before put result.json",
+    "cannot be applied, after put result.json",
+    "awaits a person, after put result.json",
+    "takes two turns, after put trace #9",
+)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(
     tmp_path_factory: pytest.TempPathFactory,
@@ -203,7 +218,9 @@ def undisturbed(
     return run
 
 
-@pytest.mark.parametrize(("end", "death"), ENDINGS, ids=[", ".join(row) for row in ENDINGS])
+@pytest.mark.parametrize(
+    ("end", "death"), with_few([(", ".join(row), row) for row in ENDINGS], *FEW_ENDINGS)
+)
 def test_a_killed_run_comes_to_what_it_would_have_come_to(
     tmp_path: Path,
     mortuary: Mortuary,
@@ -386,7 +403,12 @@ def test_a_killed_measurement_keeps_its_train_runs(
 
 # Ctrl-C ---------------------------------------------------------------------------------------
 
-INTERRUPTIONS = ["after put trace #2", "after put proposal", "after put trace #9", "after publish"]
+INTERRUPTIONS = [
+    "after put trace #2",
+    pytest.param("after put proposal", marks=pytest.mark.full),
+    pytest.param("after put trace #9", marks=pytest.mark.full),
+    pytest.param("after publish", marks=pytest.mark.full),
+]
 
 
 @pytest.mark.parametrize("moment", INTERRUPTIONS)

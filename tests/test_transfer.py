@@ -10,7 +10,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stage import Stage, staging
+from kills import the_mortuary, with_few
+from scenes import Scenes, Stages, stages
 from test_bundles import Jobs, read, space_of
 from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from stage import Stage
     from world import Ran
 
 # The pure part ----------------------------------------------------------------------------------
@@ -402,8 +404,22 @@ def make(path: Path, *first: dict[str, Any], deterministic: bool = True, **confi
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make(tmp_path / "p")
+def made(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
+    """The same as ``make``, once for all that ask for the same."""
+
+    def copy(*first: dict[str, Any], **given: Any) -> World:
+        scenes, folder = Scenes(tmp_path_factory), tmp_path / "made"
+        scenes.copied(
+            folder, lambda scene: make(scene / "p", *first, **given), [__name__, first, given]
+        )
+        return World(folder / "p")
+
+    return copy
+
+
+@pytest.fixture
+def world(made: Callable[..., World]) -> World:
+    return made()
 
 
 def transfer(world: World, models: str = "gains,loses,alike", *args: str) -> Ran:
@@ -582,11 +598,9 @@ def test_one_judge_for_all_models(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortuary]:
+def mortuary(tmp_path_factory: pytest.TempPathFactory) -> Mortuary:
     """Where commands die."""
-    made = Mortuary(tmp_path_factory.mktemp("mortuary"))
-    yield made
-    made.close()
+    return the_mortuary(tmp_path_factory.getbasetemp())
 
 
 DEATHS = {
@@ -603,11 +617,17 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("death", "lost"), DEATHS.items(), ids=DEATHS)
+FEW = ("after call #2", "half of put trace #2", "after put transfer.json #2")
+
+
+@pytest.mark.parametrize(
+    ("death", "lost"),
+    with_few([(row[0], row) for row in DEATHS.items()], *FEW),
+)
 def test_a_killed_transfer_is_gone_on_with_and_nothing_is_paid_twice(
-    tmp_path: Path, mortuary: Mortuary, death: str, lost: int
+    made: Callable[..., World], mortuary: Mortuary, death: str, lost: int
 ) -> None:
-    world = make(tmp_path / "p", provider={"type": "scripted", "concurrency": 1})
+    world = made(provider={"type": "scripted", "concurrency": 1})
     args = ("transfer", "--json", "--models", "gains,loses", "--from", "before")
 
     assert mortuary.run(world, *args, at=death).code == -signal.SIGKILL
@@ -616,8 +636,8 @@ def test_a_killed_transfer_is_gone_on_with_and_nothing_is_paid_twice(
     assert again.code == ExitCode.DONE, again.err
     assert outcomes(again) == THREE[:2]
     died = calls_file(world)
-    made = len(died.read_text().splitlines()) if died.exists() else 0
-    assert made + again.json["calls"] == 2 * ONCE + lost
+    lived = len(died.read_text().splitlines()) if died.exists() else 0
+    assert lived + again.json["calls"] == 2 * ONCE + lost
     assert sum(one["calls"] for one in again.json["models"]) == 2 * ONCE
     (kept,) = world.ledger().transfers()
     runs = world.ledger().transfer_runs(kept)
@@ -795,17 +815,35 @@ def test_a_case_can_be_forgotten_after_a_transfer(world: World) -> None:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    with staging(tmp_path, monkeypatch) as build:
-        yield build
+def build(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield made
 
 
-def prepared(stage: Callable[..., Stage]) -> Stage:
+def edit(stage: Stage) -> None:
     """A repository on GitHub with an edit of the skill on a branch."""
-    made = stage(model=playing())
-    made.hub.add_user("dora", "write")
-    made.hub.person_pushes("dora", "edit", {SKILL: EDITED})
-    return made
+    stage.hub.add_user("dora", "write")
+    stage.hub.person_pushes("dora", "edit", {SKILL: EDITED})
+
+
+def hand_over(stage: Stage) -> None:
+    """The job with the model's key has run as well; its clone is kept."""
+    edit(stage)
+    handed_over(stage)
+    (stage.folder / "kept").mkdir()
+    (stage.folder / "transferer1").rename(stage.folder / "kept/transferer1")
+
+
+@pytest.fixture
+def stage(build: Stages) -> Stage:
+    return build.after(edit, model=playing())
+
+
+@pytest.fixture
+def handed(build: Stages) -> Stage:
+    return build.after(hand_over, model=playing())
 
 
 def handed_over(one: Stage, name: str = "1", *args: str) -> Path:
@@ -838,99 +876,92 @@ def answer_to(one: Stage, comment: tuple[int, int]) -> str:
 
 
 @pytest.mark.parametrize("split", ["holdout", "train"])
-def test_what_one_job_found_the_next_one_publishes_and_posts(
-    stage: Callable[..., Stage], split: str
-) -> None:
-    one = prepared(stage)
-    comment = commented(one)
+def test_what_one_job_found_the_next_one_publishes_and_posts(stage: Stage, split: str) -> None:
+    comment = commented(stage)
 
-    ran = told(one, handed_over(one, "1", "--split", split), comment)
+    ran = told(stage, handed_over(stage, "1", "--split", split), comment)
 
     assert ran.code == ExitCode.DONE, ran.err
-    said = answer_to(one, comment)
+    said = answer_to(stage, comment)
     assert "| gains | 0% | 100% | +100.0 |" in said
     assert "better on 1 of 2 models; worse on loses." in said
-    assert SEALED not in one.hub.world()
-    look = one.job("look")
+    assert SEALED not in stage.hub.world()
+    look = stage.job("look")
     (kept,) = look.ledger().transfers()
     assert (kept.finished_at is not None, kept.split) == (True, split)
     assert SEALED not in look.told("origin/ratchet/ledger")
     assert [run.job for run in [look.ledger().last_run()] if run] == ["transfer"]
-    reactions = one.hub.state.comments[comment[1]].reactions
+    reactions = stage.hub.state.comments[comment[1]].reactions
     assert [each.content for each in reactions] == ["rocket"]
-    again = told(one, one.folder / "transfer1", comment, "again")
+    again = told(stage, stage.folder / "transfer1", comment, "again")
     assert again.code == ExitCode.DONE, again.err
-    assert answer_to(one, comment) == said
+    assert answer_to(stage, comment) == said
 
 
-def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Callable[..., Stage]) -> None:
+def test_a_job_that_a_cap_ended_hands_over_what_it_paid_for(stage: Stage) -> None:
     """The answer says what there is; the next one goes on from there."""
-    one = prepared(stage)
     settings = {"provider": "scripted", "skills": {"triage": {"scorer": "label"}}}
     capped = json.dumps(settings | {"budget": {"calls": 6}})
-    one.hub.person_pushes("dora", "main", {"ratchet.yml": capped})
-    comment = commented(one)
-    ran = told(one, handed_over(one), comment)
+    stage.hub.person_pushes("dora", "main", {"ratchet.yml": capped})
+    comment = commented(stage)
+    ran = told(stage, handed_over(stage), comment)
     assert ran.code == ExitCode.DONE, ran.err
-    assert "better on 1 of 2 models; loses has no result yet." in answer_to(one, comment)
+    assert "better on 1 of 2 models; loses has no result yet." in answer_to(stage, comment)
 
-    more = told(one, handed_over(one, "2"), comment, "2")
+    more = told(stage, handed_over(stage, "2"), comment, "2")
 
     assert more.code == ExitCode.DONE, more.err
-    assert "worse on loses." in answer_to(one, comment)
-    (kept,) = one.job("look").ledger().transfers()
+    assert "worse on loses." in answer_to(stage, comment)
+    (kept,) = stage.job("look").ledger().transfers()
     assert [row.calls for row in kept.rows] == [ONCE, ONCE]
 
 
-def test_a_job_that_found_nothing_says_so(stage: Callable[..., Stage]) -> None:
-    one = prepared(stage)
-    comment = commented(one)
-    folder = one.folder / "nothing"
-    failed = one.job("a").ratchet("transfer", "--models", "local:x", "--out", str(folder))
+def test_a_job_that_found_nothing_says_so(stage: Stage) -> None:
+    comment = commented(stage)
+    folder = stage.folder / "nothing"
+    failed = stage.job("a").ratchet("transfer", "--models", "local:x", "--out", str(folder))
     assert failed.code == ExitCode.ERROR
-    assert told(one, folder, comment).code == ExitCode.DONE
-    assert "came to nothing" in answer_to(one, comment)
+    assert told(stage, folder, comment).code == ExitCode.DONE
+    assert "came to nothing" in answer_to(stage, comment)
 
 
 def test_experiments_that_went_on_meanwhile_are_in_nobodys_way(
-    stage: Callable[..., Stage],
+    stage: Stage,
 ) -> None:
     """No number of either depends on the other: both are published, whichever comes first."""
-    one = prepared(stage)
     first, second = (
-        handed_over(one, "1"),
-        handed_over(one, "2", "--sweeps", "1", "--split", "train"),
+        handed_over(stage, "1"),
+        handed_over(stage, "2", "--sweeps", "1", "--split", "train"),
     )
-    one.decide()
-    comment = commented(one)
-    assert told(one, first, comment).code == ExitCode.DONE
-    published = one.publish()
+    stage.decide()
+    comment = commented(stage)
+    assert told(stage, first, comment).code == ExitCode.DONE
+    published = stage.publish()
     assert published.code == ExitCode.DONE, published.err
     assert published.json["action"] == "merge"
 
-    ran = told(one, second, comment, "2")
+    ran = told(stage, second, comment, "2")
 
     assert ran.code == ExitCode.DONE, ran.err
-    one.sha = None
-    look = one.job("look").ledger()
+    stage.sha = None
+    look = stage.job("look").ledger()
     assert len(look.transfers()) == 2
     assert [one.attempt for one in look.confirmations()] == [1]
 
 
-def test_a_finished_transfer_is_final(stage: Callable[..., Stage]) -> None:
+def test_a_finished_transfer_is_final(stage: Stage) -> None:
     """A later job cannot change what an earlier one has published."""
-    one = prepared(stage)
-    comment = commented(one)
-    assert told(one, handed_over(one), comment).code == ExitCode.DONE
-    folder = handed_over(one, "2", "--again")
+    comment = commented(stage)
+    assert told(stage, handed_over(stage), comment).code == ExitCode.DONE
+    folder = handed_over(stage, "2", "--again")
 
     def change(world: World) -> None:
         first = world.ledger().transfers()[0]
         path = f"triage/transfers/{first.id[:12]}/transfer.json"
         committed(world, Ref.HOLDOUT.value, path, first.with_(base="c" * 40).model_dump_json())
 
-    rewritten(folder, World(one.folder / "transferer2"), change)
-    ran = told(one, folder, comment, "2")
+    rewritten(folder, World(stage.folder / "transferer2"), change)
+    ran = told(stage, folder, comment, "2")
     assert ran.code == ExitCode.ERROR
     assert "a record from before" in ran.json["error"]["message"]
 
@@ -1026,25 +1057,24 @@ def unknown_place(world: World) -> None:
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_must_not_happen_a_bundle_that_says_more_than_was_measured(
-    stage: Callable[..., Stage], change: Callable[[World], None], said: str
+    handed: Stage, change: Callable[[World], None], said: str
 ) -> None:
     """Nothing is published or posted then."""
-    one = prepared(stage)
-    comment = commented(one)
-    folder = handed_over(one)
-    rewritten(folder, World(one.folder / "transferer1"), change)
-    before = one.hub.world()
+    comment = commented(handed)
+    folder = handed.folder / "transfer1"
+    rewritten(folder, World(handed.folder / "kept/transferer1"), change)
+    before = handed.hub.world()
 
-    ran = told(one, folder, comment)
+    ran = told(handed, folder, comment)
 
     assert ran.code == ExitCode.ERROR
     assert said in ran.json["error"]["message"]
-    assert one.hub.world() == before
+    assert handed.hub.world() == before
 
 
 def test_a_decided_experiments_bundle_may_have_transfers_beside_it(tmp_path: Path) -> None:
     """Who has run one before 'ratchet propose' on the same machine brings both."""
-    jobs = Jobs(tmp_path, model=playing())
+    jobs = Jobs.make(tmp_path, model=playing())
     proposer, confirmer, reader = map(jobs.clone, ("one", "two", "three"))
     proposer.git("branch", "edit")
     for world, split in ((proposer, "train"), (confirmer, "holdout")):
