@@ -12,7 +12,7 @@ from bot.core.records import Answers
 from bot.errors import RatchetError
 from bot.fixtures import SPLITS, append_jsonl
 from bot.redact import Cleaner
-from bot.taking import Claim, Origin
+from bot.taking import Claim, GivenBy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -191,7 +191,7 @@ def _record(
     for case in imported.fixtures:
         if (output := imported.outputs.get(case.id)) is not None:
             # Named without the link: the same line of another log says the same.
-            source = Origin(case.author or "a log", None, at, None, "import")
+            source = GivenBy(case.author or "a log", None, at, None, "import")
             claim = Claim(case, output, None, version, 0)
             said = taking.record(claim, case, source, skill=skill).with_(link=case.link)
             if said.id not in known:

@@ -19,7 +19,7 @@ from bot.core.corrections import FaultyError
 from bot.core.reviews import WRITERS
 from bot.errors import RatchetError
 from bot.redact import Redactor
-from bot.taking import Origin
+from bot.taking import GivenBy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,13 +71,13 @@ def from_comment(start: Path, github: GitHub, said: Comment, argument: str) -> s
     """
     intake = admitting.open_intake(skillrepo.open_project(start), github)
     link = f"{github.url}/issues/{said.number}#issuecomment-{said.id}"
-    source = Origin(said.author, None, said.at, link, "comment")
+    source = GivenBy(said.author, None, said.at, link, "comment")
     clerk = _Registrar(intake)
     if not argument.strip() and not said.on_pull:
         given, author = _issue(github, said)
         let_in_by = None if author == said.author else said.author
         issue = f"{github.url}/issues/{said.number}"
-        return clerk.take(given, Origin(author, let_in_by, said.at, issue, "issue", link))
+        return clerk.take(given, GivenBy(author, let_in_by, said.at, issue, "issue", link))
     return clerk.take(_parsed(argument), source)
 
 
@@ -104,7 +104,7 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
         )
         return "it waits for a maintainer"
     link = f"{github.url}/issues/{opened.number}"
-    source = Origin(opened.author, None, opened.at, link, "issue")
+    source = GivenBy(opened.author, None, opened.at, link, "issue")
     try:
         if given is None:
             raise _refusal(faults)
@@ -153,7 +153,7 @@ class _Registrar:
 
     intake: Intake
 
-    def take(self, given: Given, source: Origin) -> str:
+    def take(self, given: Given, source: GivenBy) -> str:
         """Keep a correction, bring it to the pull request, and say what became of it."""
         self.intake.hear()
         skill, about = self._about(given)

@@ -13,7 +13,7 @@ from bot import bringing, checking, opening, skillrepo, strict, taking, workspac
 from bot.core import batch, corrections, render
 from bot.core.corrections import FaultyError, Given
 from bot.errors import RatchetError
-from bot.taking import Origin
+from bot.taking import GivenBy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,7 +162,7 @@ def _keep(desk: _OnDisk, said: Claim) -> Corrected:
         rules=desk.settings.feedback.rules,
     )
     who = skillrepo.run(desk.project, "var", "GIT_AUTHOR_IDENT", ok=range(256)).text
-    source = Origin(
+    source = GivenBy(
         who.partition(" <")[0] or "somebody here", None, opening.now(), None, "terminal"
     )
     kept = taking.record(said, filed.case, source, skill=desk.skill)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bot.core.records import Digest, Fixture, Trace, Via
 
 
-class Origin(NamedTuple):
+class GivenBy(NamedTuple):
     """Who gave a correction, who let it in, where and when.
 
     ``anew`` is where it was said again; that counts if somebody has said no to it before.
@@ -126,13 +126,13 @@ def _said(
     return Claim(case, output, why, version, cleaner.count)
 
 
-def name(said: Claim, source: Origin, *, skill: str) -> Digest:
+def name(said: Claim, source: GivenBy, *, skill: str) -> Digest:
     """The id that the correction has."""
     expected = said.case.expected
     return Correction.name(skill=skill, asked=said.asked, expected=expected, link=source.link)
 
 
-def record(said: Claim, home: Fixture, source: Origin, *, skill: str) -> Correction:
+def record(said: Claim, home: Fixture, source: GivenBy, *, skill: str) -> Correction:
     """The correction, for the ledger; ``home`` is the case that it makes, or is like."""
     return Correction(
         id=name(said, source, skill=skill),
