@@ -47,7 +47,6 @@ from bot.proposing import Proposing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from bot.evaluating import Evaluation
 
 ROOT = Path(__file__).parents[1]
 MODES = ("raw", "summary", "scores")
@@ -255,9 +254,10 @@ class Real:
         return folder
 
     def _score(self, folder: Path) -> float:
-        done: Evaluation = evaluating.evaluate(
-            folder, skill=self.skill, split="holdout", ref=None, override={}, reporter=Watch()
+        space = evaluating.space_of(
+            folder, skill=self.skill, split="holdout", ref=None, override={}
         )
+        done = evaluating.evaluate(space, "holdout", Watch())
         if done.score is None or done.failed:
             raise RatchetError(f"{len(done.failed)} held-out runs have no score.")
         return done.score

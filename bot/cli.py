@@ -409,15 +409,14 @@ def evaluate(
     if bool(shard) != bool(out):
         raise click.UsageError("--shard and --out go together.")
     asked["override"] = _override(provider=provider)
+    space, split = evaluating.space_of(start, **asked), asked["split"]
     with Reporter() as reporter:
         if from_shards:
-            done = evaluating.put_together(start, folder=from_shards, **asked)
+            done = evaluating.put_together(space, split, folder=from_shards)
         elif shard and out:
-            done = evaluating.evaluate_shard(
-                start, shard=shard, out=out, reporter=reporter, **asked
-            )
+            done = evaluating.evaluate_shard(space, split, reporter, shard=shard, out=out)
         else:
-            done = evaluating.evaluate(start, reporter=reporter, **asked)
+            done = evaluating.evaluate(space, split, reporter)
     if as_json:
         print_json(_eval_document(done) | ({"shard": str(shard)} if shard else {}))
     else:

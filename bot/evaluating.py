@@ -47,36 +47,28 @@ class Evaluation:
         return tuple(trace for trace in self.traces if trace.score is None)
 
 
-def evaluate(
-    start: Path,
-    *,
-    skill: str | None,
-    split: Split,
-    ref: str | None,
-    override: Mapping[str, object],
-    reporter: Reporter,
-) -> Evaluation:
-    """Run one split once: the skill as it is on disk, or as it was at ``ref``."""
-    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
+def space_of(
+    start: Path, *, skill: str | None, split: Split, ref: str | None, override: Mapping[str, object]
+) -> Workspace:
+    """What is evaluated: the skill as it is on disk, or as it was at ``ref``."""
+    project = skillrepo.open_project(start)
+    return workspace.open_anywhere(
+        project, skill=skill, ref=ref, override=override, require=(split,)
+    )
+
+
+def evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evaluation:
+    """Run one split once."""
     return asyncio.run(_evaluate(space, split, reporter))[0]
 
 
 def evaluate_shard(
-    start: Path,
-    *,
-    shard: Shard,
-    out: Path,
-    skill: str | None,
-    split: Split,
-    ref: str | None,
-    override: Mapping[str, object],
-    reporter: Reporter,
+    space: Workspace, split: Split, reporter: Reporter, *, shard: Shard, out: Path
 ) -> Evaluation:
     """Run one share of a split once, and write its runs to the folder ``out``."""
     from bot import bundles, shards  # noqa: PLC0415 - heavier than the rest
 
     bundles.require_new(out)
-    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
     done, spent = asyncio.run(_evaluate(space, split, reporter, shard=shard))
     ledger = bench.open_ledger(space.project, space.name, redact=space.config.redact)
     names = {f"{trace.id}{end}" for trace in done.traces for end in ("", JUDGE)}
@@ -91,15 +83,7 @@ def evaluate_shard(
     return done
 
 
-def put_together(
-    start: Path,
-    *,
-    folder: Path,
-    skill: str | None,
-    split: Split,
-    ref: str | None,
-    override: Mapping[str, object],
-) -> Evaluation:
+def put_together(space: Workspace, split: Split, *, folder: Path) -> Evaluation:
     """What one machine would have said that had made the runs of all the shards in ``folder``.
 
     Raises:
@@ -107,7 +91,6 @@ def put_together(
     """
     from bot import shards  # noqa: PLC0415 - heavier than the rest
 
-    space = _opened(start, skill=skill, split=split, ref=ref, override=override)
     plan = shards.plan_of(space, job="eval", split=split)
     handed = shards.read(folder, plan, space)
     handed.require_all()
@@ -125,15 +108,6 @@ def put_together(
         reused=handed.reused,
         calls=sum(run.calls for run in handed.spent),
         usd=known(handed.spent),
-    )
-
-
-def _opened(
-    start: Path, *, skill: str | None, split: Split, ref: str | None, override: Mapping[str, object]
-) -> Workspace:
-    project = skillrepo.open_project(start)
-    return workspace.open_anywhere(
-        project, skill=skill, ref=ref, override=override, require=(split,)
     )
 
 

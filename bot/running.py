@@ -27,7 +27,7 @@ from bot.recording import Recorder, own_runs
 from bot.runner import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bot.bundles import Decision, Manifest
@@ -60,15 +60,11 @@ def improve(
         bundles.require_new(bundle)
     space = workspace.open_at_base(project, skill=skill, override=override, blind=blind)
 
-    def reopen() -> Workspace:
-        return workspace.open_at_base(
-            project, skill=space.name, override=override, branch=space.branch, blind=blind
-        )
-
     checking.require_sound(space)
     with RunLock(project.root, space.name):
         job: RunJob = "propose" if blind else "run"
-        report = asyncio.run(_improve(space, attempts, reopen, reporter, job=job, usd=usd))
+        running = _improve(space, attempts, reporter, job=job, usd=usd, override=override)
+        report = asyncio.run(running)
         if bundle is not None:
             bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
         return report
@@ -85,16 +81,24 @@ def _passed(space: Workspace, report: Report) -> Experiment | None:
 async def _improve(
     space: Workspace,
     attempts: int | None,
-    reopen: Callable[[], Workspace],
     reporter: Reporter,
     *,
     job: RunJob,
     usd: float | None,
+    override: Mapping[str, object] | None = None,
     confirm: str | None = None,
     share: Share | None = None,
     earlier: Sequence[Run] = (),
 ) -> Report:
     shard = share.shard if share else None
+    reopen = partial(
+        workspace.open_at_base,
+        space.project,
+        skill=space.name,
+        override=override or {},
+        branch=space.branch,
+        blind=space.blind,
+    )
     async with bench.opened(
         space, on_trace=reporter.ran, job=job, usd=usd, shard=shard, earlier=earlier
     ) as opened:
@@ -267,7 +271,6 @@ def confirm_shard(
             running = _improve(
                 space,
                 1,
-                partial(_reopen, space),
                 reporter,
                 job="confirm",
                 usd=usd,
@@ -308,10 +311,6 @@ def _held_out_calls(ledger: Ledger, experiment: Experiment | None) -> list[Trace
         return []
     held_out = partial(own_runs, ledger, experiment, splits=("holdout",))
     return [*held_out(job="task"), *held_out(job="judge")]
-
-
-def _reopen(space: Workspace) -> Workspace:
-    return workspace.open_at_base(space.project, skill=space.name, override={}, branch=space.branch)
 
 
 def gate(
@@ -374,7 +373,6 @@ def _decide(
         running = _improve(
             space,
             1,
-            partial(_reopen, space),
             reporter,
             job=job,
             usd=usd,
