@@ -169,4 +169,4 @@ def _last(run: Run | None) -> str:
         return "none yet"
     how = run.ended or "killed, or still under way"
     spent = f"{run.calls} calls, {render.dollars(run.usd)}"
-    return f"{run.job} of {run.started_at[:16].replace('T', ' ')} UTC, {how}, {spent}"
+    return f"{run.job} of {render.moment(run.started_at)}, {how}, {spent}"

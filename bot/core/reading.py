@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -275,19 +274,11 @@ def facts(trace: Trace) -> dict[str, str]:
         "Cost": render.dollars(reply.usd),
         "Latency": f"{reply.latency:.2f} s",
         "Stopped": reply.stop_reason or "",
-        "Begun": _moment(trace.started_at),
+        "Begun": render.moment(trace.started_at, seconds=True),
         "Request": reply.request_id or "",
         "Id": trace.id,
     }
     return {name: said for name, said in found.items() if said}
-
-
-def _moment(stamp: str) -> str:
-    """To the second, ``2026-07-01 12:30:05 UTC``; as it is if it is no time."""
-    try:
-        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except ValueError:
-        return stamp
 
 
 def _usage(usage: Usage) -> str:

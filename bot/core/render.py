@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,6 +76,15 @@ def points(value: float | None) -> str:
 def growth(chars: tuple[int, int] | None) -> str:
     """How much longer a text became, signed; a dash when that is not known."""
     return "-" if chars is None else f"{chars[1] - chars[0]:+,}"
+
+
+def moment(stamp: str | None, *, seconds: bool = False) -> str:
+    """A time of the ledger, such as ``2026-07-01 12:30 UTC``; as it is if it is no time."""
+    try:
+        at = datetime.fromisoformat(stamp or "")
+    except ValueError:
+        return stamp or "-"
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC" if seconds else "%Y-%m-%d %H:%M UTC")
 
 
 def duration(seconds: float) -> str:

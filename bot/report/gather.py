@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 _ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|.)")
 LONG: Final = 200  # characters
 AT_ONCE: Final = 25  # experiments whose evidence is in memory
-GONE: Final = "not in train any more"
 
 
 class Book:

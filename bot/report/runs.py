@@ -20,9 +20,6 @@ class Runs:
         self._by_text: dict[tuple[str, str], list[Rollout]] = defaultdict(list)
         self._by_fixture: dict[str, list[Rollout]] = defaultdict(list)
 
-    def __len__(self) -> int:
-        return len(self._by_id)
-
     def add(self, run: Rollout) -> None:
         """Take a run in."""
         self._by_id[run.id] = run

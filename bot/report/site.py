@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from datetime import datetime
 from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -176,7 +175,7 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         "points": _points,
         "traces": traces,
         "svg": Markup,  # what Vega drew of our own numbers
-        "when": when,
+        "when": render.moment,
     }
     made.globals |= {
         "opened": opened,
@@ -185,14 +184,6 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         "version": __version__,
     }
     return made
-
-
-def when(stamp: str | None) -> str:
-    """A time of the ledger to the minute, ``2026-07-01 12:30 UTC``; as it is if it is no time."""
-    try:
-        return datetime.fromisoformat(stamp or "").strftime("%Y-%m-%d %H:%M UTC")
-    except ValueError:
-        return stamp or "-"
 
 
 def _points(gain: float | None) -> str:
