@@ -167,7 +167,11 @@ Options: TypeAlias = dict[str, JsonValue]
 
 
 class _Section(Record):
-    """A mapping of the file. Strict: the text '5' is not the number 5."""
+    """A mapping of the file. Strict: the text '5' is not the number 5.
+
+    As a default it is made by ``model_construct``: each validator is built when a file is read,
+    within that of ``Config``, and one of its own would take its time from every command.
+    """
 
     model_config = ConfigDict(strict=True)
 
@@ -436,7 +440,7 @@ class GateConfig(_Section):
     merge: Annotated[
         MergeConfig, BeforeValidator(_merge, json_schema_input_type=_MergeText | MergeAfter)
     ] = Field(
-        default=MergeConfig(mode="auto"),
+        default=MergeConfig.model_construct(mode="auto"),
         description="`auto`, `manual`, or `after 2d`: merge when nobody objected for that long.",
     )
     alpha: float = Field(
@@ -489,7 +493,7 @@ class FeedbackConfig(_Section):
     merge: Annotated[
         MergeConfig, BeforeValidator(_merge, json_schema_input_type=_MergeText | MergeAfter)
     ] = Field(
-        default=MergeConfig(mode="manual"),
+        default=MergeConfig.model_construct(mode="manual"),
         description="When the pull request with new fixtures is merged: `manual`, `auto`, or "
         "`after 2d`: when nobody objected for that long.",
     )
@@ -503,7 +507,8 @@ class FeedbackConfig(_Section):
         description="Percent of likeness from which two inputs are nearly the same.",
     )
     caps: Caps = Field(
-        default=Caps(), description="The most cases a skill may have of each source."
+        default=Caps.model_construct(),
+        description="The most cases a skill may have of each source.",
     )
 
     @property
@@ -543,7 +548,7 @@ class Config(_Section):
         default=None, description="Branch merged into; null for the one checked out."
     )
     provider: ProviderConfig = Field(
-        default=AnthropicConfig(), description="Where the task's answers come from."
+        default=AnthropicConfig.model_construct(), description="Where the task's answers come from."
     )
     model: Word | None = Field(
         default=None, description="Model of the task; null for the provider's default."
@@ -554,9 +559,12 @@ class Config(_Section):
     options: Options = Field(
         default={}, description="Passed on to the provider, such as thinking or effort."
     )
-    meta: MetaConfig = Field(default=MetaConfig(), description="Who proposes edits.")
+    meta: MetaConfig = Field(
+        default=MetaConfig.model_construct(), description="Who proposes edits."
+    )
     budget: BudgetConfig = Field(
-        default=BudgetConfig(), description="Caps of one run; null takes a cap away."
+        default=BudgetConfig.model_construct(),
+        description="Caps of one run; null takes a cap away.",
     )
     skills: dict[SkillName, SkillConfig] = Field(
         min_length=1,
@@ -565,14 +573,18 @@ class Config(_Section):
         json_schema_extra={"additionalProperties": False},
     )
     gate: GateConfig = Field(
-        default=GateConfig(), description="What counts as better, and what happens then."
+        default=GateConfig.model_construct(),
+        description="What counts as better, and what happens then.",
     )
-    loop: LoopConfig = Field(default=LoopConfig(), description="How a run searches.")
+    loop: LoopConfig = Field(
+        default=LoopConfig.model_construct(), description="How a run searches."
+    )
     github: GithubConfig = Field(
-        default=GithubConfig(), description="How proposals are published on GitHub."
+        default=GithubConfig.model_construct(), description="How proposals are published on GitHub."
     )
     feedback: FeedbackConfig = Field(
-        default=FeedbackConfig(), description="How corrections and logs become fixtures."
+        default=FeedbackConfig.model_construct(),
+        description="How corrections and logs become fixtures.",
     )
     redact: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
         default=(),
@@ -879,6 +891,8 @@ def _keys(parent: _Path) -> list[str]:
             model: Any = Config
         case ("skills", _):
             model = SkillConfig
+        case ("skills", _, "log"):
+            model = LogConfig
         case (*_, "provider", str(kind)):
             model = PROVIDERS[kind]
         case _:

@@ -6,9 +6,7 @@ import errno
 import io
 import json
 import os
-import platform
 import sys
-import traceback
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -118,6 +116,9 @@ def _redactor(environ: tuple[tuple[str, str], ...]) -> Redactor:
 
 
 def _bug_report(error: BaseException, args: Sequence[str]) -> str:
+    import platform  # noqa: PLC0415 - not on the start-up path
+    import traceback  # noqa: PLC0415
+
     details = "".join(traceback.format_exception(error))
     report = (
         f"This is a bug in Ratchet, not in what you did. Please paste this into {ISSUES}:\n\n"

@@ -254,6 +254,7 @@ REFUSED_SKILLS = [
     ("a: {}\n  ledger: {}", "3: skills.ledger: is kept for a branch of Ratchet's own; choose another name"),
     ("holdout: {}", "2: skills.holdout: is kept for a branch of Ratchet's own; choose another name"),
     ("a: {scorrer: x}", "2: skills.a.scorrer: unknown key (did you mean 'scorer'?)"),
+    ("a: {log: {formt: csv}}", "2: skills.a.log.formt: unknown key (did you mean 'format'?)"),
     ("a: {scorer: lable}", f"2: skills.a.scorer: expected one of {TYPES}, found the text 'lable' (did you mean 'label'?)"),
     ("a: {scorer: {pattern: x}}", f"2: skills.a.scorer.type: is missing; one of {TYPES}"),
     ("a: {scorer: {type: 3}}", f"2: skills.a.scorer.type: expected one of {TYPES}, found the number 3"),

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,7 +26,7 @@ MAX_BYTES = 1_000_000  # of the edited file, in UTF-8; more is not a skill
 # other default-ignorable characters, tag characters and variation selectors (hidden text).
 # Joiners between two non-ASCII characters and a selector behind a character are how Persian,
 # Indic scripts and emoji are written, so those stay.
-_INVISIBLE = re.compile(
+_INVISIBLE = (  # compiled when it is first used: that takes as long as a git process
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -33,12 +34,15 @@ _INVISIBLE = re.compile(
     "|(?<![0-9#*\u00a9-\U0010ffff])[\ufe0e\ufe0f]"
     "|(?<=[\ufe0e\ufe0f])[\ufe0e\ufe0f]|(?<=[\u200c\u200d])[\u200c\u200d\ufe0e\ufe0f]"
 )
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
-)
-_UNSEEN = re.compile(f"{_CONTROL.pattern}|{_INVISIBLE.pattern}")
+_CONTROL = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
+_UNSEEN = f"{_CONTROL}|{_INVISIBLE}"
 _LINES_NAMED = 10  # of an ambiguous anchor, in its message
 _REGULAR_FILE = ("100644", "100755")
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
 
 
 class EditProblem(StrEnum):
@@ -247,8 +251,8 @@ def _check_result(text: str, result: str, limits: Limits) -> None:
         raise EditError(
             EditProblem.TOO_LONG, f"the text would have {len(result):,} characters (most: {most})"
         )
-    _check_characters(text, result, _CONTROL, EditProblem.CONTROL_CHARACTER)
-    _check_characters(text, result, _INVISIBLE, EditProblem.INVISIBLE_CHARACTER)
+    _check_characters(text, result, _pattern(_CONTROL), EditProblem.CONTROL_CHARACTER)
+    _check_characters(text, result, _pattern(_INVISIBLE), EditProblem.INVISIBLE_CHARACTER)
     lines = changed_lines(text, result)
     if lines > limits.max_lines:
         raise EditError(
@@ -289,18 +293,18 @@ def _foreign(path: str, allowed: str) -> str:
 
 def _is_unsafe(path: str) -> bool:
     parts = path.split("/")
-    hidden = not path.isprintable() or "\\" in path or _INVISIBLE.search(path)
+    hidden = not path.isprintable() or "\\" in path or _pattern(_INVISIBLE).search(path)
     return bool(hidden) or any(p in ("", ".", "..") or folded(p) == ".git" for p in parts)
 
 
 def unseen(text: str) -> list[str]:
     """The control and invisible characters of a text, in their order."""
-    return [char for found in _UNSEEN.finditer(text) for char in found[0]]
+    return [char for found in _pattern(_UNSEEN).finditer(text) for char in found[0]]
 
 
 def folded(path: str) -> str:
     """One spelling for all paths that a file system may take for the same file."""
-    seen = _INVISIBLE.sub("", path)
+    seen = _pattern(_INVISIBLE).sub("", path)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     return "/".join(part.rstrip(". ") or part for part in folded.split("/"))
 

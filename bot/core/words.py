@@ -7,6 +7,7 @@ to say as much as a word does.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,9 +20,14 @@ _HAN: Final = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _THAI: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # and Lao, Burmese, Khmer
-_WORD: Final = re.compile(rf"[^\W_{_HAN}{_THAI}]+|[{_HAN}]|[{_THAI}]")
-_BY_TWOS, _BY_FOURS = re.compile(f"[{_HAN}]"), re.compile(f"[{_THAI}]")
+_WORD: Final = rf"[^\W_{_HAN}{_THAI}]+|[{_HAN}]|[{_THAI}]"  # compiled when it is first used
+_BY_TWOS, _BY_FOURS = f"[{_HAN}]", f"[{_THAI}]"
 _PARTS: Final = 4  # of a word; what a character says is counted in these
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
 
 
 class Word(NamedTuple):
@@ -34,12 +40,12 @@ class Word(NamedTuple):
 
 def spans(text: str) -> list[Word]:
     """The words of a text in their order; what is between them does not count."""
-    return [Word(one[0].casefold(), *one.span()) for one in _WORD.finditer(text)]
+    return [Word(one[0].casefold(), *one.span()) for one in _pattern(_WORD).finditer(text)]
 
 
 def words(text: str) -> tuple[str, ...]:
     """The same without their places."""
-    return tuple(word.casefold() for word in _WORD.findall(text))
+    return tuple(word.casefold() for word in _pattern(_WORD).findall(text))
 
 
 def says(found: Sequence[str]) -> float:
@@ -77,6 +83,6 @@ def windows(texts: Iterable[Sequence[str]], lengths: Collection[int]) -> set[tup
 
 
 def _parts(word: str) -> int:
-    if _BY_TWOS.match(word):
+    if _pattern(_BY_TWOS).match(word):
         return _PARTS // 2
-    return 1 if _BY_FOURS.match(word) else _PARTS
+    return 1 if _pattern(_BY_FOURS).match(word) else _PARTS
