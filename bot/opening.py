@@ -85,10 +85,8 @@ def adopt(project: Project) -> None:
     A clone has them under ``refs/remotes/`` only. Without them the count of looks at the holdout
     would begin again.
     """
-    if all(plumbing.tip(project.common_dir, ref) for ref in Ref):
-        return
-    own, others = _tips(project)
-    taken = {ref: tip for ref in Ref if ref not in own and (tip := _only(ref, others))}
+    missing = [ref for ref in Ref if plumbing.tip(project.common_dir, ref) is None]
+    taken = {ref: tip for ref in missing if (tip := _of_remotes(project, ref))}
     if taken:
         made = "".join(f"create {ref} {tip}\n" for ref, tip in taken.items())
         skillrepo.run(project, "update-ref", "--stdin", stdin=made.encode())
@@ -100,30 +98,15 @@ def ledger_tip(project: Project, ref: Ref) -> str | None:
     Raises:
         RatchetError: Several remotes have it, and they differ.
     """
-    return plumbing.tip(project.common_dir, ref) or _only(ref, _tips(project)[1])
+    return plumbing.tip(project.common_dir, ref) or _of_remotes(project, ref)
 
 
-def _tips(project: Project) -> tuple[dict[Ref, str], dict[Ref, set[str]]]:
-    """Where the branches are: this clone's, and those of its remotes."""
-    names = {ref.removeprefix("refs/heads/"): ref for ref in Ref}
-    patterns = [at for name in names for at in (f"refs/heads/{name}", f"refs/remotes/*/{name}")]
-    listed = skillrepo.run(project, "for-each-ref", "--format=%(objectname) %(refname)", *patterns)
-    own: dict[Ref, str] = {}
-    others: dict[Ref, set[str]] = {ref: set() for ref in Ref}
-    for line in listed.text.splitlines():
-        tip, _, full = line.partition(" ")
-        if full.startswith("refs/heads/"):
-            own[Ref(full)] = tip
-        else:
-            others[names["/".join(full.split("/")[-2:])]].add(tip)
-    return own, others
-
-
-def _only(ref: Ref, others: dict[Ref, set[str]]) -> str | None:
+def _of_remotes(project: Project, ref: Ref) -> str | None:
     name = ref.removeprefix("refs/heads/")
-    if len(others[ref]) > 1:
+    tips = plumbing.tips_of_remotes(project.common_dir, name)
+    if len(tips) > 1:
         raise RatchetError(
             f"Several remotes have a branch {name}, and they differ.",
             hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
         )
-    return next(iter(others[ref]), None)
+    return next(iter(tips), None)

@@ -180,6 +180,22 @@ def tip(common_dir: Path, ref: str) -> str | None:
     return text if text is None or _OID.fullmatch(text) else _tip(common_dir, ref)
 
 
+def tips_of_remotes(common_dir: Path, branch: str) -> set[str]:
+    """Where a branch is on the remotes, as this clone knows it."""
+    if (common_dir / "reftable").exists():
+        asked = ("for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{branch}")
+        done = execute(common_dir, (f"--git-dir={common_dir}", *asked))
+        if done.status:
+            raise failure("for-each-ref", done.error, common_dir)
+        return {*done.text.split()}
+    listed = _read_text(common_dir / "packed-refs") or ""
+    line = f"^[0-9a-f]+ (refs/remotes/[^/]+/{re.escape(branch)})$"
+    names = re.findall(line, listed, re.MULTILINE)
+    loose = (common_dir / "refs" / "remotes").glob(f"*/{branch}")
+    names += [one.relative_to(common_dir).as_posix() for one in loose]
+    return {found for name in names if (found := tip(common_dir, name))}
+
+
 def pointed_to(git_dir: Path, ref: str) -> str | None:
     """The full name of the ref that ``ref`` is another name for; None where it is none.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bot import skillrepo
@@ -132,11 +133,8 @@ def _login(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
     token = environ.get("GITHUB_TOKEN")
     if not token:
         return {}
-    origin = run(project, "remote", "get-url", "origin", ok=range(256)).text
-    if not origin.startswith(f"{server}/"):
-        return {}
-    known = run(project, "config", "--get-urlmatch", "http.extraheader", origin, ok=(0, 1))
-    if known.text:
+    origin, has_own = _origin(project, (project.common_dir / "config").stat().st_mtime_ns)
+    if not origin.startswith(f"{server}/") or has_own:
         return {}
     secret = base64.b64encode(f"x-access-token:{token}".encode()).decode("ascii")
     return {
@@ -144,6 +142,14 @@ def _login(project: Project, environ: Mapping[str, str]) -> dict[str, str]:
         "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
         "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {secret}",
     }
+
+
+@lru_cache(maxsize=8)
+def _origin(project: Project, changed: int) -> tuple[str, bool]:  # noqa: ARG001  asks anew then
+    """Where ``origin`` is, and whether git has a credential for it that a checkout has kept."""
+    origin = run(project, "remote", "get-url", "origin", ok=range(256)).text
+    known = run(project, "config", "--get-urlmatch", "http.extraheader", origin, ok=(0, 1))
+    return origin, bool(known.text)
 
 
 def _is_ancestor(project: Project, older: str, newer: str) -> bool:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bot import budget as budgets
-from bot import opening, skillformat, skillrepo
+from bot import opening, plumbing, skillformat, skillrepo
 from bot.core import render
 from bot.errors import RatchetError
 from bot.forge import proposal_branch
@@ -130,7 +130,8 @@ def _newest(runs: Sequence[Trace]) -> list[Trace]:
 def _unmerged(project: Project, base: str) -> list[str]:
     """Branches of proposals with commits that the base has not."""
     listed = ("for-each-ref", "--format=%(refname)", "refs/heads/ratchet/")
-    if not skillrepo.run(project, *listed).text:
+    there = plumbing.read_object(project.git_dir, f"{base}^{{commit}}")
+    if there is None and not skillrepo.run(project, *listed).text:
         return []  # without a commit there is no base to compare with
     found = skillrepo.run(project, *listed, f"--no-merged={base}").text.split()
     return [ref.removeprefix("refs/heads/") for ref in found]

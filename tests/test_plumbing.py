@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 
-from bot import plumbing, skillrepo
+from bot import opening, plumbing, skillrepo
 from bot.errors import RatchetError
+from bot.ledger import Ref
 from bot.plumbing import read_object, read_objects
 
 if TYPE_CHECKING:
@@ -326,6 +327,41 @@ def test_a_ref_that_is_not_there_is_no_other(repo: GitRepo, there: object) -> No
     assert callable(there)
     there(repo)
     assert plumbing.tip(git_dir(repo), "refs/heads/other") is None
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_where_a_branch_is_on_the_remotes(repo: GitRepo, *, pack: bool) -> None:
+    """On each of them, and nothing else that is called nearly so."""
+    first = repo.tip("main")
+    second = repo.commit("later")
+    for name, at in (("origin/a/b", first), ("fork/a/b", second), ("x/y/a/b", repo.commit("x"))):
+        repo.git("update-ref", f"refs/remotes/{name}", at)
+    for name in ("refs/remotes/origin/a/b2", "refs/heads/a/b", "refs/remotes/a/b"):
+        repo.git("update-ref", name, "HEAD")
+    if pack:
+        repo.git("pack-refs", "--all")
+        repo.git("update-ref", "refs/remotes/fork/a/b", first)
+    asked = ("for-each-ref", "--format=%(objectname)", "refs/remotes/*/a/b")
+    found = plumbing.tips_of_remotes(git_dir(repo), "a/b")
+    assert found == {*repo.git(*asked).split()} == ({first} if pack else {first, second})
+    assert plumbing.tips_of_remotes(git_dir(repo), "none") == set()
+
+
+def test_a_ledger_is_taken_over_unless_there_are_two(repo: GitRepo) -> None:
+    project = skillrepo.open_project(repo.path)
+    ours, theirs = repo.tip("main"), repo.commit("later")
+    for ref in Ref:
+        name = ref.removeprefix("refs/heads/")
+        repo.git("update-ref", f"refs/remotes/origin/{name}", ours)
+    repo.git("update-ref", Ref.HOLDOUT, theirs)
+    opening.adopt(project)
+    assert (repo.tip(Ref.LEDGER), repo.tip(Ref.HOLDOUT)) == (ours, theirs)
+    repo.git("update-ref", "-d", Ref.LEDGER)
+    repo.git("update-ref", "refs/remotes/fork/ratchet/ledger", theirs)
+    for ask in (opening.adopt, lambda one: opening.ledger_tip(one, Ref.LEDGER)):
+        with pytest.raises(RatchetError, match="Several remotes have a branch ratchet/ledger"):
+            ask(project)
+    assert plumbing.tip(git_dir(repo), Ref.LEDGER) is None
 
 
 @pytest.mark.parametrize("there", [loose, packed, below, tag])

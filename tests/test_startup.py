@@ -91,6 +91,66 @@ def test_looking_back_imports_nothing_that_runs(
     assert not modules_of(*args, folder=world.path) & (NEVER | more)
 
 
+@pytest.mark.parametrize(
+    ("args", "most"),
+    [
+        (("--help",), []),
+        (("log",), ["cat-file", "rev-parse", "version"]),
+        (("show", "1"), ["cat-file", "rev-parse", "version"]),
+        (("status",), ["cat-file", "for-each-ref", "rev-parse", "version"]),
+        (("check",), ["cat-file", "ls-files", "ls-files", "rev-parse", "version"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_looking_back_asks_git_a_few_times(
+    args: Sequence[str], most: Sequence[str], world: World, tmp_path: Path
+) -> None:
+    """Each is a process; one of them reads whatever there is of commits and of the ledger."""
+    assert processes_of(*args, folder=world.path, at=tmp_path) == [*most]
+
+
+def test_a_run_asks_git_as_often_however_much_there_is(world: World, tmp_path: Path) -> None:
+    """With nothing to try; what is left is where the checkout and the proposal's branch are."""
+    copy = World(Path(shutil.copytree(world.path, tmp_path / "p", symlinks=True)))
+    asked = processes_of("run", "--attempts", "0", folder=copy.path, at=tmp_path)
+    assert asked.count("cat-file") == asked.count("version") == 1
+    assert len(asked) < 20
+
+
+def processes_of(*args: str, folder: Path, at: Path) -> list[str]:
+    """The git commands that a command runs, sorted."""
+    git = at / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(
+        f'#!/bin/sh\necho "$@" >> "{at}/asked"\nexec "{shutil.which("git")}" "$@"\n',
+        encoding="utf-8",
+    )
+    git.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", "from bot.__main__ import main; main()", *args],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PATH": f"{git.parent}:{os.environ['PATH']}",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.count("error") == 0
+    asked = at / "asked"
+    lines = asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
+    return sorted(_command(line.split(" ")) for line in lines)
+
+
+def _command(words: list[str]) -> str:
+    """What is after git's own options."""
+    while words[0].startswith("-"):
+        words = words[2:] if words[0] == "-c" else words[1:]
+    return words[0]
+
+
 # ratchet status -------------------------------------------------------------------------------
 
 
