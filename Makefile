@@ -54,7 +54,7 @@ test-full: .venv/dev.stamp
 	@touch $@
 
 doubles: .venv-doubles/stamp .venv/dev.stamp
-	PYTHONPATH=tests $(BIN)/python benchmarks/doubles.py $(WRITE)
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/doubles.py $(WRITE)
 
 # The tools that overhead.py compares with, at fixed versions, in an environment of their own.
 .venv-peers/stamp:

@@ -37,12 +37,12 @@ from unittest.mock import patch
 import shared
 import yaml
 from shared import Answer, Case, Model, Watch
-
-from bot import evaluating, running, skillrepo
-from bot.core.records import Reply, Score, Trace, digest
-from bot.errors import RatchetError
-from bot.ledger import typed
-from bot.proposing import Proposing
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.records import Reply, Score, Trace, digest
+from skill_ratchet.experiment import evaluation, jobs
+from skill_ratchet.experiment.proposer import Proposing
+from skill_ratchet.ledger import ledger
+from skill_ratchet.project import repository
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -84,7 +84,7 @@ def proposer_sees(mode: str) -> Iterator[None]:
     """Within this, everything a proposer is given of a run is reduced: traces and the ledger."""
     whole = Proposing.propose
 
-    class Reduced(typed.TrainLedger):
+    class Reduced(ledger.TrainLedger):
         """The train ledger, its runs reduced."""
 
         def runs(self, experiment: str) -> list[Trace]:
@@ -105,7 +105,7 @@ def proposer_sees(mode: str) -> Iterator[None]:
         return whole(self, [reduced(run, mode) for run in baseline], *rest)
 
     with (
-        patch.object(typed, "TrainLedger", Reduced),
+        patch.object(ledger, "TrainLedger", Reduced),
         patch.object(Proposing, "propose", propose),
     ):
         yield
@@ -234,7 +234,7 @@ class Real:
         with shared.workplace() as place, proposer_sees(mode):
             folder = self._copy(place / "project", seed)
             before = self._score(folder)
-            report = running.improve(
+            report = jobs.improve(
                 folder, skill=self.skill, attempts=self.attempts, override={}, reporter=watch
             )
             if report.error:
@@ -244,20 +244,20 @@ class Real:
 
     def _copy(self, target: Path, seed: int) -> Path:
         """The project as it is committed, configured for this run."""
-        project = skillrepo.open_project(self.project)
+        project = repository.open_project(self.project)
         shared.git(project.toplevel, "clone", "--quiet", str(project.toplevel), str(target))
         shared.git(target, "checkout", "--quiet", "-B", "benchmark")
         folder = target / project.prefix
-        path = folder / skillrepo.CONFIG_FILE
+        path = folder / repository.CONFIG_FILE
         path.write_text(configured(path.read_text("utf-8"), self, seed=seed), "utf-8")
         shared.git(folder, "commit", "--quiet", "--message=benchmark", "--", path.name)
         return folder
 
     def _score(self, folder: Path) -> float:
-        space = evaluating.space_of(
+        space = evaluation.space_of(
             folder, skill=self.skill, split="holdout", ref=None, override={}
         )
-        done = evaluating.evaluate(space, "holdout", Watch())
+        done = evaluation.evaluate(space, "holdout", Watch())
         if done.score is None or done.failed:
             raise RatchetError(f"{len(done.failed)} held-out runs have no score.")
         return done.score

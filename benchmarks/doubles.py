@@ -3,9 +3,9 @@
     make doubles                    # installs the doubles, once, and plays; compares and prints
     make doubles WRITE=--write      # rewrites the section in docs/design/github.md, too
 
-``github_scenario`` is played on the fake of ``tests/fakehub`` and on each double. Every step that
-ends otherwise on a double must be in ``DIFFERENCES`` with its reason, and everything in there must
-still be seen: what is new, and what has gone, both fail.
+``github_scenario`` is played on the fake of ``tests/support/fakehub`` and on each double. Every
+step that ends otherwise on a double must be in ``DIFFERENCES`` with its reason, and everything in
+there must still be seen: what is new, and what has gone, both fail.
 
 emulate  A stateful GitHub on Node (npm, of Vercel Labs).
 myworld  Answers for api.github.com over TLS, through a proxy of its own (PyPI).
@@ -36,15 +36,14 @@ import github_scenario as scenario
 import shared
 from fakehub import FakeHub
 from github_scenario import BOT, FILE, HOLD, OWNER, REPOSITORY, TEXT, Tap
-
-from bot.forge.github import GitHub
-from bot.forge.wire import Wire
+from skill_ratchet.github.api import GitHub
+from skill_ratchet.github.http import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from bot.forge.wire import Answer
+    from skill_ratchet.github.http import Answer
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "design" / "github.md"

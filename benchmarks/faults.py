@@ -1,16 +1,16 @@
 """Every fault at every moment: what happens to a command, and what the next one makes of it.
 
-    PYTHONPATH=tests:. python benchmarks/faults.py                # everything (many hours)
-    PYTHONPATH=tests:. python benchmarks/faults.py --each 5       # every fifth moment
-    PYTHONPATH=tests:. python benchmarks/faults.py --write        # rewrites docs/reliability.md too
+    PYTHONPATH=tests/support:. python benchmarks/faults.py           # everything (many hours)
+    PYTHONPATH=tests/support:. python benchmarks/faults.py --each 5  # every fifth moment
+    PYTHONPATH=tests/support:. python benchmarks/faults.py --write   # and docs/reliability.md
 
-The moments are not listed anywhere: each scene of ``tests/kills.py`` is played once, watched by
-``tests/boundaries.py``, and then again for each moment that was seen: killed there (SIGKILL), or
-with a disk that is full from there on. The jobs on GitHub are also played with each of their
-exchanges spoiled in each way of ``tests/exchanges.py``, and a run with each of its calls spoiled in
-each way of ``tests/answers.py``. Then the same command is given again, and has to end as if nothing
-had happened: same verdict, no call on record made again, nothing there twice, every git object
-sound. What does not is printed, and the exit status is 1.
+The moments are not listed anywhere: each scene of ``tests/support/kills.py`` is played once,
+watched by ``tests/support/boundaries.py``, and then again for each moment that was seen: killed
+there (SIGKILL), or with a disk that is full from there on. The jobs on GitHub are also played with
+each of their exchanges spoiled in each way of ``tests/support/exchanges.py``, and a run with each
+of its calls spoiled in each way of ``tests/support/answers.py``. Then the same command is given
+again, and has to end as if nothing had happened: same verdict, no call on record made again,
+nothing there twice, every git object sound. What does not is printed, and the exit status is 1.
 """
 
 from __future__ import annotations

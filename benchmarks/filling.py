@@ -14,10 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from shared import git
-
-from bot import bench, skillrepo, workspace
-from bot.core.gate import Action, Reason, Verdict
-from bot.core.records import (
+from skill_ratchet.core.gate import Action, Reason, Verdict
+from skill_ratchet.core.looks import Confirmation
+from skill_ratchet.core.records import (
     AddLines,
     Evidence,
     Experiment,
@@ -35,17 +34,18 @@ from bot.core.records import (
     digest,
     trace_id,
 )
-from bot.core.reign import Confirmation
-from bot.proposing import experiment_id, question
+from skill_ratchet.experiment import session
+from skill_ratchet.experiment.proposer import experiment_id, question
+from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bot.core.records import Fixture, Side, Split
-    from bot.ledger import Ledger
-    from bot.runner import Text
-    from bot.workspace import Workspace
+    from skill_ratchet.core.records import Fixture, Side, Split
+    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.project.workspace import Workspace
 
 NAME: Final = "support"  # of the skill
 SKILL: Final = f"skills/{NAME}/SKILL.md"
@@ -84,11 +84,11 @@ class Filler:
     """Fills the ledger of a project with experiments that look like real ones."""
 
     def __init__(self, folder: Path, size: Size) -> None:
-        project = skillrepo.open_project(folder)
+        project = repository.open_project(folder)
         self._space: Workspace = workspace.open_anywhere(
             project, skill=NAME, ref="HEAD", override={}, require=("holdout",)
         )
-        self._ledger: Ledger = bench.open_ledger(project, NAME)
+        self._ledger: Ledger = session.open_ledger(project, NAME)
         self._size, self._random = size, random.Random(1)  # noqa: S311  no secret
         self._at = datetime(2026, 1, 1, tzinfo=UTC)
         self._folder = folder

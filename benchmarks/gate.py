@@ -3,9 +3,9 @@
     python benchmarks/gate.py              # minutes; rewrites the tables and plots of docs/gate.md
     python benchmarks/gate.py --quick      # seconds; prints rougher tables, writes nothing
 
-The rules are those of ``bot.core.evidence``, played for many experiments at once with numpy;
-``tests/test_evidence.py`` checks that both settle every sequence alike. Everything is seeded, and
-a rerun gives the same bytes whatever ``--jobs`` is.
+The rules are those of ``skill_ratchet.core.evidence``, played for many experiments at once with
+numpy; ``tests/core/test_evidence.py`` checks that both settle every sequence alike. Everything is
+seeded, and a rerun gives the same bytes whatever ``--jobs`` is.
 
 A world is a table of success probabilities, rows x fixtures. Train and holdout have ``n``
 fixtures each, drawn alike and independently. Calls are model calls: in the screen the incumbent's
@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import beta
-
-from bot.core import evidence as stats
-from bot.core import leaks
-from bot.core.evidence import Cause, State
-from bot.core.records import Fixture
+from skill_ratchet.core import evidence as stats
+from skill_ratchet.core import leaks
+from skill_ratchet.core.evidence import Cause, State
+from skill_ratchet.core.records import Fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -900,7 +899,7 @@ SECTIONS = (
         "Edits that memorise held-out cases",
         (
             "10% of edits answer held-out cases 25 points better and nothing else; the rest change "
-            "nothing; n = 20. The check is `bot.core.leaks`, run on made-up cases."
+            "nothing; n = 20. The check is `skill_ratchet.core.leaks`, run on made-up cases."
         ),
         (
             "what the edit copies",

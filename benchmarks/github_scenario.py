@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from bot.errors import RatchetError
-from bot.forge import Merged, Refused
-from bot.forge.wire import Answer, Wire
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.github.http import Answer, Wire
+from skill_ratchet.project.proposal import Merged, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bot.forge.github import GitHub, Issue, Pull
+    from skill_ratchet.github.api import GitHub, Issue, Pull
 
 REPOSITORY = "octo/demo"
 OWNER, BOT = "octo", "robot"  # the owner's hands are the other people's, too

@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bot"))
 
-from bot.bringing import read_lines
-from bot.importing import import_rows
+from skill_ratchet.cases.conversion import import_rows
+from skill_ratchet.cases.importer import read_lines
 
 WORDS = ("the", "card", "that", "I", "ordered", "has", "not", "come", "where", "it", "may", "be")
 LENGTH = 80  # words of an input, and of an answer

@@ -38,22 +38,22 @@ from shared import (
     workplace,
     write_section,
 )
-
-from bot import bench, plumbing, skillrepo, workspace
-from bot.agents.briefing import first_message
-from bot.agents.toolbox import Toolbox
-from bot.ledger import Ref
-from bot.ledger.gitref import GitRef
-from bot.ledger.store import journal_folder
-from bot.proposing import level, read_past, seen, worst_first
+from skill_ratchet.agents.briefing import first_message
+from skill_ratchet.agents.toolbox import Toolbox
+from skill_ratchet.base import git as plumbing
+from skill_ratchet.experiment import session
+from skill_ratchet.experiment.proposer import level, read_past, seen, worst_first
+from skill_ratchet.ledger import Ref
+from skill_ratchet.ledger.gitref import GitRef
+from skill_ratchet.ledger.store import journal_folder
+from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from shared import Case
-
-    from bot.ledger import Ledger
-    from bot.recording import Attempt
+    from skill_ratchet.experiment.recorder import Attempt
+    from skill_ratchet.ledger import Ledger
 
 AT: Final = (10, 100, 700)
 TRACES: Final = 100  # train runs of an experiment, and train cases
@@ -192,7 +192,7 @@ class Grown:
 
     def ledger(self) -> Ledger:
         """As a process that begins now finds it."""
-        return bench.open_ledger(skillrepo.open_project(self.folder), NAME)
+        return session.open_ledger(repository.open_project(self.folder), NAME)
 
     def start(self) -> Used:
         """The start of a run that makes no attempt: what it checks, and what it reads again."""
@@ -203,7 +203,7 @@ class Grown:
 
     def ask(self) -> dict[str, Used]:
         """What the meta-agent reads first, and each of its tools."""
-        project = skillrepo.open_project(self.folder)
+        project = repository.open_project(self.folder)
         space = workspace.open_at_base(project, skill=NAME, override={})
         ledger = self.ledger()
         kept = ledger.kept_runs(space.text.digest, space.how.digest)
@@ -259,10 +259,12 @@ class Grown:
 
 def _ratchet(folder: Path, *args: str) -> Used:
     """A command, as a process from its start to its end."""
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(Path(__file__).parents[1] / "bot"), os.environ.get("PYTHONPATH", "")]
+    )
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "bot", *args],
+        [sys.executable, "-m", "skill_ratchet", *args],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.DEVNULL,

@@ -31,8 +31,8 @@ WAYS = {"plain HTTP": {}, "the SDK": {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: ours"
 
 async def _ask(url: str) -> tuple[float, float]:
     """Make the calls in this process: seconds of CPU to the first answer, and for each other."""
-    from bot.providers.messages import PATH  # noqa: PLC0415 - imports are measured
-    from bot.providers.transport import connect  # noqa: PLC0415
+    from skill_ratchet.providers.messages import PATH  # noqa: PLC0415 - imports are measured
+    from skill_ratchet.providers.transport import connect  # noqa: PLC0415
 
     way = connect(base_url=url, api_key="k", timeout=60, connections=AT_ONCE)
     await way.post(PATH, BODY)

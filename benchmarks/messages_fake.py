@@ -1,8 +1,8 @@
 """A stand-in for Anthropic's API on this machine: fixed latency, honest usage, limits on request.
 
-The HTTP side is that of the tests (``tests/messages_server.py``); here is what it answers. Usage
-is counted as the API counts it: a system prompt that is marked is written to the cache by the calls
-that come before the first of them is answered, and read from it by the others.
+The HTTP side is that of the tests (``tests/support/messages_server.py``); here is what it answers.
+Usage is counted as the API counts it: a system prompt that is marked is written to the cache by the
+calls that come before the first of them is answered, and read from it by the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests/support"))
 
 from messages_server import MessagesServer, Planned, serve
 

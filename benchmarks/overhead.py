@@ -95,7 +95,7 @@ def _ours(folder: Path, url: str) -> list[str]:
     shared.git(folder, "init", "--quiet", "--initial-branch=main")
     shared.git(folder, "add", "--all")
     shared.git(folder, "commit", "--quiet", "--message=start")
-    return [sys.executable, "-m", "bot", "eval", "-C", str(folder)]
+    return [sys.executable, "-m", "skill_ratchet", "eval", "-C", str(folder)]
 
 
 _BARE = """\
@@ -230,7 +230,7 @@ def environment(home: Path) -> dict[str, str]:
         **kept,
         **shared.IDENTITY,
         "HOME": str(home),
-        "PYTHONPATH": str(REPO),
+        "PYTHONPATH": str(REPO / "bot"),
         "ANTHROPIC_API_KEY": "not-a-key-at-all",
         "PROMPTFOO_CONFIG_DIR": str(home / "promptfoo"),
         "PROMPTFOO_DISABLE_TELEMETRY": "1",
@@ -272,7 +272,7 @@ def starts(folder: Path, *, rounds: int) -> dict[str, list[Used]]:
     used: dict[str, list[Used]] = {}
     for _ in range(rounds):
         for name in READ_ONLY:
-            command = [sys.executable, "-m", "bot", name]
+            command = [sys.executable, "-m", "skill_ratchet", name]
             used.setdefault(name, []).append(timed(command, folder=folder, env=env))
     empty = [sys.executable, "-c", "pass"]
     used["(python alone)"] = [timed(empty, folder=folder, env=env) for _ in range(rounds)]

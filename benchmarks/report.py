@@ -37,8 +37,10 @@ class Cost:
 
 def build(folder: Path, out: Path) -> Cost:
     """Build the report in a process of its own."""
-    command = [sys.executable, "-m", "bot", "report", "--out", str(out)]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "skill_ratchet", "report", "--out", str(out)]
+    path = os.pathsep.join(
+        [str(Path(__file__).parents[1] / "bot"), os.environ.get("PYTHONPATH", "")]
+    )
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL

@@ -30,10 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 import shared
 from shared import Answer, Case, Model, Watch
-
-from bot.core import evidence as stats
-from bot.core.records import Pair
-from bot.proposing import NO_EDIT
+from skill_ratchet.core import evidence as stats
+from skill_ratchet.core.records import Pair
+from skill_ratchet.experiment.proposer import NO_EDIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

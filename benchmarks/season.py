@@ -1,8 +1,8 @@
 """A season of a skill at work: corrections come in by every way, and the loop learns from them.
 
-    PYTHONPATH=tests python benchmarks/season.py            # minutes; rewrites docs/benchmarks.md
-    PYTHONPATH=tests python benchmarks/season.py --runs 2   # prints, writes nothing
-    PYTHONPATH=tests python benchmarks/season.py --table FILE.csv LABEL...   # real messages
+    PYTHONPATH=tests/support:. python benchmarks/season.py           # minutes; docs/benchmarks.md
+    PYTHONPATH=tests/support:. python benchmarks/season.py --runs 2  # prints, writes nothing
+    PYTHONPATH=tests/support:. python benchmarks/season.py --table FILE.csv LABEL...
 
 A repository on the fake GitHub begins with five cases that somebody wrote. Each day people send
 messages, the skill as it is answers them, and people correct some of what it got wrong: in a
@@ -34,22 +34,21 @@ import pytest
 import shared
 from sample_efficiency import UNKNOWN, RuleWorld
 from shared import Answer, Model, markdown, write_section
+from skill_ratchet import providers
+from skill_ratchet.agents.task import build_request
+from skill_ratchet.core.records import Fixture
+from skill_ratchet.core.scoring import parse_spec, score_pure
+from skill_ratchet.project.config import DEFAULT_MODELS
+from skill_ratchet.providers.local import Local
 from stage import Stage, staging
-from test_correcting import Desk, form
 
-from bot import providers
-from bot.agents.task import build_request
-from bot.config import DEFAULT_MODELS
-from bot.core.records import Fixture
-from bot.core.scoring import parse_spec, score_pure
-from bot.providers.local import Local
+from tests.github.test_corrections import Desk, form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from skill_ratchet.core.records import Reply
     from world import World
-
-    from bot.core.records import Reply
 
 SKILL_NAME = "triage"  # of the stage's projects
 SKILL = f"skills/{SKILL_NAME}/SKILL.md"

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from gate import confirm_many, difficulties, levels, one_to_one, pass_or_fail, screen_many, shifted
 from scipy.special import ndtr
-
-from bot.core import evidence as stats
-from bot.core.gate import Policy, fewest_pairs
+from skill_ratchet.core import evidence as stats
+from skill_ratchet.core.gate import Policy, fewest_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What the benchmarks of the whole loop share: a project, a model in this process, a page.
 
 The loop that runs here is the one that users run: a git repository, a ledger with its journal,
-``bot.running.improve``. Only the provider is replaced, by ``Model``.
+``skill_ratchet.experiment.jobs.improve``. Only the provider is replaced, by ``Model``.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from unittest.mock import patch
 
-from bot import providers, running
-from bot.core.gate import Action
-from bot.core.records import Reply, Request
-from bot.progress import Reporter
+from skill_ratchet import providers
+from skill_ratchet.cli.progress import Reporter
+from skill_ratchet.core.gate import Action
+from skill_ratchet.core.records import Reply, Request
+from skill_ratchet.experiment import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bot.core.records import Trace
-    from bot.loop import Report
-    from bot.recording import Attempt
+    from skill_ratchet.core.records import Trace
+    from skill_ratchet.experiment.loop import Report
+    from skill_ratchet.experiment.recorder import Attempt
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 NAME = "simulated"  # of the skill
@@ -171,9 +172,7 @@ def improve(
     """
     builders: Mapping[str, Any] = {"command": lambda *_, **__: model}
     with patch.dict(providers.PROVIDERS, builders):
-        report = running.improve(
-            folder, skill=skill, attempts=attempts, override={}, reporter=watch
-        )
+        report = jobs.improve(folder, skill=skill, attempts=attempts, override={}, reporter=watch)
     if report.error:
         raise report.error
     return report

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The browser of tests/test_report_browser.py: installs Debian's Chromium if there is none and this
+# The browser of tests/report/test_site_browser.py: installs Debian's Chromium if there is none and this
 # is root on Debian or Ubuntu; says what to do anywhere else. Quick when it is there.
 set -eu
 for name in "${RATCHET_CHROMIUM:-}" chromium chromium-browser google-chrome; do

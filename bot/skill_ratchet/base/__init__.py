@@ -1,0 +1,1 @@
+"""Knows no skill: errors, git, parsing, redaction, the sandbox."""

@@ -1,0 +1,1 @@
+"""How the data set grows: corrections, imports, and what becomes of each case."""

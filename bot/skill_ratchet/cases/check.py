@@ -1,0 +1,282 @@
+"""``ratchet check``: is everything an experiment reads in order, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base import actions, sandbox
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import find_key
+from skill_ratchet.cases import drift
+from skill_ratchet.core import evidence as stats
+from skill_ratchet.core import golden, wording
+from skill_ratchet.core.records import canonical_json
+from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
+from skill_ratchet.ledger import Ref, access
+from skill_ratchet.project import fixtures, repository, workspace
+
+if TYPE_CHECKING:
+    from skill_ratchet.core.records import Fixture
+    from skill_ratchet.core.scoring import Spec
+    from skill_ratchet.experiment.jobs import NoiseReport
+    from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.workspace import Workspace
+
+MOST = 20  # problems listed
+SAME = 5  # cases of which all score the same twice before it is remarked upon
+NAMED = 5  # train cases
+SMALL = 20  # held-out cases below which small gains cannot be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One skill that is in order, and what could be better about it."""
+
+    skill: str
+    path: str
+    chars: int
+    train: int
+    holdout: int
+    scorer: str
+    provider: str
+    model: str
+    advice: tuple[str, ...]
+
+
+def check(project: Project, *, skill: str | None) -> list[Finding]:
+    """Check one skill or all of them, as they are on disk.
+
+    Raises:
+        RatchetError: Everything that is wrong, in one message.
+    """
+    settings = workspace.load_config(repository.WorkTree(project))
+    names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    findings: list[Finding] = []
+    problems: list[str] = []
+    for folder in sorted({settings.skill(name).fixtures for name in names}):
+        problems += _keys(repository.WorkTree(project), folder)
+    for name in names:
+        try:
+            space = workspace.open_anywhere(
+                project, skill=name, ref=None, override={}, require=workspace.BOTH
+            )
+            require_sound(space)
+            findings.append(_finding(space))
+        except RatchetError as error:
+            problems.append(error.message)
+    if problems:
+        raise RatchetError("\n".join(problems), hint="docs/config.md, docs/fixtures.md")
+    return findings
+
+
+def _keys(tree: repository.Tree, folder: str) -> list[str]:
+    """Where a key stands in a file of fixtures; the key itself is not repeated."""
+    found = []
+    for path in tree.files(folder):
+        if tree.size(path) <= fixtures.MAX_FILE:  # a larger one is refused anyway
+            lines = tree.read(path).decode("utf-8", "replace").split("\n")
+            kinds = ((number, find_key(line)) for number, line in enumerate(lines, start=1))
+            found += [
+                f"{path}:{number}: looks like a secret ({kind}); take it out, and make it invalid"
+                for number, kind in kinds
+                if kind
+            ]
+    return wording.first(found, MOST, "and {} more secrets")
+
+
+def require_sound(space: Workspace) -> None:
+    """Raise RatchetError for a workspace in which no experiment could ever succeed."""
+    problems = [
+        f"fixture {fixture.id}: {_told(problem, fixture)}"
+        for fixture in (*space.train, *space.holdout)
+        if (problem := unscorable(space, fixture))
+    ]
+    problems += _unreachable(space)
+    if len(space.text.text) > space.skill.max_chars:
+        problems.append(
+            f"{space.skill.path} has {len(space.text.text):,} characters; "
+            f"skills.{space.name}.max_chars allows {space.skill.max_chars:,}"
+        )
+    if problems:
+        raise RatchetError("\n".join(wording.first(problems, MOST, "and {} more")))
+
+
+def _told(problem: str, fixture: Fixture) -> str:
+    """The problem; what it quotes of a held-out case stays out of a workflow's log."""
+    if fixture.split == "train" or not actions.in_workflow():
+        return problem
+    return "it cannot be scored (held-out, so not quoted here: 'ratchet check' in a clone says why)"
+
+
+def unscorable(space: Workspace, fixture: Fixture) -> str | None:
+    """Why no answer to a case could be scored well: shown by scoring what it expects itself."""
+    spec = workspace.fixture_spec(space, fixture)
+    if problem := objection(spec, fixture):
+        return problem
+    answer = _expected_answer(spec, fixture)
+    if answer is None:
+        return None
+    try:
+        score = score_pure(spec, answer, fixture)
+    except ScorerError as error:
+        return str(error)
+    if score.value < 1:
+        return f"its own expected answer scores {score.value:g}: {score.reason}"
+    return None
+
+
+def _expected_answer(spec: Spec, fixture: Fixture) -> str | None:
+    """The answer that ``expected`` stands for; None where it stands for a rule, not an answer."""
+    expected = fixture.expected
+    if spec.type == "json" and not isinstance(expected, str):
+        return canonical_json(expected)
+    if spec.type == "contains" and isinstance(expected, list):
+        return "\n".join(str(text) for text in expected)
+    if spec.type not in ("exact", "label", "contains", "json", "edit_similarity"):
+        return None
+    texts = expected if isinstance(expected, list) else [expected]
+    return texts[0] if texts and isinstance(texts[0], str) else None
+
+
+def _unreachable(space: Workspace) -> list[str]:
+    """Configs in which the gate's bar cannot be reached, with the number that would do."""
+    if space.blind:  # it is found out where the held-out cases are
+        return []
+    policy, clusters = space.policy, _clusters(space.holdout)
+    problems = []
+    if policy.rule == "evidence" and _clusters(space.train) < stats.FEWEST_CLUSTERS:
+        problems.append(
+            f"{space.name}: {_clusters(space.train)} independent train case; the screen needs at "
+            f"least {stats.FEWEST_CLUSTERS}"
+        )
+    if policy.rule == "evidence" and clusters < stats.FEWEST_CLUSTERS:
+        problems.append(
+            f"{space.name}: {clusters} independent held-out case; the gate needs at least "
+            f"{stats.FEWEST_CLUSTERS}"
+        )
+    if policy.rule == "evidence" and space.holdout:
+        attempts = space.config.loop.attempts
+        least = stats.smallest_effort(
+            fixtures=len(space.holdout), attempt=attempts, alpha=policy.alpha, k=policy.k
+        )
+        if policy.confirm_effort < least:
+            problems.append(
+                f"gate.confirm_effort {policy.confirm_effort:g}: attempt {attempts} could never "
+                f"reach its bar; {least:g} is the least that can"
+            )
+    return problems
+
+
+def _clusters(fixtures: tuple[Fixture, ...]) -> int:
+    return len({fixture.cluster or fixture.id for fixture in fixtures})
+
+
+def _finding(space: Workspace) -> Finding:
+    advice = []
+    if len(space.holdout) < SMALL:
+        advice.append(
+            f"with {len(space.holdout)} held-out cases only large gains can be shown, and they may "
+            f"not carry over; {SMALL} or more are better"
+        )
+    specs = (space.scorer, *space.scorers.values())
+    if any(spec.type in workspace.PROGRAMS for spec in specs) and not sandbox.network_isolated():
+        advice.append("this system cannot keep a scorer's program off the network")
+    if space.scorer.type == "rubric":
+        advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
+    if astray := _astray(space):
+        advice.append(astray)
+    advice += drift.advice(_facts(space))
+    return Finding(
+        skill=space.name,
+        path=space.skill.path,
+        chars=len(space.text.text),
+        train=len(space.train),
+        holdout=len(space.holdout),
+        scorer=space.scorer.type,
+        provider=space.provider.type,
+        model=space.how.model,
+        advice=tuple(advice),
+    )
+
+
+def _astray(space: Workspace) -> str:
+    """Which train cases give held-out ones away; empty if none does. No held-out case is named."""
+    rules = space.config.feedback.rules
+    found = golden.astray(space.train, (*space.holdout, *space.vault), rules=rules)
+    if not found:
+        return ""
+    named = ", ".join(one.id for one in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return (
+        "train cases are nearly the same as held-out ones, or one has the other in it, so the "
+        f"proposer sees what it is judged on; move them: {named}{more}"
+    )
+
+
+def _facts(space: Workspace) -> drift.DriftFacts:
+    """What is on record of the skill as it is on disk; nothing where there is no ledger yet."""
+    labels = isinstance(space.scorer, Label)
+    facts = drift.DriftFacts(space.train, space.holdout, labels)
+    if access.ledger_tip(space.project, Ref.LEDGER) is None:
+        return facts
+    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
+    kept: dict[str, list[float]] = {}
+    for run in ledger.kept_runs(space.text.digest, space.how.digest).values():
+        if run.key is not None and run.score is not None:
+            kept.setdefault(run.key.fixture, []).append(run.score.value)
+    looks = drift.held_out_scores(ledger.confirmations(), version=space.text.digest)
+    scores = {
+        ("train", one.id): fmean(kept[one.digest]) for one in space.train if one.digest in kept
+    }
+    scores |= {("holdout", name): score for name, score in looks.items()}
+    return replace(facts, scores=scores, corrections=tuple(ledger.corrections()))
+
+
+def describe(finding: Finding) -> list[str]:
+    """A finding in words."""
+    one = finding
+    cases = f"{one.train} train and {one.holdout} held-out cases"
+    how = f"scorer {one.scorer}, {one.provider} ({one.model})"
+    head = f"{one.skill}: {one.path} ({one.chars:,} characters), {cases}, {how}"
+    return [head, *(f"  advice: {advice}" for advice in one.advice)]
+
+
+def describe_noise(report: NoiseReport) -> list[str]:
+    """An A/A run in words."""
+    noise = report.noise
+    moved = f"the mean moved by {100 * noise.gap:+.1f} points"
+    lines = [
+        f"{report.skill} with {report.model}: {wording.percent(noise.mean)} on train.",
+        f"Run again, {noise.differing:.0%} of {noise.pairs} cases score differently, and {moved}.",
+        f"A difference below {200 * noise.error:.1f} points in one sweep is noise.",
+        f"An empty skill scores {wording.percent(report.null_score)}.",
+    ]
+    if report.null_score is not None and report.null_score >= noise.mean:
+        lines.append("advice: the skill does no better than an empty one on these cases")
+    if report.deterministic and noise.differing:
+        lines.append(
+            "advice: this model is declared deterministic and is not: the gate would take chance"
+            " for a gain. Take that declaration away"
+        )
+    elif report.deterministic:
+        lines.append("Runs are deterministic: only more fixtures can show smaller effects.")
+    elif not noise.differing and noise.pairs >= SAME:
+        lines.append(
+            "advice: every case scored the same twice. If this model or a cache before it repeats"
+            " its answers, the gate would count the repeats as evidence: turn the cache off, or"
+            " declare the model deterministic (docs/providers.md)"
+        )
+    return [*lines, _detectable(report)]
+
+
+def _detectable(report: NoiseReport) -> str:
+    found, price = report.detectable, report.usd_per_call
+    if found is None:
+        return "No effect that is still possible here would be merged 8 times in 10."
+    cost = f", about {wording.dollars(found.calls * price)}" if price else ""
+    return (
+        f"The smallest effect merged 8 times in 10 is about {100 * found.effect:+.0f} points; an "
+        f"experiment with it takes about {found.calls:.0f} calls{cost}."
+    )

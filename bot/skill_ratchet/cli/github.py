@@ -1,0 +1,299 @@
+"""The commands of the jobs on GitHub. Imports stay inside them, as in ``cli``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from skill_ratchet.cli.app import (
+    DIRECTORY,
+    FOLDER,
+    cli,
+    options,
+    print_json,
+    show_confirmed,
+    skill_argument,
+    usd_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from skill_ratchet.github.publish import Round
+
+repository_option = click.option(
+    "--repository", metavar="OWNER/NAME", help="Instead of GITHUB_REPOSITORY."
+)
+
+
+reply_option = click.option(
+    "--reply", metavar="ISSUE/COMMENT", help="Say what came of it in answer to that comment."
+)
+
+
+@cli.command()
+@click.option("--train", is_flag=True, help="Only what the proposer may see.")
+@click.option("--runs", is_flag=True, help="Into a shallow clone only what runs have cost.")
+@options
+@click.pass_obj
+def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
+    """Bring the ledger's branches from the remote 'origin' to this clone.
+
+    In a workflow GITHUB_TOKEN is used where the checkout has kept no credentials.
+    """
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.ledger import Ref, remote  # noqa: PLC0415
+    from skill_ratchet.project import repository  # noqa: PLC0415
+
+    refs = (Ref.LEDGER,) if train else tuple(Ref)
+    project = repository.open_project(start)
+    found = remote.fetch_runs(project) if runs else remote.fetch_ledger(project, refs)
+    if as_json:
+        print_json({ref.removeprefix("refs/heads/"): there for ref, there in found.items()})
+        return
+    for ref, there in found.items():
+        said = "is here" if there else "is not on the remote yet"
+        terminal.say(f"{ref.removeprefix('refs/heads/')} {said}.")
+
+
+@cli.command()
+@skill_argument
+@click.option("--bundle", type=DIRECTORY, metavar="DIR", help="What 'ratchet confirm' wrote.")
+@click.option(
+    "--bundles",
+    type=FOLDER,
+    metavar="DIR",
+    help="A folder of such folders; then every other skill is looked at, too.",
+)
+@reply_option
+@repository_option
+@options
+@click.pass_obj
+def publish(
+    start: Path,
+    *,
+    skill: str | None,
+    bundle: Path | None,
+    bundles: Path | None,
+    reply: str | None,
+    repository: str | None,
+    as_json: bool,
+) -> None:
+    """Bring a decided experiment to GitHub, and merge it if the gate still says so.
+
+    Without a bundle the skill's open pull request is looked at again. The token is read from
+    GITHUB_TOKEN; no model is called.
+    """
+    from skill_ratchet.base import actions  # noqa: PLC0415
+    from skill_ratchet.github import publish, replies  # noqa: PLC0415
+
+    if bundles and (bundle or skill):
+        raise click.UsageError("--bundles is for every skill: no SKILL and no --bundle beside it.")
+    asked = replies.parse(reply) if reply else None
+    github = actions.connect(repository)
+    if bundles:
+        done = publish.publish_all(start, github=github, folder=bundles)
+    else:
+        one = publish.publish(start, github=github, bundle=bundle, skill=skill)
+        done = publish.with_fixtures(start, github=github, done=one)
+    _show_round(done, alone=not bundles, as_json=as_json)
+    if asked:
+        publish.answer(github, asked, done)
+    if done.failed:
+        _fail_round(done, as_json=as_json)
+
+
+def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from skill_ratchet.base import actions  # noqa: PLC0415
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+
+    documents = [
+        {key: value for key, value in asdict(one).items() if key != "page"} for one in done.done
+    ]
+    if len(documents) == 1:
+        actions.set_outputs({key: str(value or "") for key, value in documents[0].items()})
+    for one in done.done:
+        actions.add_summary(one.page)
+    if as_json:
+        failed = [{"where": where, "error": error.message} for where, error in done.failed]
+        several = {"skills": documents, "failed": failed, "dashboard": done.dashboard or None}
+        print_json(documents[0] if alone else several)
+        return
+    for one in done.done:
+        head = f"{one.skill}: {one.action}, {one.reason}. " if one.action else f"{one.skill}: "
+        terminal.say(f"{head}{one.detail}")
+        if one.url:
+            terminal.say(one.url)
+    if done.dashboard:
+        terminal.say(f"Dashboard: {done.dashboard}")
+
+
+def _fail_round(done: Round, *, as_json: bool) -> None:
+    """End with one error for all that failed."""
+    from skill_ratchet.base.errors import RatchetError  # noqa: PLC0415
+    from skill_ratchet.cli.error_handler import ReportedError  # noqa: PLC0415
+
+    kind = ReportedError if as_json else RatchetError
+    lines = [f"{where}: {error.message}" for where, error in done.failed]
+    hints = [error.hint for _, error in done.failed if error.hint]
+    raise kind("\n".join(lines), hint=hints[0] if hints else None)
+
+
+@cli.command()
+@skill_argument
+@click.option(
+    "--attempts",
+    type=click.IntRange(0, 50),
+    help="As for the run; with 0 an open pull request is not in the way.",
+)
+@repository_option
+@options
+@click.pass_obj
+def due(
+    start: Path, *, skill: str | None, attempts: int | None, repository: str | None, as_json: bool
+) -> None:
+    """Say which skills get a run now, and what a job may spend.
+
+    Not due is a skill that is on hold, whose pull request is open, or that 'ratchet check' finds
+    something wrong with; and none is when the month's budget is spent.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+    from json import dumps  # noqa: PLC0415
+
+    from skill_ratchet.base import actions  # noqa: PLC0415
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.github import schedule as planning  # noqa: PLC0415
+
+    github = actions.connect(repository)
+    found = planning.plan(start, github=github, skill=skill, attempts=attempts)
+    usd = "" if found.usd is None else f"{found.usd:.6f}"
+    actions.set_outputs({"skills": dumps(found.due), "usd": usd})
+    if as_json:
+        print_json(asdict(found) | {"due": found.due})
+        return
+    for one in found.skills:
+        terminal.say(f"{one.skill}: {'due' if one.due else 'not due'}, {one.reason}")
+    if usd and found.due:
+        terminal.say(f"Each job may spend ${usd}.")
+
+
+@cli.command("command")
+@click.option(
+    "--event",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="The event, instead of GITHUB_EVENT_PATH's.",
+)
+@repository_option
+@options
+@click.pass_obj
+def obey(start: Path, *, event: str | None, repository: str | None, as_json: bool) -> None:
+    """Do what a comment, review or new issue on GitHub asks for, and answer it.
+
+    Reads the event that started the workflow; its kind is GITHUB_EVENT_NAME. What is no command
+    of a person who may give it is left alone. No model is called.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from skill_ratchet.base import actions  # noqa: PLC0415
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.github import comments  # noqa: PLC0415
+
+    name, content = comments.read_event(event)
+    github = actions.connect(repository)
+    done = comments.handle(start, github=github, name=name, event=content)
+    if as_json:
+        print_json(asdict(done))
+        return
+    terminal.say(f"{done.command or 'event'}: {done.outcome}; {done.detail}")
+
+
+@cli.command()
+@click.argument("pull", type=click.IntRange(min=1))
+@click.argument("sha")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Test it; the verdict goes there.")
+@click.option(
+    "--bundle", type=FOLDER, metavar="DIR", help="Say what the test came to that wrote this."
+)
+@usd_option
+@reply_option
+@repository_option
+@options
+@click.pass_obj
+def gate(
+    start: Path,
+    *,
+    pull: int,
+    sha: str,
+    out: Path | None,
+    bundle: Path | None,
+    usd: float | None,
+    reply: str | None,
+    repository: str | None,
+    as_json: bool,
+) -> None:
+    """Test what a person's pull request makes of a skill, or say what the test came to.
+
+    SHA is its head. With --out, screen and confirm run as for the bot's own; with --bundle, the
+    status 'ratchet/holdout' and one comment are set. Nothing is ever merged.
+    """
+    if bool(out) == bool(bundle):
+        raise click.UsageError("Give one of --out (the test) and --bundle (what to say of it).")
+    if out and (reply or repository):
+        raise click.UsageError("--reply and --repository go with --bundle: a test writes nothing.")
+    if bundle and usd is not None:
+        raise click.UsageError("--usd goes with --out: nothing is spent to say what came of it.")
+    if out:
+        _test_pull(start, pull, sha, out, usd=usd, as_json=as_json)
+    if bundle:
+        _say_of_pull(start, pull, sha, bundle, reply=reply, repository=repository, as_json=as_json)
+
+
+def _test_pull(
+    start: Path, pull: int, sha: str, out: Path, *, usd: float | None, as_json: bool
+) -> None:
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.cli.progress import Reporter  # noqa: PLC0415
+    from skill_ratchet.github import gate_check  # noqa: PLC0415
+
+    with Reporter() as reporter:
+        done = gate_check.try_out(start, number=pull, sha=sha, out=out, reporter=reporter, usd=usd)
+    if done is not None:
+        show_confirmed(done, as_json=as_json)
+    elif as_json:
+        print_json({"skill": None, "note": gate_check.NOTHING})
+    else:
+        terminal.say(gate_check.NOTHING)
+
+
+def _say_of_pull(
+    start: Path,
+    pull: int,
+    sha: str,
+    bundle: Path,
+    *,
+    reply: str | None,
+    repository: str | None,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from skill_ratchet.base import actions  # noqa: PLC0415
+    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.github import gate_check, replies  # noqa: PLC0415
+
+    asked = replies.parse(reply) if reply else None
+    github = actions.connect(repository)
+    told = gate_check.say(start, github=github, number=pull, sha=sha, bundle=bundle)
+    document = {key: value for key, value in asdict(told).items() if key != "page"}
+    actions.set_outputs({key: str(value or "") for key, value in document.items()})
+    actions.add_summary(told.page)
+    if as_json:
+        print_json(document)
+    else:
+        terminal.say(f"#{told.pull} at {sha[:12]}: {told.state or 'no status'}. {told.detail}")
+    if asked:
+        gate_check.answer(github, asked, told)

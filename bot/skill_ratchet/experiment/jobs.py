@@ -1,0 +1,607 @@
+"""Runs a whole command's work: opens a workspace, runs the loop or one evaluation, closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean, variance
+from typing import TYPE_CHECKING, Literal
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.cases import check
+from skill_ratchet.core import gate as gates
+from skill_ratchet.core import wording
+from skill_ratchet.core.evidence import FEWEST_CLUSTERS as FEWEST
+from skill_ratchet.core.gate import Reason
+from skill_ratchet.core.records import total
+from skill_ratchet.experiment import session
+from skill_ratchet.experiment.budget import known
+from skill_ratchet.experiment.loop import Loop, refuse_lost_looks, same_surroundings, which_look
+from skill_ratchet.experiment.noise import Detectable, Noise, measure, smallest
+from skill_ratchet.experiment.proposer import SUPERSEDED, experiment_id, next_number, read_past
+from skill_ratchet.experiment.recorder import Recorder, own_runs
+from skill_ratchet.experiment.runner import sweep
+from skill_ratchet.ledger import RunLock, bundles, shards
+from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.project import repository, workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from skill_ratchet.cli.progress import Reporter
+    from skill_ratchet.core.records import Experiment, Run, RunJob, Trace
+    from skill_ratchet.experiment.loop import Look, Report, Share
+    from skill_ratchet.experiment.proposer import Candidate
+    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.ledger.bundles import Decision, Manifest
+    from skill_ratchet.ledger.shards import HandedIn
+    from skill_ratchet.project.workspace import Workspace
+
+
+def improve(
+    start: Path,
+    *,
+    skill: str | None,
+    attempts: int | None,
+    override: Mapping[str, object],
+    reporter: Reporter,
+    blind: bool = False,
+    bundle: Path | None = None,
+    usd: float | None = None,
+) -> Report:
+    """Run the loop on one skill of the project at ``start``; ``blind`` up to the holdout only.
+
+    Also a run that failed writes its ``bundle``: what it tried is on the ledger.
+    """
+    project = repository.open_project(start)
+    if bundle is not None:
+        bundles.require_new(bundle)
+    space = workspace.open_at_base(project, skill=skill, override=override, blind=blind)
+
+    check.require_sound(space)
+    with RunLock(project.root, space.name):
+        job: RunJob = "propose" if blind else "run"
+        running = _improve(space, attempts, reporter, job=job, usd=usd, override=override)
+        report = asyncio.run(running)
+        if bundle is not None:
+            bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
+        return report
+
+
+def _passed(space: Workspace, report: Report) -> Experiment | None:
+    """The experiment that passed the screen and is open, if the run ended with one."""
+    last = report.attempts[-1] if report.attempts else None
+    if last is None or last.reason != Reason.CONFIRM_OPEN:
+        return None
+    return session.open_ledger(space.project, space.name, blind=space.blind).find(last.experiment)
+
+
+async def _improve(
+    space: Workspace,
+    attempts: int | None,
+    reporter: Reporter,
+    *,
+    job: RunJob,
+    usd: float | None,
+    override: Mapping[str, object] | None = None,
+    confirm: str | None = None,
+    share: Share | None = None,
+    earlier: Sequence[Run] = (),
+) -> Report:
+    shard = share.shard if share else None
+    reopen = partial(
+        workspace.open_at_base,
+        space.project,
+        skill=space.name,
+        override=override or {},
+        branch=space.branch,
+        blind=space.blind,
+    )
+    async with session.opened(
+        space, on_trace=reporter.ran, job=job, usd=usd, shard=shard, earlier=earlier
+    ) as opened:
+        reporter.budget = opened.budget
+        loop = Loop(
+            opened,
+            reopen=reopen,
+            now=session.now,
+            observer=reporter,
+            confirm=confirm,
+            share=share,
+        )
+        most = space.config.loop.attempts if attempts is None else attempts
+        return await loop.run(attempts=most)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What came of a proposal bundle. ``decision`` is None when there was nothing to decide."""
+
+    manifest: Manifest
+    experiment: Experiment | None
+    decision: Decision | None
+    report: Report | None  # None when no run was needed
+    note: str  # why there is no decision
+    earlier: tuple[Run, ...] = ()  # what the shards spent
+    surplus: int = 0  # held-out runs on record that the verdict did not need
+    refused: RatchetError | None = None  # what is wrong with the shards
+
+    @property
+    def calls(self) -> int:
+        """Calls that were made, those of the shards too."""
+        made = sum(run.calls for run in self.earlier)
+        return made + (self.report.calls if self.report else 0)
+
+    @property
+    def usd(self) -> float | None:
+        """What they cost; None when a price is not known."""
+        return total([known(self.earlier), self.report.usd if self.report else 0.0])
+
+    @property
+    def error(self) -> RatchetError | None:
+        """Why it ended early, if it did."""
+        return self.refused or (self.report.error if self.report else None)
+
+
+def confirm(
+    start: Path,
+    *,
+    skill: str | None,
+    bundle: Path,
+    out: Path,
+    reporter: Reporter,
+    usd: float | None = None,
+    handed_in: Path | None = None,
+) -> Confirmed:
+    """Decide about the candidate of a proposal bundle, and write what was found to ``out``.
+
+    The ledger's branches are brought up to date; no other branch moves, and nothing is published.
+    A bundle that was confirmed here before is not run again. With what shards have ``handed_in``
+    their runs are gone on with as if they had been made here.
+    """
+    bundles.require_new(out)
+    with _taken_over(start, skill=skill, bundle=bundle) as (space, ledger, experiment):
+        handed: HandedIn | None = None
+        refused: RatchetError | None = None
+        if handed_in is not None and (experiment is None or _is_open(ledger, experiment)):
+            try:
+                handed = _take_up(handed_in, space, ledger, experiment)
+            except RatchetError as problem:
+                refused = problem
+        return _decide(
+            space,
+            ledger,
+            experiment,
+            out=out,
+            reporter=reporter,
+            job="confirm",
+            usd=usd,
+            handed=handed,
+            refused=refused,
+        )
+
+
+@contextmanager
+def _taken_over(
+    start: Path, *, skill: str | None, bundle: Path
+) -> Iterator[tuple[Workspace, Ledger, Experiment | None]]:
+    """A project, alone at work on the skill, whose ledger has what a proposal bundle brings."""
+    project = repository.open_project(start)
+    name = skill or bundles.read_manifest(bundle, kind="proposal").skill
+    space = workspace.open_at_base(project, skill=name, override={})
+    check.require_sound(space)
+    with RunLock(project.root, space.name):
+        ledger = session.open_to_write(project, space.name, redact=space.config.redact)
+        checked = bundles.read(bundle, space, kind="proposal")
+        bundles.apply(checked, space)
+        yield space, ledger, checked.experiment
+
+
+def _take_up(
+    folder: Path, space: Workspace, ledger: Ledger, experiment: Experiment | None
+) -> HandedIn | None:
+    """Write the runs that shards have made to the ledger, where a killed run would have left them.
+
+    Shards that are refused, or not all there, have looked at the holdout all the same.
+
+    Raises:
+        RatchetError: One is not what it should be, or is missing.
+    """
+    if experiment is None:
+        shards.read(folder, shards.plan_of(space, job="confirm", split="holdout"), space)
+        return None
+    refuse_lost_looks(space, ledger)
+    attempt = which_look(ledger, experiment)
+    plan = shards.plan_of(
+        space, job="confirm", split="holdout", experiment=experiment, attempt=attempt
+    )
+    cases, policy = len(space.holdout), space.policy
+    most = gates.most_pairs(fixtures=cases, attempt=attempt, policy=policy, deterministic=False)
+    try:
+        handed = shards.read(folder, plan, space, most=most // cases)
+        own = own_runs(ledger, experiment, splits=("holdout",))
+        shards.take_up(handed, plan, ledger, own=own)
+        handed.require_all()
+    except RatchetError:
+        Recorder(ledger, Clock.of(ledger, session.now)).consult(experiment, attempt=attempt)
+        raise
+    finally:
+        ledger.flush(f"{space.name}: runs of shards")
+    return handed
+
+
+@dataclass(frozen=True, slots=True)
+class MadeShard:
+    """What one of several machines did for a confirm run. ``report`` is None without a candidate.
+
+    ``look`` is None where there was nothing to run; ``runs`` have a score.
+    """
+
+    manifest: shards.ShardManifest
+    cases: int
+    runs: int
+    look: Look | None
+    report: Report | None
+
+
+def confirm_shard(
+    start: Path,
+    *,
+    skill: str | None,
+    bundle: Path,
+    out: Path,
+    share: Share,
+    reporter: Reporter,
+    usd: float | None = None,
+) -> MadeShard:
+    """Make the confirm runs of one share of the held-out cases, and write them to ``out``.
+
+    Nothing is decided. What was made before a cap or a failed call ended it is written, too.
+
+    Raises:
+        RatchetError: It ended before it had anything to write.
+    """
+    bundles.require_new(out)
+    with _taken_over(start, skill=skill, bundle=bundle) as (space, ledger, experiment):
+        report: Report | None = None
+        before = {run.id for run in _held_out_calls(ledger, experiment)}
+        if experiment and _is_open(ledger, experiment):
+            running = _improve(
+                space,
+                1,
+                reporter,
+                job="confirm",
+                usd=usd,
+                confirm=experiment.id,
+                share=share,
+            )
+            report = asyncio.run(running)
+        if report and report.error and report.look is None:
+            raise report.error
+        look = report.look if report else None
+        plan = shards.plan_of(
+            space,
+            job="confirm",
+            split="holdout",
+            experiment=experiment,
+            attempt=look.attempt if look else None,
+            sweeps=look.sweeps if look else 0,
+        )
+        cases = share.shard.cases(space.holdout)
+        mine = plan.wanted(cases)
+        calls = _held_out_calls(ledger, experiment)
+        traces = [call for call in calls if call.key and call.key.digest in mine]
+        scored = [trace for trace in traces if trace.job == "task" and trace.score]
+        manifest = shards.write(
+            out,
+            share.shard,
+            plan,
+            traces=traces,
+            reused=sum(trace.id in before for trace in scored),
+            spent=report.spent if report else None,
+        )
+        return MadeShard(manifest, len(cases), len(scored), look, report)
+
+
+def _held_out_calls(ledger: Ledger, experiment: Experiment | None) -> list[Trace]:
+    """Every call on record that was made on held-out cases for an experiment, of judges too."""
+    if experiment is None:
+        return []
+    held_out = partial(own_runs, ledger, experiment, splits=("holdout",))
+    return [*held_out(job="task"), *held_out(job="judge")]
+
+
+def gate(
+    space: Workspace,
+    candidate: Candidate,
+    *,
+    out: Path,
+    reporter: Reporter,
+    usd: float | None = None,
+) -> Confirmed:
+    """Test a person's edit of a skill as the bot's own are, and write what was found to ``out``.
+
+    The same text on the same skill is the same experiment, whoever had it first: what is on record
+    about it is not paid for again.
+    """
+    bundles.require_new(out)
+    check.require_sound(space)
+    with RunLock(space.project.root, space.name):
+        ledger = session.open_to_write(space.project, space.name, redact=space.config.redact)
+        experiment = _taken_up(space, ledger, candidate)
+        return _decide(space, ledger, experiment, out=out, reporter=reporter, job="gate", usd=usd)
+
+
+def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experiment:
+    """The candidate's experiment: the one on record, or one that is begun (anew)."""
+    parent, text = space.text.digest, candidate.text
+    name = experiment_id(space.name, parent=parent, candidate=text.digest)
+    known = next((one for one in ledger.experiments() if one.id == name), None)
+    if known is not None:
+        result = ledger.result(name)
+        given_up = result is not None and result.reason == SUPERSEDED
+        usable = same_surroundings(known, space) if _is_open(ledger, known) else not given_up
+        if usable:
+            return known
+    number = next_number(read_past(ledger.for_proposer()))
+    begun = Recorder(ledger, Clock.of(ledger, session.now)).begin(candidate, space, number=number)
+    ledger.flush(f"{space.name}: experiment {number}: begun")  # the run has a ledger of its own
+    return begun
+
+
+def _decide(
+    space: Workspace,
+    ledger: Ledger,
+    experiment: Experiment | None,
+    *,
+    out: Path,
+    reporter: Reporter,
+    job: Literal["confirm", "gate"],
+    usd: float | None,
+    handed: HandedIn | None = None,
+    refused: RatchetError | None = None,
+) -> Confirmed:
+    """Screen and confirm an experiment that is open, and write the bundle in any case.
+
+    Of shards it has what they ``handed`` in; when they were ``refused`` nothing is run.
+    """
+    report = None
+    earlier = tuple(handed.spent) if handed else ()
+    if experiment and refused is None and _is_open(ledger, experiment):
+        running = _improve(
+            space,
+            1,
+            reporter,
+            job=job,
+            usd=usd,
+            confirm=experiment.id,
+            earlier=earlier,
+        )
+        report = asyncio.run(running)
+    decision = None
+    if experiment and refused is None:
+        decision = _decided(ledger, experiment, report, space)
+    surplus = _surplus(ledger, experiment, decision) if experiment and handed else 0
+    ledger.flush(f"{space.name}: what was not written yet")  # by a job that was killed
+    manifest = bundles.write(
+        out,
+        space,
+        kind="confirmation",
+        experiment=experiment,
+        decision=decision,
+        by_person=job == "gate",
+    )
+    note = refused.message if refused else _note(experiment, report)
+    return Confirmed(manifest, experiment, decision, report, note, earlier, surplus, refused)
+
+
+def _surplus(ledger: Ledger, experiment: Experiment, decision: Decision | None) -> int:
+    """Held-out runs that were made for an experiment and that its verdict did not need."""
+    if decision is None:
+        return 0
+    made = sum(run.score is not None for run in own_runs(ledger, experiment, splits=("holdout",)))
+    return made - 2 * len(decision.evidence.confirm)
+
+
+def _is_open(ledger: Ledger, experiment: Experiment) -> bool:
+    result = ledger.result(experiment.id)
+    return result is None or result.finished_at < experiment.started_at
+
+
+def _decided(
+    ledger: Ledger, experiment: Experiment, report: Report | None, space: Workspace
+) -> Decision | None:
+    """What the run came to, or an earlier one that wrote it down on this very commit."""
+    if report is not None:
+        found = [one for one in report.attempts if one.experiment == experiment.id]
+        evidence, verdict = (found[-1].evidence, found[-1].verdict) if found else (None, None)
+    else:
+        kept = ledger.confirmation(experiment.id)
+        evidence, verdict = (kept.evidence, kept.verdict) if kept else (None, None)
+        if evidence and evidence.tested != space.binding(head=experiment.candidate or ""):
+            return None  # whoever acts on it has it from the ledger, and compares
+    return bundles.decision_of(experiment, evidence=evidence, verdict=verdict)
+
+
+def _note(experiment: Experiment | None, report: Report | None) -> str:
+    if experiment is None:
+        return "The bundle has no candidate: nothing to confirm."
+    if report and report.error:
+        return report.error.message
+    return (report.stopped if report else None) or "It was not decided."
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseReport:
+    """An A/A run of a skill, and what its fixtures can show."""
+
+    skill: str
+    model: str
+    noise: Noise
+    deterministic: bool
+    detectable: Detectable | None
+    null_score: float | None  # mean of an empty skill on train
+    usd_per_call: float | None
+    calls: int
+    usd: float | None
+
+
+def measure_noise(start: Path, *, skill: str | None, reporter: Reporter) -> NoiseReport:
+    """Run the skill against itself on train, and an empty skill beside it."""
+    project = repository.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=None, override={}, require=workspace.BOTH
+    )
+    check.require_sound(space)
+    return asyncio.run(_measure_noise(space, reporter))
+
+
+async def _measure_noise(space: Workspace, reporter: Reporter) -> NoiseReport:
+    async with session.opened(space, on_trace=reporter.ran, job="noise") as opened:
+        reporter.budget = opened.budget
+        empty = workspace.text_of("")
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        opened.ledger.add_skill_text(empty.digest, empty.text)
+        for text in (space.text, empty):
+            opened.recall(text)
+        reporter.phase("A/A run on train", runs=2 * len(space.train))
+        first = await sweep(opened.runner, space.text, space.train)
+        second = await sweep(opened.runner, space.text, space.train, replicate=1)
+        reporter.phase("empty skill on train", runs=len(space.train))
+        null = await sweep(opened.runner, empty, space.train)
+        return _noise_report(space, opened, first, second, null)
+
+
+def _noise_report(
+    space: Workspace,
+    opened: session.Bench,
+    first: list[Trace],
+    second: list[Trace],
+    null: list[Trace],
+) -> NoiseReport:
+    pairs = [(a.score, b.score) for a, b in zip(first, second, strict=True)]
+    scored = [(a.value, b.value) for a, b in pairs if a and b]
+    if len(scored) < len(pairs):
+        failed = next(t for t in (*first, *second) if t.score is None)
+        raise RatchetError(
+            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: "
+            f"{failed.reply.error or failed.scorer_error}"
+        )
+    noise = measure([a for a, _ in scored], [b for _, b in scored])
+    spent = total(trace.reply.usd for trace in (*first, *second))
+    return NoiseReport(
+        skill=space.name,
+        model=space.how.model,
+        noise=noise,
+        deterministic=opened.provider.deterministic,
+        detectable=smallest(
+            noise,
+            train=len(space.train),
+            holdout=len(space.holdout),
+            policy=space.policy,
+            deterministic=opened.provider.deterministic,
+        ),
+        null_score=_mean(null),
+        usd_per_call=None if spent is None else spent / (2 * len(pairs)),
+        calls=opened.budget.calls,
+        usd=opened.budget.spent,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The holdout beside a vault that the gate never reads."""
+
+    skill: str
+    model: str
+    holdout: float
+    vault: float
+    cases: tuple[int, int]  # held-out, vault
+    error: float  # standard error of holdout minus vault
+    calls: int
+    usd: float | None
+
+    @property
+    def excess(self) -> float:
+        """How much better the skill looks on the holdout."""
+        return self.holdout - self.vault
+
+    @property
+    def worn(self) -> bool:
+        """Whether the holdout has been fitted to: more than two standard errors of excess."""
+        return self.excess > 2 * self.error
+
+
+def audit(start: Path, *, skill: str | None, reporter: Reporter) -> Audit:
+    """Score the skill afresh on the holdout and on the vault."""
+    project = repository.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=None, override={}, require=("train", "holdout", "vault")
+    )
+    return asyncio.run(_audit(space, reporter))
+
+
+async def _audit(space: Workspace, reporter: Reporter) -> Audit:
+    async with session.opened(space, on_trace=reporter.ran, job="audit") as opened:
+        reporter.budget = opened.budget
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        reporter.phase("holdout and vault", runs=len(space.holdout) + len(space.vault))
+        held = _values(await sweep(opened.runner, space.text, space.holdout))
+        vault = _values(await sweep(opened.runner, space.text, space.vault))
+        return Audit(
+            skill=space.name,
+            model=space.how.model,
+            holdout=fmean(held),
+            vault=fmean(vault),
+            cases=(len(held), len(vault)),
+            error=math.sqrt(_squared_error(held) + _squared_error(vault)),
+            calls=opened.budget.calls,
+            usd=opened.budget.spent,
+        )
+
+
+def _squared_error(values: list[float]) -> float:
+    return variance(values) / len(values)
+
+
+def _values(traces: list[Trace]) -> list[float]:
+    values = [trace.score.value for trace in traces if trace.score]
+    if len(values) < len(traces):
+        failed = next(trace for trace in traces if trace.score is None)
+        raise RatchetError(
+            f"{len(traces) - len(values)} of {len(traces)} runs have no score: "
+            f"{failed.reply.error or failed.scorer_error}"
+        )
+    if len(values) < FEWEST:
+        raise RatchetError(
+            f"The {traces[0].split} split has {len(values)} case; its spread needs {FEWEST}."
+        )
+    return values
+
+
+def _mean(traces: list[Trace]) -> float | None:
+    values = [trace.score.value for trace in traces if trace.score]
+    return fmean(values) if values else None
+
+
+def describe_audit(done: Audit) -> list[str]:
+    """An audit in words."""
+    held, vault = done.cases
+    on_holdout = f"{wording.percent(done.holdout)} on {held} held-out cases"
+    on_vault = f"{wording.percent(done.vault)} on {vault} cases of the vault"
+    excess = f"{100 * done.excess:+.1f} points, standard error {100 * done.error:.1f}"
+    advice = "The holdout still speaks for the cases it stands for."
+    if done.worn:
+        advice = (
+            "The skill looks better on the holdout than it is: swap held-out cases for new ones, "
+            "and keep the vault closed."
+        )
+    return [
+        f"{done.skill} with {done.model}: {on_holdout}, {on_vault}.",
+        f"Holdout minus vault: {excess}.",
+        advice,
+    ]

@@ -1,0 +1,227 @@
+"""Puts a workspace to work: its providers, scorer, ledger and budget, opened and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skill_ratchet import providers
+from skill_ratchet.base.errors import ExitCode, RatchetError
+from skill_ratchet.core.records import Usage
+from skill_ratchet.core.scoring import ScorerError
+from skill_ratchet.experiment import budget as budgets
+from skill_ratchet.experiment import scorers
+from skill_ratchet.experiment.budget import BudgetSpent
+from skill_ratchet.experiment.runner import Runner, paid_call
+from skill_ratchet.ledger import access
+from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.project import workspace
+from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.providers import pricing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from skill_ratchet.core.records import Fixture, Reply, Run, RunJob, Score, Trace
+    from skill_ratchet.experiment.budget import Account, Budget
+    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.ledger.shards import Shard
+    from skill_ratchet.project.config import AnyProvider
+    from skill_ratchet.project.workspace import Workspace
+    from skill_ratchet.providers import Provider
+
+FREE = ("local", "scripted")  # providers whose calls cost nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What it takes to run a workspace's cases."""
+
+    space: Workspace
+    ledger: Ledger
+    runner: Runner
+    provider: Provider
+    meta_provider: Provider
+    budget: Budget
+    meta_budget: Budget  # the meta-agent's part of it
+    account: Account
+    clock: Clock  # of everything that is written down
+
+    def recall(self, text: Text) -> None:
+        """Have the runner use again what the ledger has of the incumbent ``text`` on train."""
+        kept = self.ledger.kept_runs(
+            text.digest, self.space.how.digest, deterministic=self.provider.deterministic
+        )
+        self.runner.remember(kept.values())
+
+
+now, open_ledger, adopt = access.now, access.open_ledger, access.adopt
+ledger_tip, open_to_write = access.ledger_tip, access.open_to_write
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    space: Workspace,
+    *,
+    on_trace: Callable[[Trace, bool], None],
+    job: RunJob = "run",
+    usd: float | None = None,
+    account: Account | None = None,
+    judge: Workspace | None = None,
+    shard: Shard | None = None,
+    earlier: Sequence[Run] = (),
+) -> AsyncIterator[Bench]:
+    """Open everything a run needs; write down what it spent and release it, whatever happens.
+
+    Args:
+        space: What is run.
+        on_trace: Told of every run of a case.
+        job: What to call it in the record of its cost.
+        usd: A cap in dollars besides those of the config.
+        account: The one it is a part of, which whoever opened that will end, in place of its own.
+        judge: Whose model judges for the scorer ``rubric``; None for the one that is run.
+        shard: Which part of the work this is: it has its part of the caps.
+        earlier: Other parts of it, which have spent of the caps already.
+    """
+    settings = space.config
+    check_price(space)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_telling_what_goes_on(left := list[str]()))
+        provider = _built(space.provider, space, stack)
+        stack.callback(lambda: left.extend(getattr(provider, "left", ())))
+        meta_provider = provider
+        if settings.meta.provider is not None:
+            meta_provider = _built(settings.meta.provider, space, stack)
+        ledger = open_to_write(space.project, space.name, redact=settings.redact, blind=space.blind)
+        clock = Clock.of(ledger, now)
+        if account is None:
+            account = stack.enter_context(
+                budgets.account(
+                    ledger,
+                    job=job,
+                    settings=settings.budget,
+                    clock=time.monotonic,
+                    usd=usd,
+                    shard=shard,
+                    earlier=earlier,
+                )
+            )
+        budget = account.budget
+        judging, judge_model = provider, space.how.model
+        if judge is not None:
+            judging, judge_model = _built(judge.provider, judge, stack), judge.how.model
+        meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
+        tools = scorers.Tools(
+            program_root=_program_root(space, stack),
+            judge=partial(paid_call, judging, budget=budget),
+            judge_model=judge_model,
+            seed=settings.loop.seed,
+        )
+        runner = Runner(
+            how=space.how,
+            provider=provider,
+            scorer=_scorer(space, tools),
+            ledger=ledger,
+            budget=budget,
+            now=lambda: clock().isoformat(timespec="microseconds"),
+            on_trace=on_trace,
+        )
+        yield Bench(
+            space, ledger, runner, provider, meta_provider, budget, meta_budget, account, clock
+        )
+
+
+def _built(settings: AnyProvider, space: Workspace, stack: contextlib.AsyncExitStack) -> Provider:
+    """A provider, which ``stack`` closes."""
+    made = providers.build(settings, project=space.project, tree=space.tree)
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+@contextlib.contextmanager
+def _telling_what_goes_on(left: list[str]) -> Iterator[None]:
+    """Say on Ctrl-C which batches go on by themselves."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        raise RatchetError(
+            f"Interrupted. The batch goes on at Anthropic: {', '.join(left)}.",
+            hint="Run the same command again within a day: its answers are taken up, and nothing "
+            "is paid twice.",
+            exit_code=ExitCode.INTERRUPTED,
+        ) from None
+
+
+def price_of(provider: AnyProvider, model: str, usage: Usage) -> float | None:
+    """What a call costs in USD; None when that is not known."""
+    if provider.type in FREE:
+        return 0.0
+    return pricing.price(model, usage) if provider.type == "anthropic" else None
+
+
+def check_price(space: Workspace) -> None:
+    """A cap in dollars on a model nobody knows the price of would be no cap at all.
+
+    Of a month's budget everything counts, so everything must have a price.
+    """
+    settings = space.config
+    asked = [(space.provider, space.how.model)]
+    if settings.meta.proposer == "meta":
+        asked.append((settings.meta_provider, settings.meta_model))
+    caps = settings.budget
+    for provider, model in asked if (caps.usd, caps.month_usd) != (None, None) else ():
+        if price_of(provider, model, Usage(input_tokens=1)) is not None:
+            continue
+        if caps.month_usd is not None:
+            raise RatchetError(
+                f"What a call of '{model}' ({provider.type}) costs is not known, so "
+                "budget.month_usd cannot hold.",
+                hint="Set budget.month_usd: null and rely on calls and minutes.",
+            )
+        if provider.type == "anthropic" and not provider.base_url:
+            raise RatchetError(
+                f"The price of model '{model}' is not known, so budget.usd cannot hold.",
+                hint="Check the model's name, or set budget.usd: null and rely on calls and "
+                "minutes.",
+            )
+
+
+def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
+    """Where scorers find their programs: a copy of the base commit, or the work tree."""
+    specs = (space.scorer, *space.scorers.values())
+    if not isinstance(space.tree, CommitTree) or not any(
+        s.type in workspace.PROGRAMS for s in specs
+    ):
+        return space.project.root
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
+    space.tree.extract(scratch, without=space.sealed if space.blind else ())
+    return scratch
+
+
+def _scorer(
+    space: Workspace, tools: scorers.Tools
+) -> Callable[[str, Fixture], Awaitable[tuple[Score, Reply | None]]]:
+    specs = {
+        fixture.digest: workspace.fixture_spec(space, fixture)
+        for fixture in (*space.train, *space.holdout, *space.vault)
+    }
+
+    async def score(output: str, fixture: Fixture) -> tuple[Score, Reply | None]:
+        try:
+            scored = await scorers.score(specs[fixture.digest], output, fixture, tools)
+        except BudgetSpent:
+            raise
+        except RatchetError as error:
+            raise ScorerError(error.message) from error
+        return scored.score, scored.reply
+
+    return score

@@ -1,0 +1,1 @@
+"""The forge: what is read on GitHub, decided about, and written there."""

@@ -1,0 +1,922 @@
+"""GitHub: what is read there, and what Ratchet writes there.
+
+Every write can be done twice and leaves what doing it once leaves. What could make a second thing
+is looked for before and after; a merge is read back, whatever the answer to it was. A marker
+(``<!-- ratchet:... -->``) counts only in what the bot itself wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from urllib.parse import quote
+
+from pydantic import AwareDatetime, Field
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.records import Record
+from skill_ratchet.github.http import API_URL, WAITS, Answer, Wire
+from skill_ratchet.github.reviews import Review
+from skill_ratchet.project.proposal import Merged, Reason, Refused, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+Method = Literal["merge", "squash", "rebase"]
+State = Literal["error", "failure", "pending", "success"]
+
+_POLLS: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0)  # seconds while mergeability is computed
+_STATUS_WORDS: Final = 140  # characters of a commit status's description
+_SHA: Final = r"^[0-9a-f]{40}$"
+
+_ANEW: Final = "Run again: the edit has to be measured against what is there now."
+_RULES: Final = "See the rules of the branch in the repository's settings."
+
+_CANNOT: Final = frozenset({"FORBIDDEN", "undefinedField", "HTTP 403", "HTTP 404"})
+
+_COMMIT: Final = """mutation($input: CreateCommitOnBranchInput!) {
+  createCommitOnBranch(input: $input) { commit { oid } } }"""
+_ISSUE: Final = """query($input: Int!) { repository(owner: OWNER, name: NAME) {
+  issue(number: $input) { body lastEditedAt author { __typename login } } } }"""
+_AUTO_MERGE: Final = """mutation($input: EnablePullRequestAutoMergeInput!) {
+  enablePullRequestAutoMerge(input: $input) { clientMutationId } }"""
+_NO_AUTO_MERGE: Final = """mutation($input: DisablePullRequestAutoMergeInput!) {
+  disablePullRequestAutoMerge(input: $input) { clientMutationId } }"""
+_ENQUEUE: Final = """mutation($input: EnqueuePullRequestInput!) {
+  enqueuePullRequest(input: $input) { clientMutationId } }"""
+_IN_QUEUE: Final = """query($input: ID!) {
+  node(id: $input) { ... on PullRequest { isInMergeQueue } } }"""
+_DEQUEUE: Final = """mutation($input: DequeuePullRequestInput!) {
+  dequeuePullRequest(input: $input) { clientMutationId } }"""
+
+
+class Unsupported(RatchetError):
+    """GitHub cannot or may not make the commit; a git push has to do it."""
+
+
+class Pull(Record):
+    """A pull request as it was when it was read.
+
+    ``base_sha`` is the base as GitHub noted it for this pull request, which may be older than the
+    branch is: ``base_sha()`` reads the branch. ``mergeable`` is None while GitHub computes it.
+    """
+
+    number: int
+    node: str
+    url: str
+    title: str
+    body: str
+    author: str
+    state: Literal["open", "closed"]
+    draft: bool
+    merged: bool
+    head_ref: str
+    head_sha: str
+    head_repository: str  # "" when it was deleted
+    base_ref: str
+    base_sha: str
+    mergeable: bool | None
+    mergeable_state: str
+    merge_commit: str | None  # while it is open: a trial merge
+    auto_merge: bool
+    labels: tuple[str, ...]
+    merged_by: str | None = None  # a login; from a list it is not known
+
+
+class Comment(Record):
+    """A comment on an issue or pull request."""
+
+    id: int
+    url: str
+    author: str
+    body: str
+
+
+class Issue(Record):
+    """An issue; never a pull request."""
+
+    number: int
+    url: str
+    state: Literal["open", "closed"]
+    title: str
+    author: str
+    body: str
+
+
+class Opening(Record):
+    """What an issue says, by whom; ``edited_at`` is None where its text was never changed."""
+
+    author: str
+    is_person: bool
+    body: str
+    edited_at: AwareDatetime | None
+
+
+class Status(Record):
+    """What was said last about a commit under one context."""
+
+    context: str
+    state: State
+    description: str
+    url: str
+    creator: str
+
+
+class Waiting(Record):
+    """Not merged yet: GitHub merges it when the rules of the branch are met."""
+
+    how: Literal["auto_merge", "merge_queue"]
+
+
+class _Order(Record):
+    """A merge that was decided on, and all that has to be as it was then."""
+
+    number: int
+    head_sha: str = Field(pattern=_SHA)
+    base_ref: str
+    base_sha: str = Field(pattern=_SHA)
+    method: Method
+    title: str | None
+    message: str | None
+    hold_labels: frozenset[str]
+
+
+class _Edit(Record):
+    """A commit of one file."""
+
+    branch: str
+    parent: str = Field(pattern=_SHA)
+    path: str
+    content: bytes
+    message: str
+
+
+class _Blocked(NamedTuple):
+    pull: Pull
+    words: str
+
+
+class GitHub:
+    """One repository on GitHub, with one token. Use ``connect``.
+
+    Every method raises RatchetError, with a hint, when GitHub refuses or does not answer. No
+    message, repr or log holds the token.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.repository = wire.repository
+        self.url = wire.url
+        self._wire = wire
+        self._login: str | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        token: str,
+        repository: str,
+        api_url: str = API_URL,
+        graphql_url: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> GitHub:
+        """Get ready to talk; nothing is sent yet.
+
+        Args:
+            token: Of an App's installation, of a workflow, or a person's.
+            repository: ``owner/name``.
+            api_url: ``GITHUB_API_URL``; of an Enterprise server ``https://HOST/api/v3``.
+            graphql_url: ``GITHUB_GRAPHQL_URL``; follows from ``api_url``. Must be on its host.
+            clock: Seconds, ever growing.
+            sleep: Waits that many seconds.
+
+        Raises:
+            RatchetError: One of them is not usable. The token is not sent over plain HTTP except
+                to this machine.
+        """
+        wire = Wire(
+            token=token,
+            repository=repository,
+            api_url=api_url,
+            graphql_url=graphql_url,
+            clock=clock,
+            sleep=sleep,
+        )
+        return cls(wire)
+
+    def __repr__(self) -> str:
+        return f"GitHub({self.url})"
+
+    # Who and what is there
+
+    def me(self) -> str:
+        """The login whose token this is; an App's or workflow's ends in ``[bot]``."""
+        if self._login is None:
+            # REST has no such question that an installation's token may ask.
+            reply = self._wire.graphql("query { viewer { login } }")
+            login = (reply.data.get("viewer") or {}).get("login")
+            if not login:
+                raise RatchetError(
+                    f"GitHub does not say whose token this is: {reply.problem or 'no login'}",
+                    hint="Check the token; it may have expired.",
+                )
+            self._login = str(login)
+        return self._login
+
+    def permission(self, user: str) -> str:
+        """The role of a user: ``admin``, ``maintain``, ``write``, ``triage``, ``read``, ``none``.
+
+        Or the name of an organisation's own role. Whatever goes wrong, the answer is ``none``.
+        """
+        try:
+            url = self._wire.path("collaborators", user, "permission")
+            answer = self._wire.ask("GET", url)
+        except RatchetError:
+            return "none"
+        role = answer.data.get("role_name") if isinstance(answer.data, dict) else None
+        return role if isinstance(role, str) and role else "none"
+
+    def head_of(self, branch: str) -> str | None:
+        """The commit at the tip of a branch; None when there is no such branch."""
+        answer = self._wire.ask(
+            "GET", self._wire.path("git/ref/heads", branch, slashes=True), ok=(200, 404)
+        )
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        return self._wire.made(answer, lambda data: _sha(data["object"]["sha"]))
+
+    def base_sha(self, branch: str) -> str:
+        """The commit at the tip of a branch that must be there."""
+        tip = self.head_of(branch)
+        if tip is None:
+            raise RatchetError(
+                f"{self.repository} has no branch {one_line(branch)}, or the token cannot see it",
+                hint="Check 'base' in ratchet.yml, and that the token may read contents.",
+            )
+        return tip
+
+    # Commits
+
+    def move_branch(self, branch: str, *, expected: str | None, sha: str) -> None:
+        """Point a branch at ``sha``, if it still is at ``expected`` (None: if it is not there).
+
+        GitHub has no such condition for a branch that exists: the look comes just before.
+        """
+        tip = self.head_of(branch)
+        if tip == sha:
+            return
+        if tip != expected:
+            raise self._moved(branch, expected, tip)
+        if tip is None:
+            self._wire.create(
+                self._wire.path("git/refs"),
+                {"ref": f"refs/heads/{branch}", "sha": sha},
+                find=lambda: self.head_of(branch),
+                make=lambda data: _sha(data["object"]["sha"]),
+            )
+        else:
+            url = self._wire.path("git/refs/heads", branch, slashes=True)
+            self._wire.ask("PATCH", url, body={"sha": sha, "force": True})
+        if (tip := self.head_of(branch)) != sha:
+            raise self._moved(branch, sha, tip)
+
+    def delete_branch(self, branch: str, *, expected: str) -> None:
+        """Delete a branch if it still is at ``expected``; one that is gone already is fine.
+
+        GitHub has no such condition: the look comes just before.
+        """
+        tip = self.head_of(branch)
+        if tip is None:
+            return
+        if tip != expected:
+            raise self._moved(branch, expected, tip)
+        url = self._wire.path("git/refs/heads", branch, slashes=True)
+        answer = self._wire.ask("DELETE", url, ok=(204, 404, 409, 422))
+        if answer.status != HTTPStatus.NO_CONTENT and self.head_of(branch) is not None:
+            raise self._wire.error(answer)
+
+    def put_file_commit(
+        self, branch: str, *, expected_head: str, path: str, content: bytes, message: str
+    ) -> str:
+        """Commit one file on a branch that is at ``expected_head``; made if it is not there.
+
+        GitHub signs the commit, and refuses it when the branch has moved. Returns its SHA; when
+        the branch already ends in this very commit, that one's.
+
+        Raises:
+            Unsupported: This token, or this server, cannot commit so.
+            RatchetError: The branch is elsewhere, or a rule forbids it. Nothing was committed.
+        """
+        order = _Edit(
+            branch=branch, parent=expected_head, path=path, content=content, message=message
+        )
+        if (tip := self.head_of(branch)) is None:
+            self.move_branch(branch, expected=None, sha=expected_head)
+        elif tip != expected_head:
+            return self._own_commit(tip, order)
+        reply = self._wire.graphql(_COMMIT, _commit_input(self.repository, order), once=True)
+        if (tip := self.base_sha(branch)) != expected_head:  # the branch is the judge
+            return self._own_commit(tip, order)
+        said = f"GitHub did not commit to {branch}: {reply.problem or 'it gave no reason'}"
+        if reply.kinds & _CANNOT:
+            raise Unsupported(said, hint="Push the commit with git.")
+        raise RatchetError(said, hint="Check the rules of the branch, and run again.")
+
+    def _own_commit(self, tip: str, order: _Edit) -> str:
+        """``tip``, if it is what ``put_file_commit`` was to make."""
+        answer = self._wire.ask("GET", self._wire.path("commits", tip))
+        if not self._wire.made(answer, lambda data: _is_commit(data, order)):
+            raise self._moved(order.branch, order.parent, tip)
+        return tip
+
+    def _moved(self, branch: str, expected: str | None, tip: str | None) -> RatchetError:
+        was, now = (sha[:12] if sha else "nothing" for sha in (expected, tip))
+        return RatchetError(
+            f"branch {one_line(branch)} is not at {was} but at {now}; it was left as it is",
+            hint="Run again: Ratchet looks at what is there now.",
+        )
+
+    # Pull requests
+
+    def pull(self, number: int) -> Pull:
+        """A pull request as it is now."""
+        return self._wire.made(self._wire.ask("GET", self._wire.path("pulls", number)), _pull)
+
+    def find_pull(
+        self, marker: str, branch: str, *, state: Literal["open", "closed"] = "open"
+    ) -> Pull | None:
+        """The bot's newest pull request from this repository's ``branch`` that bears the marker."""
+        owner = self.repository.partition("/")[0]
+        for data in self._wire.pages(
+            self._wire.path("pulls"), head=f"{owner}:{branch}", state=state
+        ):
+            pull = self._wire.made(data, _pull)
+            from_here = pull.head_repository.casefold() == self.repository.casefold()
+            if from_here and pull.head_ref == branch and self._is_mine(pull, marker):
+                return self.pull(pull.number)
+        return None
+
+    def my_pulls(self, markers: Mapping[str, str]) -> dict[str, Pull]:
+        """The bot's open pull requests from this repository's branches, by branch, in one list.
+
+        Args:
+            markers: What each branch's pull request has to bear.
+        """
+        found: dict[str, Pull] = {}
+        for data in self._wire.pages(self._wire.path("pulls"), state="open"):
+            pull = self._wire.made(data, _pull)
+            from_here = pull.head_repository.casefold() == self.repository.casefold()
+            marker = markers.get(pull.head_ref)
+            if from_here and marker and self._is_mine(pull, marker):
+                found.setdefault(pull.head_ref, pull)
+        return found
+
+    def pulls_with_head(self, sha: str) -> tuple[Pull, ...]:
+        """Every open pull request, forks' too, that shares this head and thereby its statuses."""
+        listed = (
+            self._wire.made(data, _pull)
+            for data in self._wire.pages(self._wire.path("pulls"), state="open")
+        )
+        return tuple(pull for pull in listed if pull.head_sha == sha)
+
+    def open_pull(
+        self, *, branch: str, base: str, title: str, body: str, marker: str, draft: bool = False
+    ) -> Pull:
+        """The bot's open pull request from ``branch``; opened if there is none.
+
+        Raises:
+            RatchetError: It cannot be opened. The branch stays; the hint links to the comparison.
+        """
+        order = {"head": branch, "base": base, "title": title, "draft": draft}
+        try:
+            return self._wire.create(
+                self._wire.path("pulls"),
+                order | {"body": _marked(body, marker)},
+                find=lambda: self.find_pull(marker, branch),
+                make=_pull,
+            )
+        except RatchetError as error:
+            link = f"{self.url}/compare/{quote(base)}...{quote(branch)}"
+            allow = "Allow it in Settings, Actions, General, or use the token of a GitHub App. "
+            hint = allow if "not permitted to create" in error.message else f"{error.hint} "
+            hint += f"The branch is kept; open the pull request by hand: {link}"
+            raise RatchetError(error.message, hint=hint) from None
+
+    def update_pull(
+        self, number: int, *, title: str | None = None, body: str | None = None
+    ) -> bool:
+        """Set title and body; says whether anything had to be written."""
+        pull = self.pull(number)
+        wanted = {"title": (pull.title, title), "body": (pull.body, body)}
+        return self._edit(self._wire.path("pulls", number), wanted)
+
+    def close_pull(self, number: int, reason: str) -> None:
+        """Close a pull request, after the reason was said in a comment."""
+        pull = self.pull(number)
+        if pull.state == "closed":
+            return
+        said = hashlib.sha256(f"{pull.head_sha} {reason}".encode()).hexdigest()[:12]
+        self.reply(number, reason, f"<!-- ratchet:closed {said} -->")
+        self._wire.ask("PATCH", self._wire.path("pulls", number), body={"state": "closed"})
+
+    def reviews(self, number: int) -> tuple[Review, ...]:
+        """All reviews of a pull request, oldest first."""
+        pages = self._wire.pages(self._wire.path("pulls", number, "reviews"))
+        return tuple(self._wire.made(data, _review) for data in pages)
+
+    # Merging
+
+    def merge_pull(
+        self,
+        number: int,
+        *,
+        head_sha: str,
+        base_ref: str,
+        base_sha: str,
+        method: Method,
+        auto: bool,
+        hold_labels: Collection[str] = (),
+        title: str | None = None,
+        message: str | None = None,
+    ) -> Merged | Waiting | Refused:
+        """Merge exactly ``head_sha`` into ``base_ref``, which must be at ``base_sha`` just before.
+
+        Args:
+            auto: Where the rules of the branch ask for more, let GitHub merge later (auto-merge).
+                It then merges this head, but maybe onto a newer base. A merge queue, which tests
+                what it merges, is used where the branch demands one.
+            hold_labels: Any of them on the pull request stops it.
+
+        Returns:
+            What is true after reading it back, whatever GitHub's first answer was.
+        """
+        order = _Order(
+            number=number,
+            head_sha=head_sha,
+            base_ref=base_ref,
+            base_sha=base_sha,
+            method=method,
+            title=title,
+            message=message,
+            hold_labels=frozenset(hold_labels),
+        )
+        done = self._merge(order)
+        if not isinstance(done, _Blocked):
+            return done
+        entry = {"pullRequestId": done.pull.node, "expectedHeadOid": head_sha}
+        if "merge queue" in done.words.casefold():
+            return self._arrange(done.pull, _ENQUEUE, entry)
+        if not auto or done.pull.mergeable_state != "blocked":
+            return _refuse("blocked", done.words, _RULES)
+        later = self._arrange(done.pull, _AUTO_MERGE, entry | {"mergeMethod": method.upper()})
+        if isinstance(later, Refused) and "clean status" in later.detail:
+            done = self._merge(order)  # nothing is left to wait for
+            return _refuse("blocked", done.words, _RULES) if isinstance(done, _Blocked) else done
+        return later
+
+    def cancel_merge(self, number: int) -> None:
+        """Take back what ``merge_pull`` left to GitHub: auto-merge, or a place in the queue."""
+        problem = ""
+        for _ in range(3):  # both may be set, and then a look
+            pull = self.pull(number)
+            how = self._waits(pull) if pull.state == "open" else None
+            if how is None:
+                return
+            if how == "auto_merge":
+                problem = self._wire.graphql(_NO_AUTO_MERGE, {"pullRequestId": pull.node}).problem
+            else:
+                problem = self._wire.graphql(_DEQUEUE, {"id": pull.node}).problem
+        raise RatchetError(
+            f"GitHub may still merge #{number} by itself: {problem or 'it says so'}",
+            hint="Take it back on the page of the pull request.",
+        )
+
+    def _merge(self, order: _Order) -> Merged | Refused | _Blocked:
+        """PUT the merge until its outcome is known, looking afresh before each time."""
+        answer = None
+        for wait in (0.0, *WAITS):
+            self._wire.pause(wait)
+            pull = self._computed(order.number)
+            if (objection := self._objection(pull, order)) is not None:
+                return objection
+            if pull.mergeable is None:
+                detail = f"GitHub has not said whether #{order.number} can be merged"
+                return _refuse("uncertain", detail, "Run again in a minute.")
+            answer = self._wire.send(
+                "PUT", self._wire.path("pulls", order.number, "merge"), _merge_body(order)
+            )
+            if not answer.unsure:
+                return self._merged(order, answer)
+        self._wire.pause(WAITS[-1])
+        found = self._objection(self.pull(order.number), order)
+        return found or _refuse(
+            "uncertain",
+            f"GitHub did not answer when it was to merge #{order.number}, which is still open",
+            "Look at the pull request, then run again.",
+        )
+
+    def _merged(self, order: _Order, answer: Answer) -> Merged | Refused | _Blocked:
+        """What a definite answer to the PUT means. Anything but 'merged' is read back."""
+        said = answer.data if isinstance(answer.data, dict) else {}
+        if answer.status == HTTPStatus.OK and said.get("merged") is True:
+            return Merged(
+                branch=order.base_ref, commit=self._wire.made(answer, lambda data: data["sha"])
+            )
+        pull = self.pull(order.number)
+        if (found := self._objection(pull, order)) is not None:
+            return found
+        words = self._wire.words(answer)
+        if answer.status == HTTPStatus.CONFLICT or "head branch was modified" in words.casefold():
+            return _refuse("head_moved", words, _ANEW)
+        if "base branch was modified" in words.casefold():
+            return _refuse("base_moved", words, _ANEW)
+        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return _Blocked(pull, words)
+        if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            return _refuse("blocked", words, _RULES)
+        raise self._wire.error(answer)
+
+    def _computed(self, number: int) -> Pull:
+        """The pull request, after GitHub computed whether it can be merged, or took too long."""
+        pull = self.pull(number)
+        for wait in _POLLS:
+            if pull.mergeable is not None or pull.state == "closed":
+                break
+            self._wire.pause(wait)
+            pull = self.pull(number)
+        return pull
+
+    def _objection(self, pull: Pull, order: _Order) -> Merged | Refused | None:
+        """Why there is nothing to merge, or nothing that may be; the base is read last."""
+        if pull.head_sha != order.head_sha:
+            detail = f"#{pull.number} has head {pull.head_sha[:12]}, not {order.head_sha[:12]}"
+            return _refuse("head_moved", detail, _ANEW)
+        if pull.merged:
+            commit = pull.merge_commit or pull.head_sha
+            return Merged(branch=pull.base_ref, commit=commit, already=True)
+        if (objection := _not_mergeable(pull, order)) is not None:
+            return objection
+        if (tip := self.base_sha(order.base_ref)) != order.base_sha:
+            detail = f"{order.base_ref} has moved from {order.base_sha[:12]} to {tip[:12]}"
+            return _refuse("base_moved", detail, _ANEW)
+        return None
+
+    def _arrange(self, pull: Pull, mutation: str, entry: dict[str, Any]) -> Waiting | Refused:
+        """Leave the merge to GitHub; the state afterwards says whether it took it."""
+        problem = self._wire.graphql(mutation, entry).problem
+        if not problem:
+            return Waiting(how="merge_queue" if mutation == _ENQUEUE else "auto_merge")
+        how = self._waits(self.pull(pull.number))
+        return Waiting(how=how) if how else _refuse("blocked", problem, _RULES)
+
+    def _waits(self, pull: Pull) -> Literal["auto_merge", "merge_queue"] | None:
+        """Whether GitHub is to merge it later by itself."""
+        if pull.auto_merge:
+            return "auto_merge"
+        reply = self._wire.graphql(_IN_QUEUE, pull.node)
+        queued = (reply.data.get("node") or {}).get("isInMergeQueue")
+        if queued is None and "undefinedField" not in reply.kinds:  # a server without queues
+            raise RatchetError(
+                f"GitHub does not say whether #{pull.number} is in the merge queue: "
+                f"{reply.problem or 'no answer'}",
+                hint="Look at the pull request.",
+            )
+        return "merge_queue" if queued else None
+
+    # Comments, reactions, issues
+
+    def comments(self, number: int) -> tuple[Comment, ...]:
+        """All comments on an issue or pull request, oldest first."""
+        pages = self._wire.pages(self._wire.path("issues", number, "comments"))
+        return tuple(self._wire.made(data, _comment) for data in pages)
+
+    def sticky_comment(self, number: int, marker: str, body: str) -> Comment:
+        """The bot's one comment with this marker says ``body``; written only when it did not.
+
+        A twin, left by a POST that GitHub carried out after it had failed, is deleted.
+        """
+        body = _marked(body, marker)
+        if not (mine := self._mine(number, marker)):
+            created = self.reply(number, body, marker)
+            mine = self._mine(number, marker) or [created]
+        first, *twins = mine
+        for twin in twins:
+            url = self._wire.path("issues/comments", twin.id)
+            self._wire.ask("DELETE", url, ok=(204, 404))
+        self._edit(self._wire.path("issues/comments", first.id), {"body": (first.body, body)})
+        return first.with_(body=body)
+
+    def reply(self, number: int, body: str, marker: str) -> Comment:
+        """A comment that is written once: the marker names what it replies to."""
+        return self._wire.create(
+            self._wire.path("issues", number, "comments"),
+            {"body": _marked(body, marker)},
+            find=lambda: next(iter(self._mine(number, marker)), None),
+            make=_comment,
+        )
+
+    def react(self, comment_id: int, content: Literal["eyes", "rocket", "-1", "+1"]) -> None:
+        """Put a reaction on a comment; GitHub keeps one of a kind for each user."""
+        url = self._wire.path("issues/comments", comment_id, "reactions")
+        self._wire.ask("POST", url, body={"content": content})
+
+    def opening(self, number: int) -> Opening:
+        """The text of an issue as it is now, and when it was edited last."""
+        owner, _, name = self.repository.partition("/")
+        query = _ISSUE.replace("OWNER", json.dumps(owner)).replace("NAME", json.dumps(name))
+        reply = self._wire.graphql(query, number)
+        found = (reply.data.get("repository") or {}).get("issue")
+        if found is None:
+            raise RatchetError(
+                f"GitHub does not show issue {number}: {reply.problem or 'no answer'}",
+                hint="Check that the token may read issues.",
+            )
+        return self._wire.made(found, _opening)
+
+    def issue_by_marker(self, marker: str) -> Issue | None:
+        """The bot's oldest issue with this marker, open or closed."""
+        query = {"creator": self.me(), "state": "all", "sort": "created", "direction": "asc"}
+        for data in self._wire.pages(self._wire.path("issues"), **query):
+            if not data.get("pull_request"):
+                issue = self._wire.made(data, _issue)
+                if self._is_mine(issue, marker):
+                    return issue
+        return None
+
+    def upsert_issue(self, *, marker: str, title: str, body: str) -> Issue:
+        """The bot's one issue with this marker has this title and body.
+
+        Written only when it had not. One that a person closed stays closed.
+        """
+        body = _marked(body, marker)
+        issue = self._wire.create(
+            self._wire.path("issues"),
+            {"title": title, "body": body},
+            find=lambda: self.issue_by_marker(marker),
+            make=_issue,
+        )
+        wanted = {"title": (issue.title, title), "body": (issue.body, body)}
+        self._edit(self._wire.path("issues", issue.number), wanted)
+        return issue.with_(title=title, body=body)
+
+    def _mine(self, number: int, marker: str) -> list[Comment]:
+        return [each for each in self.comments(number) if self._is_mine(each, marker)]
+
+    def _is_mine(self, written: Pull | Comment | Issue, marker: str) -> bool:
+        """A marker counts on a line of its own, in what the bot wrote."""
+        lines = [line.strip() for line in written.body.splitlines()]
+        return marker in lines and written.author == self.me()
+
+    def _edit(self, url: str, wanted: Mapping[str, tuple[str, str | None]]) -> bool:
+        """PATCH what differs from what is there; None leaves a field alone."""
+        changes = {
+            name: new
+            for name, (old, new) in wanted.items()
+            if new is not None and _comparable(old) != _comparable(new)
+        }
+        if changes:
+            self._wire.ask("PATCH", url, body=changes)
+        return bool(changes)
+
+    # Labels and statuses
+
+    def labels(self, number: int) -> frozenset[str]:
+        """The labels of an issue or pull request."""
+        pages = self._wire.pages(self._wire.path("issues", number, "labels"))
+        return frozenset(self._wire.made(data, lambda data: str(data["name"])) for data in pages)
+
+    def add_label(self, number: int, name: str) -> None:
+        """Put a label on; GitHub makes it if the repository has none of that name."""
+        if name not in self.labels(number):
+            self._wire.ask(
+                "POST", self._wire.path("issues", number, "labels"), body={"labels": [name]}
+            )
+
+    def remove_label(self, number: int, name: str) -> None:
+        """Take a label off, if it is there."""
+        if name in self.labels(number):
+            self._wire.ask(
+                "DELETE", self._wire.path("issues", number, "labels", name), ok=(200, 404)
+            )
+
+    def statuses(self, sha: str) -> tuple[Status, ...]:
+        """The latest status of each context of a commit."""
+        latest: dict[str, Status] = {}
+        for data in self._wire.pages(self._wire.path("commits", sha, "statuses")):
+            status = self._wire.made(data, _status)
+            latest.setdefault(status.context, status)
+        return tuple(latest.values())
+
+    def set_status(
+        self,
+        sha: str,
+        *,
+        state: State,
+        description: str,
+        context: str = "ratchet/holdout",
+        url: str = "",
+    ) -> None:
+        """Say something about a commit; not again what the bot said last.
+
+        More than 140 characters of description are cut, as GitHub takes no more.
+        """
+        line = one_line(description)
+        line = line if len(line) <= _STATUS_WORDS else line[: _STATUS_WORDS - 1] + "…"
+        wanted = Status(context=context, state=state, description=line, url=url, creator=self.me())
+        body = {"state": state, "context": context, "description": line}
+        self._wire.create(
+            self._wire.path("statuses", sha),
+            body | ({"target_url": url} if url else {}),
+            find=lambda: wanted if wanted in self.statuses(sha) else None,
+            make=_status,
+        )
+
+    # Workflows
+
+    def dispatch(self, workflow: str, *, ref: str, inputs: Mapping[str, str]) -> None:
+        """Start a workflow by its ``workflow_dispatch``.
+
+        It is asked for once. Nothing tells afterwards which request a run came from, and a second
+        run costs what the first one does, so an unsure answer is an error that says just that.
+
+        Args:
+            workflow: Its file's name in ``.github/workflows``.
+            ref: The branch whose version of it runs. It must be on the default branch, too.
+            inputs: Only such as it declares.
+        """
+        url = self._wire.path("actions/workflows", workflow, "dispatches")
+        answer = self._wire.send("POST", url, {"ref": ref, "inputs": dict(inputs)})
+        if answer.unsure:
+            raise RatchetError(
+                f"GitHub did not say whether it has started {workflow}: {self._wire.words(answer)}",
+                hint="Look under 'Actions' whether it runs before you ask again.",
+            )
+        if answer.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
+            return
+        error = self._wire.error(answer)
+        if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            error.hint = (
+                f"{workflow} must be on the default branch and on {ref} as "
+                "'ratchet init --github' writes it."
+            )
+        raise error
+
+
+# Reading GitHub's JSON
+
+
+def _login(user: dict[str, Any] | None) -> str:
+    return str(user["login"]) if user else ""  # the account was deleted
+
+
+def _sha(text: str) -> str:
+    if not re.fullmatch(_SHA, text):
+        raise ValueError("not a commit")
+    return text
+
+
+def _pull(data: dict[str, Any]) -> Pull:
+    """From a list, ``mergeable`` and its state are not known."""
+    head, base = data["head"], data["base"]
+    return Pull(
+        number=data["number"],
+        node=data["node_id"],
+        url=data["html_url"],
+        title=data["title"],
+        body=data["body"] or "",
+        author=_login(data["user"]),
+        state=data["state"],
+        draft=bool(data.get("draft")),
+        merged=data.get("merged_at") is not None,
+        head_ref=head["ref"],
+        head_sha=_sha(head["sha"]),
+        head_repository=head["repo"]["full_name"] if head["repo"] else "",
+        base_ref=base["ref"],
+        base_sha=_sha(base["sha"]),
+        mergeable=data.get("mergeable"),
+        mergeable_state=data.get("mergeable_state") or "unknown",
+        merge_commit=data.get("merge_commit_sha"),
+        auto_merge=data.get("auto_merge") is not None,
+        labels=tuple(label["name"] for label in data["labels"]),
+        merged_by=_login(data["merged_by"]) if data.get("merged_by") else None,
+    )
+
+
+def _comment(data: dict[str, Any]) -> Comment:
+    author, body = _login(data["user"]), data.get("body") or ""
+    return Comment(id=data["id"], url=data["html_url"], author=author, body=body)
+
+
+def _issue(data: dict[str, Any]) -> Issue:
+    return Issue(
+        number=data["number"],
+        url=data["html_url"],
+        state=data["state"],
+        title=data["title"],
+        author=_login(data["user"]),
+        body=data.get("body") or "",
+    )
+
+
+def _opening(data: dict[str, Any]) -> Opening:
+    author = data["author"] or {}  # null: the account was deleted
+    at = data["lastEditedAt"]
+    return Opening(
+        author=_login(author or None),
+        is_person=author.get("__typename") == "User",
+        body=data["body"],
+        edited_at=datetime.fromisoformat(at) if at else None,
+    )
+
+
+def _review(data: dict[str, Any]) -> Review:
+    return Review(
+        id=data["id"],
+        author=_login(data["user"]),
+        state=data["state"],
+        commit=data["commit_id"] or "",
+        body=data.get("body") or "",
+        url=data["html_url"],
+    )
+
+
+def _status(data: dict[str, Any]) -> Status:
+    return Status(
+        context=data["context"],
+        state=data["state"],
+        description=data.get("description") or "",
+        url=data.get("target_url") or "",
+        creator=_login(data.get("creator")),
+    )
+
+
+def _is_commit(data: dict[str, Any], order: _Edit) -> bool:
+    """Whether a commit is this edit; GitHub may have added a trailer to the message."""
+    name = hashlib.sha1(b"blob %d\0" % len(order.content) + order.content, usedforsecurity=False)
+    (changed,) = data["files"] if len(data["files"]) == 1 else ({},)
+    words = order.message.split()
+    return (
+        [each["sha"] for each in data["parents"]] == [order.parent]
+        and (changed.get("filename"), changed.get("sha")) == (order.path, name.hexdigest())
+        and changed.get("status") in {"added", "modified"}
+        and data["commit"]["message"].split()[: len(words)] == words
+    )
+
+
+# Small things
+
+
+def _commit_input(repository: str, order: _Edit) -> dict[str, Any]:
+    headline, _, body = order.message.strip().partition("\n")
+    contents = base64.b64encode(order.content).decode("ascii")
+    return {
+        "branch": {"repositoryNameWithOwner": repository, "branchName": order.branch},
+        "expectedHeadOid": order.parent,
+        "fileChanges": {"additions": [{"path": order.path, "contents": contents}]},
+        "message": {"headline": headline, "body": body.strip()},
+    }
+
+
+def _refuse(reason: Reason, detail: str, hint: str | None = None) -> Refused:
+    return Refused(reason=reason, detail=detail, hint=hint)
+
+
+def _not_mergeable(pull: Pull, order: _Order) -> Refused | None:
+    """What the pull request itself says against it; unknown mergeability is not looked at."""
+    what = f"#{pull.number}"
+    held = sorted(order.hold_labels.intersection(pull.labels))
+    stops: tuple[tuple[object, Reason, str, str | None], ...] = (
+        (pull.state == "closed", "closed", f"{what} is closed", None),
+        (pull.draft, "closed", f"{what} is a draft", None),
+        (pull.base_ref != order.base_ref, "closed", f"{what} aims at {pull.base_ref}", None),
+        (held, "held", f"{what} has the label {', '.join(held)}", "Remove it to go on."),
+        (pull.mergeable is False, "conflict", f"{what} conflicts with {order.base_ref}", None),
+    )
+    return next(
+        (_refuse(reason, detail, hint) for stop, reason, detail, hint in stops if stop), None
+    )
+
+
+def _merge_body(order: _Order) -> dict[str, Any]:
+    words = {"commit_title": order.title, "commit_message": order.message}
+    given = {name: text for name, text in words.items() if text is not None}
+    return {"sha": order.head_sha, "merge_method": order.method, **given}
+
+
+def _marked(body: str, marker: str) -> str:
+    """``body`` with its marker on a line of its own."""
+    if not re.fullmatch(r"<!-- ratchet:[^\n<>]+ -->", marker):
+        raise ValueError(f"{marker!r} is not a marker")
+    lines = [line.strip() for line in body.splitlines()]
+    return body if marker in lines else f"{marker}\n{body}"
+
+
+def _comparable(text: str) -> str:
+    """GitHub's web pages save line ends as CRLF, and it trims what is at the end."""
+    return text.replace("\r\n", "\n").rstrip()

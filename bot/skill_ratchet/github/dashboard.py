@@ -1,0 +1,162 @@
+"""The dashboard: one issue that shows every skill, and lets people stop one by ticking its box."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import Redactor
+from skill_ratchet.core import looks
+from skill_ratchet.experiment import budget as budgets
+from skill_ratchet.experiment import session
+from skill_ratchet.github import pages
+from skill_ratchet.github.http import SwitchedOff
+from skill_ratchet.ledger import remote
+from skill_ratchet.project import repository, workspace
+from skill_ratchet.project.proposal import proposal_branch
+from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.report import history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from skill_ratchet.github.api import GitHub, Issue, Pull
+    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.project.config import Config
+    from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.workspace import Workspace
+
+MARKER = pages.marker("dashboard")
+TITLE = "Ratchet"
+NO_ISSUES = (
+    "This repository has issues switched off, so there is no dashboard; skills are stopped by "
+    "label and by file."
+)
+
+
+def held(github: GitHub) -> frozenset[str]:
+    """The skills whose box is ticked; none when there is no dashboard.
+
+    Raises:
+        RatchetError: GitHub does not say.
+    """
+    issue = _issue(github)
+    boxes = pages.boxes(issue.body) if issue else {}
+    return frozenset(skill for skill, ticked in boxes.items() if ticked)
+
+
+def set_held(github: GitHub, skill: str, held: bool) -> bool:  # noqa: FBT001 - a state
+    """Tick or clear a skill's box; False when there is no dashboard with one."""
+    issue = _issue(github)
+    if issue is None or skill not in pages.boxes(issue.body):
+        return False
+    body = pages.with_box(issue.body, skill, held=held)
+    try:
+        github.upsert_issue(marker=MARKER, title=issue.title, body=body)
+    except SwitchedOff:
+        return False
+    return True
+
+
+def update(project: Project, github: GitHub, *, now: Callable[[], datetime]) -> str:
+    """Bring the dashboard up to date; returns its address, or why there is none.
+
+    It is written only when it changed, with the boxes as people set them. One that a person closed
+    stays closed.
+
+    Raises:
+        RatchetError: GitHub refuses, or does not answer.
+    """
+    base = _base(project, github)
+    wanted = {proposal_branch(name): pages.marker("pull", name) for name in base.config.skills}
+    pulls = github.my_pulls(wanted)
+    rows = [_row(base, name, pulls.get(proposal_branch(name))) for name in base.config.skills]
+    budget = _budget(base, month=budgets.month_of(now()))
+    redactor = Redactor.from_environ(os.environ, extra=base.config.redact)
+    issue = _issue(github)  # now, and not before: people tick boxes at any time
+    boxes = pages.boxes(issue.body) if issue else {}
+    rows = [row.with_(held=boxes.get(row.skill, False)) for row in rows]
+    body = redactor.redact(pages.dashboard(rows, budget=budget, repository=github.url))
+    title = issue.title if issue else TITLE
+    try:
+        return github.upsert_issue(marker=MARKER, title=title, body=body).url
+    except SwitchedOff:
+        return NO_ISSUES
+
+
+def _issue(github: GitHub) -> Issue | None:
+    try:
+        return github.issue_by_marker(MARKER)
+    except SwitchedOff:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The base branch as it is on GitHub at this moment."""
+
+    project: Project
+    tree: CommitTree
+    branch: str
+    config: Config
+
+    def space(self, name: str) -> Workspace:
+        return workspace.read(
+            self.project, self.tree, self.config, name, base=self.tree.commit, branch=self.branch
+        )
+
+    def ledger(self, name: str) -> Ledger:
+        return session.open_ledger(self.project, name, redact=self.config.redact)
+
+
+def _base(project: Project, github: GitHub) -> _Base:
+    checked_out = repository.require_branch(project)
+    branch = workspace.load_config(CommitTree(project, "HEAD")).base or checked_out
+    sha = github.base_sha(branch)
+    if sha != repository.resolve(project, f"refs/heads/{branch}"):
+        remote.fetch(project, branch)
+    tree = CommitTree(project, sha)
+    return _Base(project, tree, branch, workspace.load_config(tree))
+
+
+def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
+    number = pull.number if pull else None
+    try:
+        space, ledger = base.space(name), base.ledger(name)
+        run = ledger.last_run()
+        seen = looks.reign(ledger.looks(), parent=space.text.digest, policy=space.policy)
+        return pages.SkillRow(
+            skill=name,
+            score=history.kept_score(ledger, space),
+            pull=number,
+            last_run=(run.ended_at or run.started_at) if run else None,
+            outcome=_outcome(history.rows(ledger, most=1)),
+            looks=seen.looks,
+            spent=seen.share,
+            held=False,
+        )
+    except RatchetError as error:  # of one skill; the others are to be seen all the same
+        return pages.SkillRow(
+            skill=name,
+            score=None,
+            pull=number,
+            last_run=None,
+            outcome=f"cannot be read: {pages.unsealed(error.message)}",
+            looks=0,
+            spent=0.0,
+            held=False,
+        )
+
+
+def _outcome(newest: Iterable[history.Row]) -> str:
+    return "".join(f"experiment {row.experiment.number}: {row.state}" for row in newest)
+
+
+def _budget(base: _Base, *, month: str) -> pages.MonthBudget:
+    runs = base.ledger(min(base.config.skills)).runs_of_month(month)
+    limit = base.config.budget.month_usd
+    spent = budgets.known(runs) if limit is None else budgets.counted(runs)
+    return pages.MonthBudget(month=month, spent=spent, limit=limit)

@@ -1,0 +1,224 @@
+"""What GitHub says has happened, as a workflow finds it in its event file: data in, facts out.
+
+Nothing in it is trusted but what GitHub itself says: who, where, when. Texts are kept as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Number = Annotated[int, Field(gt=0)]
+Moment = Annotated[AwareDatetime, Strict(strict=False)]  # GitHub writes it as text
+
+
+class Comment(Record):
+    """A comment that a person has just written on an issue or pull request."""
+
+    id: int
+    number: int  # of the issue or pull request
+    on_pull: bool
+    author: str
+    at: AwareDatetime
+    body: str
+
+
+class Review(Record):
+    """A review that a person has just given, and that says yes or no."""
+
+    id: int
+    number: int  # of the pull request
+    author: str
+    state: Literal["APPROVED", "CHANGES_REQUESTED"]
+    body: str
+
+
+class Opened(Record):
+    """An issue that a person has just opened."""
+
+    number: int
+    author: str
+    at: AwareDatetime
+    body: str
+
+
+class Ignored(NamedTuple):
+    """Nothing to do, and why."""
+
+    why: str
+
+
+def read(
+    name: str, event: Mapping[str, Any], *, repository: str
+) -> Comment | Review | Opened | Ignored:
+    """What an event comes to.
+
+    Args:
+        name: ``GITHUB_EVENT_NAME``.
+        event: The content of the event file.
+        repository: ``owner/name`` of the one this is about.
+
+    Raises:
+        RatchetError: It is not what GitHub sends.
+    """
+    if name == "issue_comment":
+        return _comment(_parse(_CommentEvent, event), repository)
+    if name == "pull_request_review":
+        return _review(_parse(_ReviewEvent, event), repository)
+    if name == "issues":
+        return _opened(_parse(_IssueEvent, event), repository)
+    return Ignored("it is neither a comment, nor a review, nor a new issue")
+
+
+def _comment(event: _CommentEvent, repository: str) -> Comment | Ignored:
+    said = event.comment
+    if why := _unfit(event, said.user, repository, action="created"):
+        return Ignored(why)
+    if said.created_at != said.updated_at:
+        return Ignored("it was edited")
+    if said.performed_via_github_app is not None:
+        return Ignored("an app wrote it")
+    assert said.user is not None  # noqa: S101 - or it would be unfit
+    return Comment(
+        id=said.id,
+        number=event.issue.number,
+        on_pull=event.issue.pull_request is not None,
+        author=said.user.login,
+        at=said.created_at,
+        body=said.body or "",
+    )
+
+
+def _review(event: _ReviewEvent, repository: str) -> Review | Ignored:
+    given = event.review
+    if why := _unfit(event, given.user, repository, action="submitted"):
+        return Ignored(why)
+    state = given.state.upper()
+    if state not in ("APPROVED", "CHANGES_REQUESTED"):
+        return Ignored("the review says neither yes nor no")
+    assert given.user is not None  # noqa: S101 - or it would be unfit
+    return Review(
+        id=given.id,
+        number=event.pull_request.number,
+        author=given.user.login,
+        state=state,
+        body=given.body or "",
+    )
+
+
+def _opened(event: _IssueEvent, repository: str) -> Opened | Ignored:
+    issue = event.issue
+    if why := _unfit(event, issue.user, repository, action="opened"):
+        return Ignored(why)
+    if issue.performed_via_github_app is not None:
+        return Ignored("an app wrote it")
+    assert issue.user is not None  # noqa: S101 - or it would be unfit
+    return Opened(
+        number=issue.number,
+        author=issue.user.login,
+        at=issue.created_at,
+        body=issue.body or "",
+    )
+
+
+def _unfit(event: _Event, author: _User | None, repository: str, *, action: str) -> str:
+    """Why nothing is done about an event; empty if there is no such reason."""
+    if event.repository.full_name.casefold() != repository.casefold():
+        return "it is about another repository"
+    if event.action != action:
+        return f"only one that was {action} just now counts"
+    if author is None or author.login != event.sender.login:
+        return "who wrote it is not who sent it"
+    if author.type != "User" or author.login.endswith("[bot]"):
+        return "a bot wrote it"
+    return ""
+
+
+# What is read of GitHub's JSON; everything else in it is left alone
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _User(_Part):
+    login: str
+    type: str
+
+
+class _Repository(_Part):
+    full_name: str
+
+
+class _Event(_Part):
+    action: str
+    repository: _Repository
+    sender: _User
+
+
+class _CommentPart(_Part):
+    id: Number
+    user: _User | None
+    body: str | None
+    created_at: Moment
+    updated_at: Moment
+    performed_via_github_app: Any = None
+
+
+class _IssuePart(_Part):
+    number: Number
+    pull_request: Any = None
+
+
+class _CommentEvent(_Event):
+    comment: _CommentPart
+    issue: _IssuePart
+
+
+class _NewIssuePart(_Part):
+    number: Number
+    user: _User | None
+    body: str | None
+    created_at: Moment
+    performed_via_github_app: Any = None
+
+
+class _IssueEvent(_Event):
+    issue: _NewIssuePart
+
+
+class _ReviewPart(_Part):
+    id: Number
+    user: _User | None
+    body: str | None
+    state: str
+
+
+class _PullPart(_Part):
+    number: Number
+
+
+class _ReviewEvent(_Event):
+    review: _ReviewPart
+    pull_request: _PullPart
+
+
+E = TypeVar("E", bound=_Event)
+
+
+def _parse(kind: type[E], event: Mapping[str, Any]) -> E:
+    try:
+        return kind.model_validate(event)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+    raise RatchetError(
+        f"The event is not one that GitHub sends: look at '{place}'.",
+        hint="Give the file that GITHUB_EVENT_PATH names.",
+    )

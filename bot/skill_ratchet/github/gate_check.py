@@ -1,0 +1,500 @@
+"""A person's pull request that edits a skill: tested as the bot's own are, and never merged.
+
+``try_out`` runs where the LLM key is, ``say`` where the write token is. In both the pull request is
+data: git fetches its commits, the one file is read, and nothing of it is checked out or run. What
+it is measured with is the base branch's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import Redactor
+from skill_ratchet.core import edits, gate, leaks
+from skill_ratchet.core.gate import Action, Reason, Verdict
+from skill_ratchet.core.records import Proposal
+from skill_ratchet.experiment import jobs, session
+from skill_ratchet.experiment.loop import same_surroundings
+from skill_ratchet.experiment.proposer import SUPERSEDED, Candidate, experiment_id
+from skill_ratchet.experiment.recorder import Recorder
+from skill_ratchet.github import pages, rejected, replies, touched_paths
+from skill_ratchet.github.pull_request import Job
+from skill_ratchet.ledger import bundles, remote
+from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.project import branches, repository, skill_file, workspace
+from skill_ratchet.project.repository import CommitTree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from skill_ratchet.cli.progress import Reporter
+    from skill_ratchet.core.records import Evidence, Experiment
+    from skill_ratchet.experiment.jobs import Confirmed
+    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.github.api import GitHub, Pull, State
+    from skill_ratchet.github.pages import PullFacts
+    from skill_ratchet.github.replies import Asked
+    from skill_ratchet.ledger.bundles import Checked
+    from skill_ratchet.project.config import Config
+    from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.workspace import Workspace
+
+WORKFLOWS = ".github"  # what Ratchet is run by
+MARK = pages.marker("gate")
+NOTHING = "No skill is changed, so there is nothing to test."
+NO_VERDICT = "The test came to no verdict; the log of its job says why."
+ANEW = "What it was measured on has changed since it was tested. Ask for the test again."
+
+
+class Untestable(RatchetError):
+    """What a pull request changes cannot be tested; the message may be shown to anybody."""
+
+
+class Leak(Untestable):
+    """The edit repeats held-out text: it is rejected, and kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a pull request makes of a skill."""
+
+    skill: str
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was said about a pull request. ``state`` is the status that was set, if one was."""
+
+    pull: int
+    sha: str
+    skill: str | None
+    experiment: str | None
+    action: str | None  # None when nothing was decided
+    reason: str | None
+    detail: str
+    state: State | None
+    url: str
+    page: str = ""  # for the step summary
+
+
+# What it changes ------------------------------------------------------------------------------
+
+
+def read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str) -> Edit | None:
+    """What a commit makes of a skill of the base; None when it leaves them all alone.
+
+    Args:
+        project: With the commit's objects.
+        tree: The base.
+        settings: The base's.
+        sha: The commit.
+
+    Raises:
+        Untestable: It does more than edit one skill as far as the numbers are concerned, or the
+            base has gone on with the skill.
+    """
+    with _judging():
+        return _read_edit(project, tree=tree, settings=settings, sha=sha)
+
+
+@contextmanager
+def _judging() -> Iterator[None]:
+    """What is wrong here is wrong with the pull request, and not with the project."""
+    try:
+        yield
+    except Untestable:
+        raise
+    except RatchetError as problem:
+        raise Untestable(problem.message, hint=problem.hint) from problem
+
+
+def _read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str) -> Edit | None:
+    fork = _fork(project, tree.commit, sha)
+    changes = _changes(project, fork, sha)
+    paths = {name: project.full(one.path) for name, one in settings.skills.items()}
+    skill = touched_paths.edited_skill(changes, skills=paths)
+    if skill is None:
+        return None
+    path = settings.skill(skill).path
+    named = touched_paths.named_files(settings.model_dump(mode="json"))
+    inputs = {WORKFLOWS, *(f"{project.prefix}{one}" for one in (repository.CONFIG_FILE, *named))}
+    touched_paths.refuse_inputs(changes, inputs=inputs, skill=paths[skill])
+    if CommitTree(project, fork).entry(path) != tree.entry(path):
+        raise RatchetError(
+            f"The base branch has changed {path} since this branch left it.",
+            hint="Update the branch: merge the base into it.",
+        )
+    return Edit(skill, _text(project, sha, path))
+
+
+def _fork(project: Project, base: str, sha: str) -> str:
+    """Where the commit left the base: the one commit from which to compare."""
+    found = repository.run(project, "merge-base", "--all", base, sha, ok=(0, 1)).text.split()
+    if len(found) == 1:
+        return found[0]
+    problem = "left the base several times" if found else "has nothing in common with the base"
+    raise RatchetError(
+        f"The branch {problem}, so what it changes cannot be told.",
+        hint="Update the branch: merge the base into it (and fetch the whole history here).",
+    )
+
+
+def _changes(project: Project, old: str, new: str) -> tuple[edits.Change, ...]:
+    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
+    fields = repository.run(project, "diff-tree", *options, old, new).fields
+    heads = (head.removeprefix(":").split() for head in fields[::2])
+    return tuple(
+        edits.Change(
+            # A name that is no text is nobody's: it only must not be taken for another.
+            path=os.fsencode(path).decode("utf-8", "replace"),
+            old_mode=before,
+            new_mode=after,
+            status=status,
+        )
+        for (before, after, _, _, status), path in zip(heads, fields[1::2], strict=True)
+    )
+
+
+def _text(project: Project, sha: str, path: str) -> Text:
+    """The skill in a commit."""
+    tree = CommitTree(project, sha)
+    tree.refuse_twins(path)
+    if (size := tree.size(path)) > skill_file.MAX_SKILL:
+        raise RatchetError(f"The skill would have {size:,} bytes; {skill_file.MAX_SKILL:,} fit.")
+    return workspace.text_of(skill_file.decode(tree.read(path), path=path))
+
+
+def require_testable(edit: Edit, space: Workspace) -> None:
+    """Raise Untestable unless the edit could take the skill's place; a ``Leak`` for a leak."""
+    text, incumbent = edit.text.text, space.text.text
+    with _judging():
+        if problems := bundles.objections(text, space, by_person=True):
+            raise Untestable("\n".join(problems), hint="See docs/skills.md for the format.")
+    if leaks.found(text, incumbent=incumbent, train=space.train, holdout=space.holdout):
+        raise Leak("The edit repeats text of held-out cases.")
+
+
+def _base_branch(project: Project) -> str:
+    """The branch that experiments are merged into."""
+    own = workspace.load_config(CommitTree(project, "HEAD")).base
+    return own or repository.require_branch(project)
+
+
+def _require_sha(sha: str) -> None:
+    if not re.fullmatch("[0-9a-f]{40}", sha):
+        raise RatchetError(
+            f"{sha[:64]!a} is not the full name of a commit.",
+            hint="Give all 40 digits: a test is of one commit, and of no other.",
+        )
+
+
+# The job with the LLM key ---------------------------------------------------------------------
+
+
+def try_out(
+    start: Path,
+    *,
+    number: int,
+    sha: str,
+    out: Path,
+    reporter: Reporter,
+    usd: float | None,
+) -> Confirmed | None:
+    """Screen and confirm what a pull request makes of a skill, and write the bundle for ``say``.
+
+    Returns:
+        None, and no bundle, when it leaves every skill alone.
+
+    Raises:
+        RatchetError: ``sha`` is not its head, or its edit cannot be tested (``Untestable``).
+    """
+    _require_sha(sha)
+    project = repository.open_project(start)
+    bundles.require_new(out)
+    if (head := remote.fetch_pull(project, number)) != sha:
+        raise RatchetError(
+            f"Pull request #{number} has head {head[:12]}, not {sha[:12]}.",
+            hint="Test the head that it has now.",
+        )
+    tree = CommitTree(project, f"refs/heads/{_base_branch(project)}")
+    settings = workspace.load_config(tree)
+    edit = read_edit(project, tree=tree, settings=settings, sha=sha)
+    if edit is None:
+        return None
+    space = workspace.open_at_base(project, skill=edit.skill, override={})
+    require_testable(edit, space)
+    redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
+    if redactor.redact(edit.text.text) != edit.text.text:
+        raise RatchetError("The edited text holds the value of a secret of this environment.")
+    # The title is not used: it is text that nobody has looked at, and the proposer reads this.
+    why = f"pull request #{number} by a person"
+    proposal = Proposal(proposer=workspace.PERSON, model=None, hypothesis=why)
+    candidate = Candidate(proposal, edit.text)
+    return jobs.gate(space, candidate, out=out, reporter=reporter, usd=usd)
+
+
+# The job with the write token -----------------------------------------------------------------
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def say(
+    start: Path,
+    *,
+    github: GitHub,
+    number: int,
+    sha: str,
+    bundle: Path,
+    now: Callable[[], datetime] = _now,
+) -> Told:
+    """Publish the ledger, then say on GitHub what the test of one commit came to.
+
+    Every fact is read again, and the gate is asked again; nothing is merged, closed or labelled.
+
+    Args:
+        start: The project, on the base branch.
+        github: Where.
+        number: The pull request.
+        sha: The head that was tested.
+        bundle: From ``try_out``; may be missing or empty when that came to nothing.
+        now: The UTC time.
+
+    Raises:
+        RatchetError: The bundle is not sound or about something else, or GitHub refuses.
+    """
+    _require_sha(sha)
+    project = repository.open_project(start)
+    checked = _take_in(project, bundle)
+    pull, branch = github.pull(number), _base_branch(project)
+    gone = _gone(pull, sha)
+    if gone is None and pull.base_ref != branch:
+        gone = f"It aims at {pull.base_ref}; Ratchet measures what would go into {branch}."
+    if gone is None and remote.fetch_pull(project, number) != sha:
+        gone = "Its head has moved; that one has to be tested."
+    if gone is not None:
+        return _told(pull, sha, gone)
+    tree = _base_tree(project, github.base_sha(branch), branch)
+    settings = workspace.load_config(tree)
+    redact = Redactor.from_environ(os.environ, extra=settings.redact).redact
+    try:
+        edit = read_edit(project, tree=tree, settings=settings, sha=sha)
+        if edit is None:
+            return _say_nothing(github, pull, sha)
+        space = workspace.read(project, tree, settings, edit.skill, base=tree.commit, branch=branch)
+        require_testable(edit, space)
+    except Untestable as problem:
+        return _object(github, pull, sha, problem, redact)
+    if checked is not None and checked.candidate != edit.text:
+        raise RatchetError(
+            f"The bundle is about another text than pull request #{number} has at {sha[:12]}.",
+            hint="Run the test of this commit again.",
+        )
+    ledger = session.open_ledger(project, space.name, redact=settings.redact)
+    job = _Job(space, ledger, github, Recorder(ledger, Clock.of(ledger, now)), now, redact)
+    return job.report(pull, edit, checked)
+
+
+def answer(github: GitHub, asked: Asked, told: Told) -> None:
+    """Say the same in answer to the comment that asked for the test."""
+    name = told.skill or f"#{told.pull}"
+    line = pages.outcome(name, action=told.action, reason=told.reason, detail=told.detail)
+    redact = Redactor.from_environ(os.environ).redact
+    replies.answer(github, asked, line, well=told.state == "success", redact=redact)
+
+
+def _take_in(project: Project, bundle: Path) -> Checked | None:
+    """Bring a bundle's records to the ledger, whatever becomes of the rest: a look is a look."""
+    if not bundle.is_dir() or not any(bundle.iterdir()):
+        return None
+    manifest = bundles.read_manifest(bundle, kind="confirmation")
+    skill = manifest.skill
+    space = as_tested(project, skill, manifest.setting.base)
+    checked = bundles.read(bundle, space, kind="confirmation", by_person=True)
+    bundles.apply(checked, space)
+    remote.push_ledger(project, skill=skill)
+    return checked
+
+
+def as_tested(project: Project, skill: str, base: str) -> Workspace:
+    """The skill as it was when the test began, if the base branch has gone on from there.
+
+    Whether what has come since makes a difference to the numbers is for the gate to say.
+    """
+    space = workspace.open_at_base(project, skill=skill, override={})
+    if not re.fullmatch(r"[0-9a-f]{40}", base) or not branches.is_ancestor(
+        project, base, space.base
+    ):
+        return space  # which the bundle is not for
+    tree = CommitTree(project, base)
+    settings = workspace.load_config(tree)
+    return workspace.read(project, tree, settings, skill, base=base, branch=space.branch)
+
+
+def _base_tree(project: Project, sha: str, branch: str) -> CommitTree:
+    remote.fetch(project, branch)
+    return CommitTree(project, sha)
+
+
+def _gone(pull: Pull, sha: str) -> str | None:
+    """Why there is nothing to be said about a commit any more."""
+    if pull.state != "open":
+        return "It is closed."
+    if pull.head_sha != sha:
+        return f"It is stale: its head is {pull.head_sha[:12]} now; that one has to be tested."
+    return None
+
+
+def _told(pull: Pull, sha: str, detail: str, *, state: State | None = None) -> Told:
+    return Told(pull.number, sha, None, None, None, None, detail, state, pull.url)
+
+
+def _siblings(github: GitHub, pull: Pull, sha: str) -> str | None:
+    """Why a good status would say too much: other pull requests would have it as well."""
+    others = [one.number for one in github.pulls_with_head(sha) if one.number != pull.number]
+    if not others:
+        return None
+    listed = ", ".join(map(str, sorted(others)))
+    return f"A status belongs to a commit, and pull request {listed} has the same head."
+
+
+def _say_nothing(github: GitHub, pull: Pull, sha: str) -> Told:
+    """No skill is changed: the status says so, and so does an older comment, if there is one."""
+    why = _siblings(github, pull, sha)
+    state: State = "pending" if why else "success"
+    if gone := _gone(github.pull(pull.number), sha):
+        return _told(pull, sha, gone)
+    github.set_status(sha, state=state, description=why or NOTHING)
+    if _own_comments(github, pull):
+        github.sticky_comment(pull.number, MARK, pages.not_tested(why or NOTHING))
+    return _told(pull, sha, why or NOTHING, state=state)
+
+
+def _own_comments(github: GitHub, pull: Pull) -> list[str]:
+    """What the bot has said about a test of this pull request."""
+    there, me = github.comments(pull.number), github.me()
+    return [one.body for one in there if one.author == me and pages.is_marked(one.body, MARK)]
+
+
+def _object(
+    github: GitHub,
+    pull: Pull,
+    sha: str,
+    problem: RatchetError,
+    redact: Callable[[str], str],
+) -> Told:
+    """The edit cannot be tested as it is: say why."""
+    if gone := _gone(github.pull(pull.number), sha):
+        return _told(pull, sha, gone)
+    state: State = "failure" if isinstance(problem, Leak) else "pending"
+    why = redact(problem.message)
+    github.set_status(sha, state=state, description=pages.line(why, pages.STATUS))
+    page = redact(pages.not_tested(why, hint=redact(problem.hint or "")))
+    github.sticky_comment(pull.number, MARK, page)
+    return _told(pull, sha, " ".join(filter(None, (why, problem.hint))), state=state)
+
+
+class _Job(Job):
+    """The test of one commit; ``space`` is the base as it is on GitHub now."""
+
+    def report(self, pull: Pull, edit: Edit, checked: Checked | None) -> Told:
+        """Decide again, and set status and comment."""
+        sha = pull.head_sha
+        parent, candidate = self.space.text.digest, edit.text.digest
+        name = experiment_id(self.skill, parent=parent, candidate=candidate)
+        experiment = next((one for one in self.ledger.experiments() if one.id == name), None)
+        if experiment is None:
+            return self._undecided(pull, NO_VERDICT)
+        tested = self._tested(experiment, checked)
+        facts = self._recorded(experiment, sha)
+        if tested is not None:
+            verdict = self._decided(experiment, tested, pull)
+            facts = self.facts(experiment, tested, verdict, sha)
+        stale = facts is not None and facts.verdict.reason is Reason.STALE
+        if facts is None:
+            stale = not same_surroundings(experiment, self.space)
+        if stale:
+            self._give_up(experiment)
+        if facts is None:
+            return self._undecided(pull, ANEW if stale else NO_VERDICT)
+        return self._tell(pull, facts)
+
+    def _tested(self, experiment: Experiment, checked: Checked | None) -> Evidence | None:
+        """The evidence there is: what was just handed over, or an earlier look on record."""
+        if checked and checked.decision and checked.decision.experiment == experiment.id:
+            return checked.decision.evidence
+        found = self.ledger.confirmation(experiment.id)
+        return found.evidence if found else None
+
+    def _recorded(self, experiment: Experiment, sha: str) -> PullFacts | None:
+        """What is on record of one that was rejected before it came to the holdout."""
+        facts = rejected.rejected(self, experiment)
+        if facts is None or not same_surroundings(experiment, self.space):
+            return None
+        return facts.with_(head=sha)
+
+    def _decided(self, experiment: Experiment, tested: Evidence, pull: Pull) -> Verdict:
+        """What the gate says now. Whatever the settings, it is a person who merges this."""
+        sha = pull.head_sha
+        evidence = self.gathered(experiment, tested, self.space, pull, commit=sha, released_by=None)
+        verdict = gate.decide(evidence, self.space.policy.with_(merge="manual"))
+        why = _siblings(self.github, pull, sha) if verdict.reason is Reason.HELD else None
+        return verdict.with_(detail=why) if why else verdict
+
+    def _give_up(self, experiment: Experiment) -> None:
+        """Have a test that is out of date made again when it is asked for the next time.
+
+        Not where it is the bot's own open proposal: that has a pull request to be closed.
+        """
+        result = self.ledger.result(experiment.id)
+        persons = experiment.setting.proposer == workspace.PERSON
+        if result is None or not (persons or result.action == "reject"):
+            return
+        if result.reason != SUPERSEDED:
+            self.recorder.amend(experiment, action=Action.REJECT, reason=SUPERSEDED, detail=ANEW)
+            remote.push_ledger(self.space.project, skill=self.skill)
+
+    def _undecided(self, pull: Pull, why: str) -> Told:
+        return _object(self.github, pull, pull.head_sha, RatchetError(why), self.redact)
+
+    def _is_new(self, facts: PullFacts, pull: Pull) -> bool:
+        """Whether there is more to say of this head: of an older rejection the record has less."""
+        if facts.cases:
+            return True
+        mine = _own_comments(self.github, pull)
+        return not any(f"`{pull.head_sha[:12]}`" in body for body in mine)
+
+    def _tell(self, pull: Pull, facts: PullFacts) -> Told:
+        """The status, and the comment where the bot's own pull request has not one already."""
+        sha, verdict, experiment = pull.head_sha, facts.verdict, facts.experiment
+        if gone := _gone(self.github.pull(pull.number), sha):
+            return _told(pull, sha, gone)
+        state: State = "failure" if verdict.action is Action.REJECT else "pending"
+        if verdict.reason in gate.WAITS:
+            state = "success"
+        self.github.set_status(sha, state=state, description=self.redact(pages.status(facts)))
+        persons = experiment.setting.proposer == workspace.PERSON
+        if self._is_new(facts, pull) and (persons or pull.author != self.github.me()):
+            page = self.redact(pages.gate(facts))
+            self.github.sticky_comment(pull.number, MARK, page)
+        return Told(
+            pull=pull.number,
+            sha=sha,
+            skill=self.skill,
+            experiment=experiment.id,
+            action=verdict.action.value,
+            reason=verdict.reason.value,
+            detail=verdict.detail,
+            state=state,
+            url=pull.url,
+            page=self.redact(pages.summary(facts)),
+        )

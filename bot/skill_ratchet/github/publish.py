@@ -1,0 +1,166 @@
+"""The job that may write: brings what was decided to GitHub, and looks again at what waits there.
+
+It runs no model. What another job decided comes as a checked bundle; a proposal that waits is
+looked at again from the ledger alone. What is done about one skill is in ``pullrequest``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import Redactor
+from skill_ratchet.experiment import session
+from skill_ratchet.experiment.recorder import Recorder
+from skill_ratchet.github import dashboard, intake, pages, rejected, replies
+from skill_ratchet.github.pull_request import Job, Published
+from skill_ratchet.ledger import bundles, remote
+from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.project import repository, workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from skill_ratchet.github.api import GitHub
+    from skill_ratchet.github.replies import Asked
+    from skill_ratchet.project.repository import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one look at every skill came to. ``failed`` has an error for each skill or bundle."""
+
+    done: tuple[Published, ...]
+    failed: tuple[tuple[str, RatchetError], ...]
+    dashboard: str  # its address, or why there is none
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_job(
+    start: Path, *, github: GitHub, skill: str | None, now: Callable[[], datetime] = _now
+) -> Job:
+    """What is done on GitHub about one skill, as it is on the base branch of this clone."""
+    space = workspace.open_at_base(repository.open_project(start), skill=skill, override={})
+    ledger = session.open_ledger(space.project, space.name, redact=space.config.redact)
+    # What comes from the ledger was redacted where it was written, by another job's environment.
+    redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
+    recorder = Recorder(ledger, Clock.of(ledger, now))
+    return Job(space, ledger, github, recorder, now, redactor.redact)
+
+
+def publish(
+    start: Path,
+    *,
+    github: GitHub,
+    bundle: Path | None,
+    skill: str | None,
+    now: Callable[[], datetime] = _now,
+) -> Published:
+    """Act on a confirmation bundle, or, without one, look again at the skill's open proposal.
+
+    Raises:
+        RatchetError: The bundle is not sound, or GitHub refuses.
+    """
+    if bundle is None:
+        job = open_job(start, github=github, skill=skill, now=now)
+        return job.badge(job.settle())
+    named = bundles.read_manifest(bundle, kind="confirmation").skill
+    if skill not in (None, named):
+        raise RatchetError(f"The bundle is for skill {named}, not for {skill}.")
+    job = open_job(start, github=github, skill=named, now=now)
+    checked = bundles.read(bundle, job.space, kind="confirmation")
+    known = job.ledger.results().keys()
+    bundles.apply(checked, job.space)
+    job = open_job(start, github=github, skill=named, now=now)  # the ledger has moved
+    remote.push_ledger(job.space.project, skill=named)
+    if job.space.config.github.publish == "all":
+        rejected.show_rejected(job, known)
+    if checked.experiment is None or checked.decision is None:
+        done = job.nothing("No experiment of this run was decided; the ledger is published.")
+    else:
+        done = job.act(checked.experiment, checked.decision.evidence)
+    return job.badge(done)
+
+
+def publish_all(
+    start: Path, *, github: GitHub, folder: Path, now: Callable[[], datetime] = _now
+) -> Round:
+    """Publish every bundle below a folder, look again at every other skill, show it all.
+
+    One skill's error does not stop another's.
+
+    Args:
+        start: The project.
+        github: Where to.
+        folder: One folder in it for each bundle; may be missing when there is none.
+        now: The UTC time.
+    """
+    project = repository.open_project(start)
+    done: list[Published] = []
+    failed: list[tuple[str, RatchetError]] = []
+    for bundle in _folders(folder):
+        try:
+            done.append(publish(start, github=github, bundle=bundle, skill=None, now=now))
+        except RatchetError as error:
+            failed.append((bundle.name, error))
+    told = {one.skill for one in done}
+    for skill in sorted(_skills(project) - told):
+        try:
+            done.append(publish(start, github=github, bundle=None, skill=skill, now=now))
+        except RatchetError as error:
+            failed.append((skill, error))
+    try:
+        done += filter(None, [intake.look(project, github, now=now)])
+    except RatchetError as error:
+        failed.append(("the new fixtures", error))
+    try:
+        shown = dashboard.update(project, github, now=now)
+    except RatchetError as error:
+        shown = ""
+        failed.append(("the dashboard", error))
+    return Round(tuple(done), tuple(failed), shown)
+
+
+def with_fixtures(
+    start: Path, *, github: GitHub, done: Published, now: Callable[[], datetime] = _now
+) -> Round:
+    """A round of one skill, after a look at the pull request with new fixtures, too."""
+    try:
+        intake.look(repository.open_project(start), github, now=now)
+    except RatchetError as error:
+        return Round((done,), (("the new fixtures", error),), "")
+    return Round((done,), (), "")
+
+
+def answer(github: GitHub, asked: Asked, done: Round) -> None:
+    """Say in answer to a comment what a round came to."""
+    lines = [
+        pages.outcome(one.skill, action=one.action, reason=one.reason, detail=one.detail)
+        + (f" #{one.pull}" if one.pull else "")
+        for one in done.done
+    ]
+    lines += [
+        pages.outcome(
+            "error", action=None, reason=None, detail=f"{where}: {pages.unsealed(error.message)}"
+        )
+        for where, error in done.failed
+    ]
+    redact = Redactor.from_environ(os.environ, extra=()).redact
+    replies.answer(github, asked, *lines, well=not done.failed, redact=redact)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.exists():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+
+def _skills(project: Project) -> set[str]:
+    return set(workspace.load_config(repository.CommitTree(project, "HEAD")).skills)

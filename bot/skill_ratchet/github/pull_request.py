@@ -1,0 +1,749 @@
+"""One skill's pull request: published, looked at again, merged, rejected, given up, taken back.
+
+Every fact about the present is gathered here, just before ``gate.decide`` is asked again. What a
+model or a person wrote goes out through ``core.pages`` and the redactor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core import edits, gate, wording
+from skill_ratchet.core.facts import Findings, Present, gather
+from skill_ratchet.core.gate import Action, Reason
+from skill_ratchet.core.looks import waited
+from skill_ratchet.core.records import NO_TALLY, Note
+from skill_ratchet.experiment import badges
+from skill_ratchet.experiment.open_proposal import SUBJECT, evidence_digest
+from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
+from skill_ratchet.experiment.recorder import tally
+from skill_ratchet.experiment.shipment import CHANGED, Arrival, Shipping
+from skill_ratchet.github import dashboard, pages
+from skill_ratchet.github.api import Unsupported, Waiting
+from skill_ratchet.github.reviews import last_word, standing
+from skill_ratchet.ledger import remote
+from skill_ratchet.project import branches, skill_file, workspace
+from skill_ratchet.project.proposal import (
+    EVIDENCE,
+    EXPERIMENT,
+    PARENT,
+    Merged,
+    Refused,
+    proposal_branch,
+)
+from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.report import history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from skill_ratchet.core.gate import Verdict
+    from skill_ratchet.core.records import Binding, Evidence, Experiment, Result
+    from skill_ratchet.experiment.recorder import Recorder
+    from skill_ratchet.github.api import GitHub, Pull, State
+    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.project.workspace import Workspace
+
+HOLD_LABEL = "ratchet:hold"
+LABEL = "ratchet"
+REJECTED = "rejected"  # by a person
+EDITED = "edited"  # a person has committed to the proposal's branch
+NOTE_LENGTH = 10_000  # characters of what a person said
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of a skill's proposal."""
+
+    skill: str
+    experiment: str | None
+    action: str | None  # None when nothing was decided
+    reason: str | None
+    detail: str
+    pull: int | None = None
+    url: str | None = None
+    page: str = ""  # for the step summary
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One skill, and who writes what about it. ``space`` is what was checked out."""
+
+    space: Workspace
+    ledger: Ledger
+    github: GitHub
+    recorder: Recorder
+    now: Callable[[], datetime]
+    redact: Callable[[str], str]
+
+    @property
+    def skill(self) -> str:
+        """The skill's name."""
+        return self.space.name
+
+    @property
+    def branch(self) -> str:
+        """The branch of the skill's proposals."""
+        return proposal_branch(self.skill)
+
+    @property
+    def marker(self) -> str:
+        """What the skill's pull requests are known by."""
+        return pages.marker("pull", self.skill)
+
+    def pull(self) -> Pull | None:
+        """The skill's open pull request, if the bot opened it."""
+        return self.github.find_pull(self.marker, self.branch)
+
+    def badge(self, done: Published) -> Published:
+        """Bring the skill's badge up to date with what was done; returns that.
+
+        It is of the base as it is by now, whichever commit the job was started on: jobs that run
+        again do not make it say this and that.
+        """
+        if badges.refresh(self.ledger, self.base_now()):
+            self.publish_ledger(f"{self.skill}: badge")
+        return done
+
+    # What may be done
+
+    def nothing(self, detail: str) -> Published:
+        """Nothing was decided; says how the skill scores as it is, where that is known."""
+        score = history.kept_score(self.ledger, self.space)
+        known = f" It scores {wording.percent(score)} on train." if score is not None else ""
+        return Published(self.skill, None, None, None, f"{detail}{known}")
+
+    def settle(self, *, released_by: str = "") -> Published:
+        """Decide again about the skill's open pull request, or see what became of it.
+
+        Args:
+            released_by: Who asked for the merge, if a person with write access did.
+        """
+        pull = self.pull()
+        if pull is None:
+            return self._without_pull()
+        experiment = self._proposed_by(pull.head_sha)
+        if experiment is None:
+            return self._theirs(None, pull)
+        if (ended := self._ended(experiment, pull)) is not None:
+            return ended
+        found = self.ledger.confirmation(experiment.id)
+        if found is None or found.evidence is None or not self._is_proof(pull, found.evidence):
+            self.github.cancel_merge(pull.number)
+            detail = "The ledger does not have the evidence that it was proposed with."
+            return Published(
+                self.skill, experiment.id, "hold", "unknown", detail, pull.number, pull.url
+            )
+        return self.act(experiment, found.evidence, released_by=released_by)
+
+    def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
+        """Publish a candidate that won, and merge it if it may be merged now."""
+        there = self.pull()
+        if (early := gate.decide(tested, self.space.policy)).action is Action.REJECT:
+            if there is not None and self._proposed_by(there.head_sha) == experiment:
+                self._close(experiment, early.detail, there)  # it was left open half-way
+            return self._told(experiment, tested, early, pull=None)
+        self._hear()
+        if (ended := self._ended(experiment, there)) is not None:
+            return ended
+        if self.edited():
+            return self._theirs(experiment, there)
+        now = self.base_now()
+        if stale := self._out_of_date(experiment, tested, now):
+            self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", there)
+            return self._told(experiment, tested, stale, pull=there)
+        pull, commit = self._proposal(experiment, tested, now)
+        evidence = self.gathered(
+            experiment, tested, now, pull, commit=commit, released_by=released_by
+        )
+        verdict = gate.decide(evidence, now.policy)
+        self._mark(experiment, evidence, verdict, commit)  # which the branch may ask for
+        if verdict.action is Action.MERGE:
+            verdict, commit = self._merge(
+                experiment, tested, evidence, verdict, pull, now=now, commit=commit, by=released_by
+            )
+        else:
+            self.github.cancel_merge(pull.number)  # one that was left to GitHub before
+        self._comment(experiment, evidence, verdict, pull, commit)
+        return self._told(experiment, evidence, verdict, pull=pull)
+
+    def reject(self, *, by: str, words: str, url: str) -> Published:
+        """Close the open pull request for a person; what they said goes to the proposer.
+
+        Raises:
+            RatchetError: There is none, or it is not what Ratchet proposed.
+        """
+        pull = self.pull()
+        experiment = self._proposed_by(pull.head_sha) if pull else None
+        if pull is None or experiment is None:
+            raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
+        self.note(by=by, words=words, url=url, experiment=experiment.id, kind="reject")
+        closed = self._end(experiment, REJECTED, f"Rejected by {by}.", pull, words=words)
+        detail = "Closed; the proposer is told why."
+        if not closed:
+            detail = "The proposer is told why. Somebody has just pushed to it, so it stays open."
+        return Published(
+            self.skill, experiment.id, "reject", REJECTED, detail, pull.number, pull.url
+        )
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, said by its name
+        """Stop the skill, or let it go on: the open pull request's label and the dashboard's box.
+
+        Raises:
+            RatchetError: There is neither.
+        """
+        pull = self.pull()
+        if pull is not None:
+            change = self.github.add_label if held else self.github.remove_label
+            change(pull.number, HOLD_LABEL)
+            if held:
+                self.github.cancel_merge(pull.number)
+        if not dashboard.set_held(self.github, self.skill, held) and pull is None:
+            raise RatchetError(
+                f"Skill {self.skill} has no open pull request, and there is no dashboard yet.",
+                hint=f"Commit a file {workspace.HOLD_FILE} to stop everything.",
+            )
+
+    def note(
+        self,
+        *,
+        by: str,
+        words: str,
+        url: str,
+        experiment: str | None,
+        kind: Literal["reject", "review"],
+    ) -> None:
+        """Keep what a person said, word for word but for secrets, for the proposer to read."""
+        if len(words) > NOTE_LENGTH:
+            raise RatchetError(f"That is longer than {NOTE_LENGTH:,} characters; say it shorter.")
+        self.ledger.add_note(
+            Note(
+                skill=self.skill,
+                author=by,
+                at=self.recorder.stamp(),
+                words=words,
+                url=url,
+                experiment=experiment,
+                kind=kind,
+            )
+        )
+        self.publish_ledger(f"{self.skill}: a person's word")
+
+    # Facts
+
+    def base_now(self) -> Workspace:
+        """The skill as it is on the base branch on GitHub at this moment."""
+        space = self.space
+        sha = self.github.base_sha(space.branch)
+        if sha == space.base:
+            return space
+        remote.fetch(space.project, space.branch)
+        tree = CommitTree(space.project, sha)
+        settings = workspace.load_config(tree)
+        return workspace.read(
+            space.project, tree, settings, space.name, base=sha, branch=space.branch
+        )
+
+    def _out_of_date(
+        self, experiment: Experiment, tested: Evidence, now: Workspace
+    ) -> Verdict | None:
+        """That it is stale, before anybody is asked; commits that change no number do not count."""
+        current = _binding(experiment, now)
+        landed = self.landed(now, experiment) is not None
+        present = Present(current=current, held=None, landed=landed, age=None, released=False)
+        return gate.out_of_date(gather(Findings.of(tested).followed(current), present))
+
+    def gathered(
+        self,
+        experiment: Experiment,
+        tested: Evidence,
+        now: Workspace,
+        pull: Pull,
+        *,
+        commit: str,
+        released_by: str | None,
+    ) -> Evidence:
+        """The evidence with every fact about the present read just now.
+
+        Args:
+            experiment: The one to be decided.
+            tested: What is on record of it.
+            now: The base.
+            pull: With the head ``commit``.
+            commit: What would be merged.
+            released_by: Who with write access asked for the merge; None where it is not for
+                Ratchet to merge, whoever says so.
+        """
+        siblings = [one for one in self.github.pulls_with_head(commit) if one.number != pull.number]
+        reviews = self.github.reviews(pull.number)
+        roles = {author: self.github.permission(author) for author in last_word(reviews)}
+        stand = standing(reviews, head=commit, roles=roles)
+        current = _binding(experiment, now)
+        as_tested = self._text_at(commit) == experiment.candidate  # or it has just moved
+        released = released_by is not None and bool(released_by or stand.releasers)
+        committed = branches.committed_at(self.space.project, commit)
+        present = Present(
+            current=current if as_tested else None,
+            held=bool(siblings or stand.holders) or self._held(now, pull),
+            landed=pull.merged or self.landed(now, experiment) is not None,
+            age=waited(
+                self.ledger.confirmation(experiment.id), committed=committed, now=self.now()
+            ),
+            released=released,
+        )
+        return gather(Findings.of(tested).followed(current), present)
+
+    def _held(self, now: Workspace, pull: Pull) -> bool:
+        labels = self.github.labels(pull.number)
+        stop_file = now.tree.has(workspace.HOLD_FILE)
+        return HOLD_LABEL in labels or stop_file or self.skill in dashboard.held(self.github)
+
+    def landed(self, now: Workspace, experiment: Experiment) -> str | None:
+        """The commit that took an experiment in."""
+        return branches.landed_in(now.project, now.base, experiment_id=experiment.id)
+
+    def _text_at(self, commit: str) -> str:
+        """Digest of the skill's text in a commit."""
+        path = self.space.skill.path
+        data = CommitTree(self.space.project, commit).read(path)
+        return workspace.text_of(skill_file.decode(data, path=path)).digest
+
+    def _proposed_by(self, commit: str) -> Experiment | None:
+        """The experiment whose candidate a commit of the proposal branch holds, word for word."""
+        remote.fetch(self.space.project, self.branch)
+        name = branches.experiment_of(self.space.project, commit)
+        found = [one for one in self._own() if one.id == name]
+        if not found or not self._is_bare_edit(commit):
+            return None
+        return found[0] if found[0].candidate == self._text_at(commit) else None
+
+    def _is_proof(self, pull: Pull, evidence: Evidence) -> bool:
+        """Whether the evidence on record is what the proposal's commit was made for."""
+        named = branches.evidence_of(self.space.project, pull.head_sha)
+        return named == evidence_digest(evidence)
+
+    def _is_bare_edit(self, commit: str) -> bool:
+        """Whether a commit is one edit of the skill on a commit that the base branch has."""
+        space = self.space
+        remote.fetch(space.project, space.branch)
+        parent = branches.parent(space.project, commit)
+        base = f"refs/ratchet/origin/{space.branch}"
+        if parent is None or not branches.is_ancestor(space.project, parent, base):
+            return False
+        return branches.is_only(space.project, base=parent, commit=commit, path=space.skill.path)
+
+    def edited(self) -> bool:
+        """Whether the proposal's branch holds something that Ratchet did not propose."""
+        tip = self.github.head_of(self.branch)
+        return tip is not None and self._proposed_by(tip) is None and not self._is_bare(tip)
+
+    def _is_bare(self, tip: str) -> bool:
+        """Whether nothing was committed to it: a job ended between the branch and its commit."""
+        space = self.space
+        remote.fetch(space.project, space.branch)
+        return branches.is_ancestor(space.project, tip, f"refs/ratchet/origin/{space.branch}")
+
+    # Without a pull request
+
+    def _without_pull(self) -> Published:
+        """See what became of a proposal whose pull request is not open (any more)."""
+        heard = self._hear()
+        if heard is not None:
+            return heard
+        waiting = self._waiting()
+        if waiting is None:
+            self._tidy()
+            return self.nothing("There is no open proposal.")
+        if self.edited():
+            return self._theirs(waiting, None)
+        tip, now = self.github.head_of(self.branch), self.base_now()
+        arrival = self._shipping(now).find(waiting, tip=now.base)
+        if arrival is not None:
+            return self._took(waiting, arrival, now=now, gone=tip)
+        found = self.ledger.confirmation(waiting.id)
+        if tip is None or found is None or found.evidence is None:
+            return self.nothing("There is no open proposal.")
+        return self.act(waiting, found.evidence)
+
+    def _tidy(self) -> None:
+        """Delete a branch that was left behind: its proposal was decided, and the job killed."""
+        tip = self.github.head_of(self.branch)
+        experiment = self._proposed_by(tip) if tip is not None else None
+        result = self.ledger.result(experiment.id) if experiment else None
+        if tip is not None and result is not None and result.action != "hold":
+            self.github.delete_branch(self.branch, expected=tip)
+
+    def _clear(self, experiment: Experiment) -> None:
+        """Delete the proposal's branch, where it is still just what was merged."""
+        tip = self.github.head_of(self.branch)
+        if tip is not None and self._proposed_by(tip) == experiment:
+            self.github.delete_branch(self.branch, expected=tip)
+
+    def _hear(self) -> Published | None:
+        """See what a person did with the newest pull request that is closed: took it, or said no.
+
+        None when there is nothing new about it.
+        """
+        pull = self.github.find_pull(self.marker, self.branch, state="closed")
+        named = (one for one in self._own() if pull and f"{EXPERIMENT}: {one.id}" in pull.body)
+        experiment = next(named, None)
+        result = self.ledger.result(experiment.id) if experiment else None
+        if pull is None or experiment is None or result is None:
+            return None
+        if pull.merged and pull.base_ref == self.space.branch:
+            return self._hear_yes(pull, experiment, result)
+        if result.action != "hold" or self._closed_by_me(pull, experiment):
+            return None
+        return self._hear_no(pull, experiment)
+
+    def _hear_yes(self, pull: Pull, experiment: Experiment, result: Result) -> Published | None:
+        """Take a pull request in that was merged, by whomever, as it was or changed by a person.
+
+        A job that cannot see pull requests may have found the merge, but not what came in by it.
+        """
+        taken = result.action != "reject" or result.reason == SHIPPED_EDITED
+        if not taken or self.ledger.shipment(experiment.id) is not None:
+            return None
+        now, commit = self.base_now(), pull.merge_commit
+        if commit is None or not branches.in_history(now.project, commit, tip=now.base):
+            return None  # the base branch was rewritten
+        landed = self.landed(now, experiment) or commit
+        by = pull.merged_by or branches.author_of(now.project, commit)
+        arrival = Arrival(landed, commit, by, pull.url)
+        told = self._took(experiment, arrival, now=now, gone=pull.head_sha)
+        return told if result.action == "hold" else None
+
+    def _took(
+        self, experiment: Experiment, arrival: Arrival, *, now: Workspace, gone: str | None
+    ) -> Published:
+        """A person has merged it: the ledger says so, and its branch is deleted at ``gone``."""
+        whole = self._shipping(now).take_in(experiment, arrival)
+        self.publish_ledger(f"{self.skill}: experiment {experiment.number} was taken in")
+        if gone is not None and self.github.head_of(self.branch) == gone:
+            self.github.delete_branch(self.branch, expected=gone)
+        action, reason = ("merge", "improved") if whole else ("reject", SHIPPED_EDITED)
+        detail = "A person merged it." if whole else CHANGED
+        return Published(self.skill, experiment.id, action, reason, detail)
+
+    def _shipping(self, now: Workspace) -> Shipping:
+        return Shipping(now, self.ledger, self.recorder)
+
+    def _hear_no(self, pull: Pull, experiment: Experiment) -> Published:
+        """Take a pull request that a person closed for a no."""
+        said = (
+            "A person merged it elsewhere." if pull.merged else "A person closed the pull request."
+        )
+        self._end(experiment, REJECTED, said, None)
+        tip = self.github.head_of(self.branch)
+        if tip == pull.head_sha and self._proposed_by(tip) == experiment:
+            self.github.delete_branch(self.branch, expected=tip)
+        detail = f"{said.removesuffix('.')}; that is taken as a no."
+        return Published(self.skill, experiment.id, "reject", REJECTED, detail)
+
+    def _closed_by_me(self, pull: Pull, experiment: Experiment) -> bool:
+        """Whether the bot had closed it, before the same edit was tried once more."""
+        closing = pages.marker("closing", experiment.id[:12])
+        mine = (one for one in self.github.comments(pull.number) if one.author == self.github.me())
+        return any(closing in one.body for one in mine)
+
+    def _ended(self, experiment: Experiment, pull: Pull | None) -> Published | None:
+        """What became of an experiment before; a pull request that was left open is closed."""
+        result = self.ledger.result(experiment.id)
+        if result is None or result.action == "hold":
+            return None
+        detail = f"It was decided before: {result.detail}"
+        if result.action == "merge":
+            self._clear(experiment)  # the job that merged it may have been killed
+            return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
+        if pull is not None and self._proposed_by(pull.head_sha) == experiment:
+            self._close(experiment, result.detail, pull)
+        return Published(self.skill, experiment.id, "reject", result.reason, detail)
+
+    def _theirs(self, experiment: Experiment | None, pull: Pull | None) -> Published:
+        """A person has edited it: nothing is done, and nothing is left to be done by GitHub."""
+        if pull is not None:
+            self.github.cancel_merge(pull.number)
+        return Published(
+            skill=self.skill,
+            experiment=experiment.id if experiment else None,
+            action="hold",
+            reason=EDITED,
+            detail=f"Branch {self.branch} holds a person's work: merge it or close it by hand.",
+            pull=pull.number if pull else None,
+            url=pull.url if pull else None,
+        )
+
+    def _own(self) -> list[Experiment]:
+        """The bot's experiments by number; what a person proposed only a person merges."""
+        found = self.ledger.experiments()
+        return [one for one in found if one.setting.proposer != workspace.PERSON]
+
+    def _waiting(self) -> Experiment | None:
+        """The bot's newest experiment, if it won and nothing has become of it yet."""
+        own = self._own()
+        result = self.ledger.result(own[-1].id) if own else None
+        return own[-1] if result is not None and result.action == "hold" else None
+
+    def _end(
+        self, experiment: Experiment, reason: str, detail: str, pull: Pull | None, words: str = ""
+    ) -> bool:
+        """A proposal comes to nothing: in the ledger first; says whether it was closed then."""
+        self.recorder.amend(experiment, action=Action.REJECT, reason=reason, detail=detail)
+        self.publish_ledger(f"{self.skill}: experiment {experiment.number}: {reason}")
+        return pull is not None and self._close(experiment, detail, pull, words=words)
+
+    def _close(self, experiment: Experiment, why: str, pull: Pull, *, words: str = "") -> bool:
+        """Close a pull request with the reason; not when somebody has just pushed to it."""
+        if self.github.head_of(self.branch) != pull.head_sha:
+            return False
+        said = pages.closing(experiment, why=why, words=words)
+        self.github.close_pull(pull.number, self.redact(said))
+        self.github.delete_branch(self.branch, expected=pull.head_sha)
+        return True
+
+    def publish_ledger(self, message: str) -> None:
+        """What was recorded, for everybody."""
+        self.ledger.flush(message)
+        remote.push_ledger(self.space.project, skill=self.skill)
+
+    # The proposal
+
+    def _proposal(
+        self, experiment: Experiment, tested: Evidence, now: Workspace
+    ) -> tuple[Pull, str]:
+        """The open pull request with the candidate, and its head."""
+        commit = self._commit(experiment, tested, now=now)
+        title, body = pages.pull_request(self.facts(experiment, tested, None, commit))
+        title, body = self.redact(title), self.redact(body)
+        pull = self.github.open_pull(
+            branch=self.branch, base=now.branch, title=title, body=body, marker=self.marker
+        )
+        self.github.update_pull(pull.number, title=title, body=body)
+        self.github.add_label(pull.number, LABEL)
+        return self.github.pull(pull.number), commit
+
+    def _commit(
+        self, experiment: Experiment, tested: Evidence, *, now: Workspace, anew: bool = False
+    ) -> str:
+        """The commit on the proposal branch; signed by GitHub where it can be.
+
+        One that is there stays, also when the base has moved: what it changes has not. ``anew``
+        makes another one on top of the base.
+        """
+        tip = self.github.head_of(self.branch)
+        if tip is not None and not anew and self._proposed_by(tip) == experiment:
+            return tip
+        candidate = self.ledger.candidate_text(experiment.id)
+        if candidate is None or workspace.text_of(candidate).digest != experiment.candidate:
+            raise RatchetError(f"The ledger has no text for experiment {experiment.id[:12]}.")
+        subject = wording.one_line(f"{now.name}: {experiment.proposal.hypothesis}", SUBJECT)
+        trailers = _trailers(experiment, tested)
+        commit = self.put(self.branch, candidate.encode(), subject, trailers, now=now, tip=tip)
+        branches.require_only(now.project, base=now.base, commit=commit, path=now.skill.path)
+        return commit
+
+    def put(
+        self,
+        branch: str,
+        content: bytes,
+        subject: str,
+        trailers: dict[str, str],
+        *,
+        now: Workspace,
+        tip: str | None,
+    ) -> str:
+        """A commit of the skill's file on top of the base, at the end of ``branch``."""
+        lines = "\n".join(f"{key}: {value}" for key, value in trailers.items())
+        try:
+            if tip in (None, now.base):  # the latter where a job ended before the commit
+                made = self.github.put_file_commit(
+                    branch,
+                    expected_head=now.base,
+                    path=now.project.full(now.skill.path),
+                    content=content,
+                    message=f"{subject}\n\n{lines}\n",
+                )
+                remote.fetch(now.project, branch)
+                return made
+        except Unsupported:
+            tip = self.github.head_of(branch)
+        commit = branches.build_commit(
+            now.project,
+            path=now.skill.path,
+            base=now.base,
+            content=content,
+            message=subject,
+            trailers=trailers,
+            at=self.now().isoformat(),
+        )
+        remote.push(now.project, commit, branch=branch, expect=tip)
+        return commit
+
+    # Saying and merging
+
+    def facts(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict | None, commit: str
+    ) -> pages.PullFacts:
+        """What the pages say about an experiment, without secrets.
+
+        Without a verdict it is what the evidence came to, whatever people may still say to it.
+        """
+        space, done = self.space, verdict is not None
+        verdict = verdict or gate.decide(evidence, space.policy.with_(merge="auto"))
+        held = tally(evidence.confirm, evidence.holdout_fixtures)
+        result = self.ledger.result(experiment.id)
+        before = self.ledger.skill_text(experiment.parent) or ""
+        after = self.ledger.candidate_text(experiment.id) or ""
+        facts = pages.PullFacts(
+            experiment=experiment,
+            verdict=verdict,
+            sentence=wording.sentence(
+                verdict,
+                holdout=held if held.pairs else None,
+                fixtures=len(evidence.holdout_fixtures),
+                rule=space.policy.rule,
+                deterministic=evidence.deterministic,
+                done=done,
+            ),
+            train=tally(evidence.screen, evidence.train_fixtures) if evidence.screen else NO_TALLY,
+            holdout=held if held.pairs else None,
+            cases=pages.train_cases(evidence, traces=self.ledger.train_paths(experiment.id)),
+            past=history.points(self.ledger, last=experiment.number),
+            diff=edits.unified_diff(before, after, path=space.skill.path),
+            calls=result.calls if result else 0,
+            usd=result.usd if result else None,
+            repository=self.github.url,
+            ledger=remote.ledger_commit(
+                space.project, folder=f"{space.name}/experiments/{experiment.id[:12]}"
+            ),
+            head=commit,
+            trailers=tuple(": ".join(one) for one in _trailers(experiment, evidence).items()),
+        )
+        # Before it is rendered too: escaped, a secret would no longer look like itself.
+        return pages.PullFacts.model_validate_json(self.redact(facts.model_dump_json()))
+
+    def _mark(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict, commit: str
+    ) -> None:
+        """The commit status says what the verdict is now."""
+        good = verdict.action is Action.MERGE or verdict.reason in gate.WAITS
+        said = pages.status(self.facts(experiment, evidence, verdict, commit))
+        state: State = "success" if good else "pending"
+        self.github.set_status(commit, state=state, description=self.redact(said))
+
+    def _comment(
+        self,
+        experiment: Experiment,
+        evidence: Evidence,
+        verdict: Verdict,
+        pull: Pull,
+        commit: str,
+    ) -> None:
+        """The one comment says what the verdict is now."""
+        page = pages.sticky(self.facts(experiment, evidence, verdict, commit))
+        marker = pages.marker("sticky", self.skill)
+        self.github.sticky_comment(pull.number, marker, self.redact(page))
+
+    def _merge(
+        self,
+        experiment: Experiment,
+        tested: Evidence,
+        evidence: Evidence,
+        verdict: Verdict,
+        pull: Pull,
+        *,
+        now: Workspace,
+        commit: str,
+        by: str,
+    ) -> tuple[Verdict, str]:
+        """Ask GitHub to merge just this head into just this base; what came of it, for which head.
+
+        What only the rules of the branch stop keeps its status: the rules may be waiting for it.
+        """
+        done = self._ask_merge(experiment, tested, pull, now=now, commit=commit)
+        if isinstance(done, Merged):
+            name = f"ratchet, for {by}" if by else "ratchet"
+            arrival = Arrival(done.commit, done.commit, by or "ratchet", pull.url)
+            remote.fetch(now.project, now.branch)
+            self._shipping(now).ship(experiment, arrival)
+            self._land(experiment, commit=done.commit, by=name)
+            self.github.delete_branch(self.branch, expected=commit)
+            return verdict, commit
+        refused = verdict.with_(
+            action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=in_words(done)
+        )
+        after = self.github.pull(pull.number)
+        if after.mergeable_state == "behind" and after.head_sha == commit:
+            commit = self._commit(experiment, tested, now=now, anew=True)
+            detail = "The branch was behind its base and has been brought up to date."
+            refused = refused.with_(detail=detail)
+        elif isinstance(done, Waiting) or done.reason == "blocked":
+            return refused, commit
+        self._mark(experiment, evidence, refused, commit)
+        return refused, commit
+
+    def _ask_merge(
+        self, experiment: Experiment, tested: Evidence, pull: Pull, *, now: Workspace, commit: str
+    ) -> Merged | Waiting | Refused:
+        settings = self.space.config.github
+        order = _trailers(experiment, tested).items()
+        # A squash makes a message of its own, which has to name the experiment.
+        message = "\n".join(f"{key}: {value}" for key, value in order)
+        return self.github.merge_pull(
+            pull.number,
+            head_sha=commit,  # what was tested, whatever the head is by now
+            base_ref=now.branch,
+            base_sha=now.base,
+            method=settings.method,
+            auto=settings.auto_merge,
+            hold_labels=(HOLD_LABEL,),
+            message=message if settings.method == "squash" else None,
+        )
+
+    def _land(self, experiment: Experiment, *, commit: str, by: str) -> None:
+        """It is in: the ledger first says so, then its result."""
+        self.recorder.land(experiment.id, commit=commit, branch=self.space.branch, by=by)
+        self.recorder.amend(
+            experiment, action=Action.MERGE, reason=Reason.IMPROVED, detail="Merged."
+        )
+        remote.push_ledger(self.space.project, skill=self.skill)
+
+    def _told(
+        self, experiment: Experiment, evidence: Evidence, verdict: Verdict, *, pull: Pull | None
+    ) -> Published:
+        commit = pull.head_sha if pull else None
+        facts = self.facts(experiment, evidence, verdict, commit or "0" * 40)
+        return Published(
+            skill=self.skill,
+            experiment=experiment.id,
+            action=verdict.action.value,
+            reason=verdict.reason.value,
+            detail=verdict.detail,
+            pull=pull.number if pull else None,
+            url=pull.url if pull else None,
+            page=self.redact(pages.summary(facts.with_(head=commit))),
+        )
+
+
+def in_words(done: Merged | Waiting | Refused) -> str:
+    """Why a merge was not done now."""
+    if isinstance(done, Refused):
+        return " ".join(part for part in (f"{done.detail}.", done.hint) if part)
+    return "GitHub merges it when the rules of the branch are met."
+
+
+def _binding(experiment: Experiment, now: Workspace) -> Binding:
+    """What its candidate would be merged into."""
+    assert experiment.candidate is not None  # noqa: S101 - only such have evidence
+    return now.binding(head=experiment.candidate)
+
+
+def _trailers(experiment: Experiment, tested: Evidence) -> dict[str, str]:
+    return {
+        EXPERIMENT: experiment.id,
+        PARENT: experiment.parent,
+        EVIDENCE: evidence_digest(tested),
+    }

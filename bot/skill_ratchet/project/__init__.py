@@ -1,0 +1,1 @@
+"""What the repository holds: config, skills, fixtures, and the branches of proposals."""

@@ -1,0 +1,226 @@
+"""The user's own harness: a program that is run once for each call."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base import sandbox
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.records import Reply
+from skill_ratchet.providers.text import input_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from skill_ratchet.core.records import Request
+
+MAX_OUTPUT = 16_000_000  # bytes of stdout, of stderr and of the trace, each
+TAIL = 2_000  # characters of stderr in an error
+WRITE_TOKENS = ("ACTIONS_RUNTIME_TOKEN", "GH_TOKEN", "GITHUB_TOKEN")
+PLACEHOLDER = re.compile(r"\{(skill|fixture|input|model)\}")
+
+
+class CommandProvider:
+    """Runs ``command`` in the repository's root; what it prints is the answer.
+
+    The program gets the skill and the case as files and the case on its standard input (see
+    docs/providers.md), the network, and this process's environment without GitHub's tokens.
+
+    Args:
+        command: Program and arguments; no shell is involved.
+        timeout: Seconds one call may take.
+        concurrency: Processes at once.
+        deterministic: The same call always gets the same answer.
+        root: The repository's root.
+    """
+
+    name = "command"
+    tools = False
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        timeout: float,
+        concurrency: int,
+        deterministic: bool,
+        root: Path,
+    ) -> None:
+        self.deterministic = deterministic
+        self.concurrency = concurrency
+        self._command = tuple(command)
+        self._timeout = timeout
+        self._root = root
+
+    async def complete(self, request: Request) -> Reply:
+        """Run the program once.
+
+        Raises:
+            RatchetError: There is no such program.
+        """
+        self._check_program()
+        with tempfile.TemporaryDirectory(
+            prefix="ratchet-", ignore_cleanup_errors=True
+        ) as directory:
+            desk = _CallFiles.lay(Path(directory), request)
+            started = time.monotonic()
+            reply = await self._run(desk, request)
+        sent: JsonValue = {"command": list(self._command), **request.model_dump(mode="json")}
+        return reply.model_copy(update={"request": sent, "latency": time.monotonic() - started})
+
+    def worst_case_usd(self, request: Request) -> float | None:  # noqa: ARG002  the Protocol's
+        """None: what the program spends is not known here."""
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing is left running between calls."""
+
+    def _check_program(self) -> None:
+        program = self._command[0] if self._command else ""
+        path = str(self._root / program) if os.sep in program else program
+        if not program or shutil.which(path) is None:
+            raise RatchetError(
+                f"The command provider cannot run '{program}'.",
+                hint=f"Name a program on the PATH, or an executable file relative to {self._root}.",
+            )
+
+    async def _run(self, desk: _CallFiles, request: Request) -> Reply:
+        try:
+            argv = desk.arguments(self._command, request)
+            done = await sandbox.run(
+                argv,
+                cwd=self._root,
+                stdin=desk.case,
+                env=_environment(desk, request),
+                timeout=self._timeout,
+                network=True,
+                max_output=MAX_OUTPUT,
+            )
+            trace = desk.read_trace()
+        except (OSError, ValueError) as error:  # an argument too long or with a NUL, a bad trace
+            return Reply(error=f"The command could not be run: {error}")
+        return _reply(done, trace, timeout=self._timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class _CallFiles:
+    """The files of one call."""
+
+    skill: Path
+    fixture: Path
+    trace: Path
+    case: bytes
+
+    @staticmethod
+    def lay(directory: Path, request: Request) -> _CallFiles:
+        desk = _CallFiles(
+            skill=directory / "skill" / _skill_name(request),
+            fixture=directory / "fixture.json",
+            trace=directory / "trace",
+            case=_case(request),
+        )
+        desk.skill.parent.mkdir()
+        desk.skill.write_bytes(request.system.encode())
+        desk.fixture.write_bytes(desk.case)
+        return desk
+
+    def arguments(self, command: Sequence[str], request: Request) -> list[str]:
+        """The command with its placeholders filled in, once: what is filled in is data."""
+        values = {
+            "skill": str(self.skill),
+            "fixture": str(self.fixture),
+            "input": input_text(request),
+            "model": request.model,
+        }
+        for place, word in enumerate(command):
+            if (
+                word == "{input}"
+                and values["input"].startswith("-")
+                and "--" not in command[:place]
+            ):
+                raise ValueError(
+                    "the input begins with '-' and would be read as an option; "
+                    "put '--' before {input}, or read the case from standard input"
+                )
+        return [PLACEHOLDER.sub(lambda found: values[found[1]], word) for word in command]
+
+    def read_trace(self) -> bytes | None:
+        """What the program wrote to its trace file; None when it wrote none."""
+        try:
+            if not stat.S_ISREG(self.trace.lstat().st_mode):
+                raise ValueError("RATCHET_TRACE is not a regular file")
+        except FileNotFoundError:
+            return None
+        with self.trace.open("rb") as file:
+            data = file.read(MAX_OUTPUT + 1)
+        if len(data) > MAX_OUTPUT:
+            raise ValueError(f"RATCHET_TRACE is larger than {MAX_OUTPUT} bytes")
+        return data
+
+
+def _skill_name(request: Request) -> str:
+    name = (request.case or {}).get("skill_file")
+    if isinstance(name, str) and name == PurePosixPath(name).name and name not in {"", ".."}:
+        return name
+    return "SKILL.md"
+
+
+def _case(request: Request) -> bytes:
+    shown: dict[str, JsonValue] = {"input": input_text(request)}
+    if request.case is not None:
+        shown = {key: value for key, value in request.case.items() if key != "skill_file"}
+    return json.dumps(shown, ensure_ascii=False).encode() + b"\n"
+
+
+def _environment(desk: _CallFiles, request: Request) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in WRITE_TOKENS}
+    return inherited | {
+        "RATCHET_SKILL": str(desk.skill),
+        "RATCHET_FIXTURE": str(desk.fixture),
+        "RATCHET_TRACE": str(desk.trace),
+        "RATCHET_MODEL": request.model,
+    }
+
+
+def _reply(done: sandbox.Finished, trace: bytes | None, *, timeout: float) -> Reply:
+    response: JsonValue = {
+        "exit_status": done.returncode,
+        "stdout": _kept(done.stdout),
+        "stderr": _kept(done.stderr),
+        "trace": None if trace is None else _kept(trace),
+    }
+    if failure := _failure(done, timeout=timeout):
+        tail = done.stderr.decode(errors="replace").strip()[-TAIL:]
+        return Reply(error=f"{failure}: {tail}" if tail else failure, response=response)
+    answer = done.stdout.decode(errors="replace").rstrip("\r\n")
+    return Reply(text=answer, stop_reason="end_turn", response=response)
+
+
+def _failure(done: sandbox.Finished, *, timeout: float) -> str | None:
+    if done.timed_out:
+        return f"The command was stopped after {timeout:g} seconds"
+    if done.truncated:
+        return f"The command wrote more than {MAX_OUTPUT} bytes"
+    if done.returncode != 0:
+        return f"The command ended with exit status {done.returncode}"
+    return None
+
+
+def _kept(data: bytes) -> JsonValue:
+    """The bytes as JSON can hold them: text, or base64 for what is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
