@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import gate, wording
+from skill_ratchet.core import gate
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.looks import waited
 from skill_ratchet.core.records import NOT_CONFIRMED, digest
+from skill_ratchet.experiment import proposal_tip
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED, Stop
 from skill_ratchet.experiment.recorder import NOT_MERGED
 from skill_ratchet.experiment.shipment import BY_PERSON, Arrival, Shipping
-from skill_ratchet.project import branches, repository, skill_file, workspace
-from skill_ratchet.project.proposal import EVIDENCE, EXPERIMENT, PARENT, Refused, proposal_branch
-from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.project import branches, repository, workspace
+from skill_ratchet.project.proposal import Refused, proposal_branch
 from skill_ratchet.project.workspace import PERSON
 
 if TYPE_CHECKING:
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
     from skill_ratchet.core.gate import Verdict
     from skill_ratchet.core.records import Evidence, Experiment
     from skill_ratchet.experiment.recorder import Recorder
+    from skill_ratchet.experiment.runner import Text
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.proposal import OpenProposal
     from skill_ratchet.project.workspace import Workspace
-
-SUBJECT = 72  # characters of a commit's first line
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +133,12 @@ class Settling:
             return False
         if self._is_in(waiting, branch):
             return False
-        found, present = self._tested(waiting, branch)
-        experiment = self.ledger.find(waiting.experiment)
+        text, found = self._tested(waiting, branch)
+        experiment, present = self.ledger.find(waiting.experiment), self._now(waiting, text)
         findings, commit = found.followed(present.current), waiting.commit
-        if findings != found:
-            commit = self._rebased(experiment, waiting)
+        if findings != found:  # on top of the base as it is now: nothing it depends on has changed
+            named, at = waiting.evidence, waiting.committed_at
+            commit = publish(space, experiment, text.text, evidence=named, at=at)
         verdict = gate.decide(gather(findings, present), space.policy)
         if verdict.action is Action.MERGE:
             verdict = self.merge(experiment, commit, verdict)
@@ -178,18 +177,30 @@ class Settling:
                 "delete the branch there, and 'git fetch --prune' here."
             )
 
-    def _tested(self, waiting: OpenProposal, branch: str) -> tuple[Findings, Present]:
-        """What speaks for an open proposal, and every fact about the present, read again."""
+    def _tested(self, waiting: OpenProposal, branch: str) -> tuple[Text, Findings]:
+        """The text of an open proposal, which is the one that was tested, and what was found."""
         if self.space.blind:
             raise Stop(f"Branch {branch} holds a proposal that 'ratchet run' must settle first.")
         look = self.ledger.confirmation(waiting.experiment)
-        if look is None or look.evidence is None or look.evidence.tested is None:
+        if look is None or look.evidence is None:
             raise Stop(f"Branch {branch} holds a proposal that the ledger does not know.")
-        if waiting.edited or not self._as_tested(waiting, look.evidence):
+        space = self.space
+        tip = proposal_tip.read(
+            space.project,
+            waiting.commit,
+            base=space.base,
+            path=space.skill.path,
+            own=proposal_tip.own(self.ledger),
+        )
+        edited = waiting.edited or tip.experiment is None
+        if edited or tip.text is None or tip.evidence != evidence_digest(look.evidence):
             raise Stop(f"Branch {branch} was edited by a person: merge it or delete it.")
-        age = waited(look, committed=datetime.fromisoformat(waiting.committed_at), now=self.now())
-        head = look.evidence.tested.head  # which the branch has, as was just seen
-        return Findings.of(look.evidence), self.present(waiting.experiment, head=head, age=age)
+        return tip.text, Findings.of(look.evidence)
+
+    def _now(self, waiting: OpenProposal, text: Text) -> Present:
+        look, committed = self.ledger.confirmation(waiting.experiment), waiting.committed_at
+        age = waited(look, committed=datetime.fromisoformat(committed), now=self.now())
+        return self.present(waiting.experiment, head=text.digest, age=age)
 
     def _drop(self, experiment: Experiment, commit: str, why: str) -> None:
         """Give up a proposal whose surroundings have changed."""
@@ -237,24 +248,6 @@ class Settling:
             released=False,  # here a person who wants it merges it
         )
 
-    def _as_tested(self, waiting: OpenProposal, evidence: Evidence) -> bool:
-        """Whether the branch still holds the text and the evidence that were put there."""
-        path, tree = self.space.skill.path, CommitTree(self.space.project, waiting.commit)
-        try:
-            text = workspace.text_of(skill_file.decode(tree.read(path), path=path))
-        except RatchetError:  # gone, a link, or no text
-            return False
-        tested = evidence.tested.head if evidence.tested else None
-        return (text.digest, waiting.evidence) == (tested, evidence_digest(evidence))
-
-    def _rebased(self, experiment: Experiment, waiting: OpenProposal) -> str:
-        """The proposal on top of the base as it is now; nothing it was tested on has changed."""
-        path, tree = self.space.skill.path, CommitTree(self.space.project, waiting.commit)
-        text = skill_file.decode(tree.read(path), path=path)
-        return publish(
-            self.space, experiment, text, evidence=waiting.evidence, at=waiting.committed_at
-        )
-
     def _landed(self, experiment: str) -> str | None:
         return branches.landed(
             self.space.project, branch=self.space.branch, experiment_id=experiment
@@ -285,8 +278,8 @@ def publish(space: Workspace, experiment: Experiment, text: str, *, evidence: st
         path=space.skill.path,
         base=space.base,
         text=text,
-        message=wording.one_line(f"{space.name}: {experiment.proposal.hypothesis}", SUBJECT),
-        trailers={EXPERIMENT: experiment.id, PARENT: experiment.parent, EVIDENCE: evidence},
+        message=proposal_tip.subject(experiment),
+        trailers=proposal_tip.trailers(experiment, evidence=evidence),
         at=at,
     )
 

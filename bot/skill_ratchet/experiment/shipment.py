@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import leaks
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.records import Shipped
 from skill_ratchet.core.scoring import similarity
+from skill_ratchet.experiment import proposal_tip
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED
-from skill_ratchet.project import branches, skill_file, workspace
-from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.project import branches, workspace
 
 if TYPE_CHECKING:
     from skill_ratchet.core.records import Experiment
@@ -94,11 +93,8 @@ class Shipping:
 
     def text(self, commit: str) -> str | None:
         """The skill in a commit; None when there is none that can be read."""
-        path = self.space.skill.path
-        try:
-            return skill_file.decode(CommitTree(self.space.project, commit).read(path), path=path)
-        except RatchetError:
-            return None
+        found = proposal_tip.text_at(self.space.project, commit, path=self.space.skill.path)
+        return None if found is None else found.text
 
     def _amend(self, experiment: Experiment, action: Action, reason: str, detail: str) -> None:
         before = self.ledger.result(experiment.id)

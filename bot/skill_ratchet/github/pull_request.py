@@ -15,8 +15,8 @@ from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.looks import waited
 from skill_ratchet.core.records import NO_TALLY, Note
-from skill_ratchet.experiment import badges
-from skill_ratchet.experiment.open_proposal import SUBJECT, evidence_digest
+from skill_ratchet.experiment import badges, proposal_tip
+from skill_ratchet.experiment.open_proposal import evidence_digest
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
 from skill_ratchet.experiment.recorder import tally
 from skill_ratchet.experiment.shipment import CHANGED, Arrival, Shipping
@@ -24,15 +24,8 @@ from skill_ratchet.github import dashboard, pages
 from skill_ratchet.github.api import Unsupported, Waiting
 from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import remote
-from skill_ratchet.project import branches, skill_file, workspace
-from skill_ratchet.project.proposal import (
-    EVIDENCE,
-    EXPERIMENT,
-    PARENT,
-    Merged,
-    Refused,
-    proposal_branch,
-)
+from skill_ratchet.project import branches, workspace
+from skill_ratchet.project.proposal import EXPERIMENT, Merged, Refused, proposal_branch
 from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.report import history
 
@@ -125,25 +118,26 @@ class Job:
         pull = self.pull()
         if pull is None:
             return self._without_pull()
-        experiment = self._proposed_by(pull.head_sha)
-        if experiment is None:
+        head = self.at(pull.head_sha)
+        if (experiment := head.experiment) is None:
             return self._theirs(None, pull)
         if (ended := self._ended(experiment, pull)) is not None:
             return ended
         found = self.ledger.confirmation(experiment.id)
-        if found is None or found.evidence is None or not self._is_proof(pull, found.evidence):
+        tested = found.evidence if found else None
+        if tested is None or head.evidence != evidence_digest(tested):
             self.github.cancel_merge(pull.number)
             detail = "The ledger does not have the evidence that it was proposed with."
             return Published(
                 self.skill, experiment.id, "hold", "unknown", detail, pull.number, pull.url
             )
-        return self.act(experiment, found.evidence, released_by=released_by)
+        return self.act(experiment, tested, released_by=released_by)
 
     def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
         """Publish a candidate that won, and merge it if it may be merged now."""
         there = self.pull()
         if (early := gate.decide(tested, self.space.policy)).action is Action.REJECT:
-            if there is not None and self._proposed_by(there.head_sha) == experiment:
+            if there is not None and self.at(there.head_sha).experiment == experiment:
                 self._close(experiment, early.detail, there)  # it was left open half-way
             return self._told(experiment, tested, early, pull=None)
         self._hear()
@@ -177,7 +171,7 @@ class Job:
             RatchetError: There is none, or it is not what Ratchet proposed.
         """
         pull = self.pull()
-        experiment = self._proposed_by(pull.head_sha) if pull else None
+        experiment = self.at(pull.head_sha).experiment if pull else None
         if pull is None or experiment is None:
             raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
         self.note(by=by, words=words, url=url, experiment=experiment.id, kind="reject")
@@ -282,7 +276,8 @@ class Job:
         roles = {author: self.github.permission(author) for author in last_word(reviews)}
         stand = standing(reviews, head=commit, roles=roles)
         current = _binding(experiment, now)
-        as_tested = self._text_at(commit) == experiment.candidate  # or it has just moved
+        text = proposal_tip.text_at(now.project, commit, path=now.skill.path)
+        as_tested = text is not None and text.digest == experiment.candidate  # or it just moved
         released = released_by is not None and bool(released_by or stand.releasers)
         committed = branches.committed_at(self.space.project, commit)
         present = Present(
@@ -305,46 +300,28 @@ class Job:
         """The commit that took an experiment in."""
         return branches.landed_in(now.project, now.base, experiment_id=experiment.id)
 
-    def _text_at(self, commit: str) -> str:
-        """Digest of the skill's text in a commit."""
-        path = self.space.skill.path
-        data = CommitTree(self.space.project, commit).read(path)
-        return workspace.text_of(skill_file.decode(data, path=path)).digest
-
-    def _proposed_by(self, commit: str) -> Experiment | None:
-        """The experiment whose candidate a commit of the proposal branch holds, word for word."""
-        remote.fetch(self.space.project, self.branch)
-        name = branches.experiment_of(self.space.project, commit)
-        found = [one for one in self._own() if one.id == name]
-        if not found or not self._is_bare_edit(commit):
-            return None
-        return found[0] if found[0].candidate == self._text_at(commit) else None
-
-    def _is_proof(self, pull: Pull, evidence: Evidence) -> bool:
-        """Whether the evidence on record is what the proposal's commit was made for."""
-        named = branches.evidence_of(self.space.project, pull.head_sha)
-        return named == evidence_digest(evidence)
-
-    def _is_bare_edit(self, commit: str) -> bool:
-        """Whether a commit is one edit of the skill on a commit that the base branch has."""
+    def at(self, commit: str) -> proposal_tip.Tip:
+        """What a commit of the proposal's branch holds."""
         space = self.space
+        remote.fetch(space.project, self.branch)
         remote.fetch(space.project, space.branch)
-        parent = branches.parent(space.project, commit)
-        base = f"refs/ratchet/origin/{space.branch}"
-        if parent is None or not branches.is_ancestor(space.project, parent, base):
-            return False
-        return branches.is_only(space.project, base=parent, commit=commit, path=space.skill.path)
+        return proposal_tip.read(
+            space.project,
+            commit,
+            base=f"refs/ratchet/origin/{space.branch}",
+            path=space.skill.path,
+            own=proposal_tip.own(self.ledger),
+        )
+
+    def tip(self) -> proposal_tip.Tip | None:
+        """What the proposal's branch holds now; None when there is none."""
+        tip = self.github.head_of(self.branch)
+        return None if tip is None else self.at(tip)
 
     def edited(self) -> bool:
         """Whether the proposal's branch holds something that Ratchet did not propose."""
-        tip = self.github.head_of(self.branch)
-        return tip is not None and self._proposed_by(tip) is None and not self._is_bare(tip)
-
-    def _is_bare(self, tip: str) -> bool:
-        """Whether nothing was committed to it: a job ended between the branch and its commit."""
-        space = self.space
-        remote.fetch(space.project, space.branch)
-        return branches.is_ancestor(space.project, tip, f"refs/ratchet/origin/{space.branch}")
+        tip = self.tip()
+        return tip is not None and tip.edited
 
     # Without a pull request
 
@@ -357,9 +334,10 @@ class Job:
         if waiting is None:
             self._tidy()
             return self.nothing("There is no open proposal.")
-        if self.edited():
+        there, now = self.tip(), self.base_now()
+        if there is not None and there.edited:
             return self._theirs(waiting, None)
-        tip, now = self.github.head_of(self.branch), self.base_now()
+        tip = there.commit if there else None
         arrival = self._shipping(now).find(waiting, tip=now.base)
         if arrival is not None:
             return self._took(waiting, arrival, now=now, gone=tip)
@@ -370,17 +348,16 @@ class Job:
 
     def _tidy(self) -> None:
         """Delete a branch that was left behind: its proposal was decided, and the job killed."""
-        tip = self.github.head_of(self.branch)
-        experiment = self._proposed_by(tip) if tip is not None else None
-        result = self.ledger.result(experiment.id) if experiment else None
+        tip = self.tip()
+        result = self.ledger.result(tip.experiment.id) if tip and tip.experiment else None
         if tip is not None and result is not None and result.action != "hold":
-            self.github.delete_branch(self.branch, expected=tip)
+            self.github.delete_branch(self.branch, expected=tip.commit)
 
     def _clear(self, experiment: Experiment) -> None:
         """Delete the proposal's branch, where it is still just what was merged."""
-        tip = self.github.head_of(self.branch)
-        if tip is not None and self._proposed_by(tip) == experiment:
-            self.github.delete_branch(self.branch, expected=tip)
+        tip = self.tip()
+        if tip is not None and tip.experiment == experiment:
+            self.github.delete_branch(self.branch, expected=tip.commit)
 
     def _hear(self) -> Published | None:
         """See what a person did with the newest pull request that is closed: took it, or said no.
@@ -388,7 +365,8 @@ class Job:
         None when there is nothing new about it.
         """
         pull = self.github.find_pull(self.marker, self.branch, state="closed")
-        named = (one for one in self._own() if pull and f"{EXPERIMENT}: {one.id}" in pull.body)
+        own = proposal_tip.own(self.ledger)
+        named = (one for one in own if pull and f"{EXPERIMENT}: {one.id}" in pull.body)
         experiment = next(named, None)
         result = self.ledger.result(experiment.id) if experiment else None
         if pull is None or experiment is None or result is None:
@@ -438,7 +416,7 @@ class Job:
         )
         self._end(experiment, REJECTED, said, None)
         tip = self.github.head_of(self.branch)
-        if tip == pull.head_sha and self._proposed_by(tip) == experiment:
+        if tip == pull.head_sha and self.at(tip).experiment == experiment:
             self.github.delete_branch(self.branch, expected=tip)
         detail = f"{said.removesuffix('.')}; that is taken as a no."
         return Published(self.skill, experiment.id, "reject", REJECTED, detail)
@@ -458,7 +436,7 @@ class Job:
         if result.action == "merge":
             self._clear(experiment)  # the job that merged it may have been killed
             return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
-        if pull is not None and self._proposed_by(pull.head_sha) == experiment:
+        if pull is not None and self.at(pull.head_sha).experiment == experiment:
             self._close(experiment, result.detail, pull)
         return Published(self.skill, experiment.id, "reject", result.reason, detail)
 
@@ -476,14 +454,9 @@ class Job:
             url=pull.url if pull else None,
         )
 
-    def _own(self) -> list[Experiment]:
-        """The bot's experiments by number; what a person proposed only a person merges."""
-        found = self.ledger.experiments()
-        return [one for one in found if one.setting.proposer != workspace.PERSON]
-
     def _waiting(self) -> Experiment | None:
         """The bot's newest experiment, if it won and nothing has become of it yet."""
-        own = self._own()
+        own = proposal_tip.own(self.ledger)
         result = self.ledger.result(own[-1].id) if own else None
         return own[-1] if result is not None and result.action == "hold" else None
 
@@ -534,13 +507,12 @@ class Job:
         makes another one on top of the base.
         """
         tip = self.github.head_of(self.branch)
-        if tip is not None and not anew and self._proposed_by(tip) == experiment:
+        if tip is not None and not anew and self.at(tip).experiment == experiment:
             return tip
         candidate = self.ledger.candidate_text(experiment.id)
         if candidate is None or workspace.text_of(candidate).digest != experiment.candidate:
             raise RatchetError(f"The ledger has no text for experiment {experiment.id[:12]}.")
-        subject = wording.one_line(f"{now.name}: {experiment.proposal.hypothesis}", SUBJECT)
-        trailers = _trailers(experiment, tested)
+        subject, trailers = proposal_tip.subject(experiment), _trailers(experiment, tested)
         commit = self.put(self.branch, candidate.encode(), subject, trailers, now=now, tip=tip)
         branches.require_only(now.project, base=now.base, commit=commit, path=now.skill.path)
         return commit
@@ -742,8 +714,4 @@ def _binding(experiment: Experiment, now: Workspace) -> Binding:
 
 
 def _trailers(experiment: Experiment, tested: Evidence) -> dict[str, str]:
-    return {
-        EXPERIMENT: experiment.id,
-        PARENT: experiment.parent,
-        EVIDENCE: evidence_digest(tested),
-    }
+    return proposal_tip.trailers(experiment, evidence=evidence_digest(tested))

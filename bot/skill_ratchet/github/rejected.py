@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skill_ratchet.core import gate, leaks, wording
+from skill_ratchet.core import gate, leaks
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
-from skill_ratchet.experiment.open_proposal import SUBJECT
+from skill_ratchet.experiment import proposal_tip
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
 from skill_ratchet.github import pages
 from skill_ratchet.github.pull_request import LABEL, REJECTED
@@ -65,7 +65,7 @@ def _show(job: Job, experiment: Experiment, facts: pages.PullFacts) -> None:
     # Where it was rejected nobody could look for held-out text.
     if leaks.found(said, incumbent=now.text.text, train=now.train, holdout=now.holdout):
         return
-    subject = wording.one_line(f"{now.name}: {experiment.proposal.hypothesis}", SUBJECT)
+    subject = proposal_tip.subject(experiment)
     trailers = {EXPERIMENT: experiment.id, PARENT: experiment.parent}
     commit = job.put(job.branch, candidate.encode(), subject, trailers, now=now, tip=None)
     title, body = pages.pull_request(facts.with_(head=commit))
