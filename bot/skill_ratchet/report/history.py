@@ -15,7 +15,7 @@ from skill_ratchet.report import comparison as compared
 from skill_ratchet.report import graph, sparklines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from skill_ratchet.core.gate import Verdict
     from skill_ratchet.core.looks import Look
@@ -71,23 +71,24 @@ class Row:
 
 
 def rows(ledger: Ledger, *, most: int, only: Collection[str] = ()) -> list[Row]:
-    """The newest experiments, newest first; with ``only`` those that have one of these marks.
+    """The newest experiments, newest first; with ``only`` those that have one of these marks."""
+    found = every(ledger, {look.experiment: look for look in ledger.looks()})
+    return [one for one in reversed(found) if not only or one.kind in only][:most]
 
-    Each kind of record is read in one go.
-    """
+
+def every(ledger: Ledger, looks: Mapping[str, Look]) -> list[Row]:
+    """All experiments by number, with these looks; each kind of record is read in one go."""
     results, landed, reverted = ledger.results(), ledger.landings(), ledger.reversions()
-    looks = {look.experiment: look for look in ledger.looks()}
-    found = [
+    return [
         Row(
-            experiment=experiment,
-            result=results.get(experiment.id),
-            look=looks.get(experiment.id),
-            landing=landed.get(experiment.id),
-            reversion=reverted.get(experiment.id),
+            experiment=one,
+            result=results.get(one.id),
+            look=looks.get(one.id),
+            landing=landed.get(one.id),
+            reversion=reverted.get(one.id),
         )
-        for experiment in reversed(ledger.experiments())
+        for one in ledger.experiments()
     ]
-    return [one for one in found if not only or one.kind in only][:most]
 
 
 def points(ledger: Ledger, *, last: int | None = None) -> tuple[sparklines.Point, ...]:

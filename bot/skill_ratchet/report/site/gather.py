@@ -64,7 +64,7 @@ class Book:
         self._seal = Seal.of(space, opened=opened)
         self._runs, self._sealed_runs = Runs(), Runs()
         self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
-        self._rows = _rows(ledger)
+        self._rows = [*map(_fresh, history.every(ledger, {}))]
         self._points: list[Entry] = []
         self._held_out: HeldOut | None = None
         self._moved = False  # a case of a train run is held-out now
@@ -408,18 +408,10 @@ def _name(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _rows(ledger: Ledger) -> list[history.Row]:
-    """What the ledger has of each experiment, by number, but for texts and evidence.
-
-    A result from before an experiment was begun anew is of an earlier try.
-    """
-    results, landings, reversions = ledger.results(), ledger.landings(), ledger.reversions()
-    made = []
-    for one in ledger.experiments():
-        result = results.get(one.id)
-        fresh = result if result and result.finished_at >= one.started_at else None
-        made.append(history.Row(one, fresh, None, landings.get(one.id), reversions.get(one.id)))
-    return made
+def _fresh(row: history.Row) -> history.Row:
+    """Without a result from before the experiment was begun anew, which is of an earlier try."""
+    old = row.result and row.result.finished_at < row.experiment.started_at
+    return replace(row, result=None) if old else row
 
 
 def _outcome(row: history.Row) -> Outcome:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from skill_ratchet import __version__
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core import wording
+from skill_ratchet.core import transfer, wording
 from skill_ratchet.github import pages
 from skill_ratchet.report.site import charts
 
@@ -182,6 +182,7 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         "opened": opened,
         "policy": NO_SCRIPT,
         "script_policy": OWN_SCRIPT,
+        "transfers": transfer,  # how it is told
         "version": __version__,
     }
     return made

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from skill_ratchet.core import transfer as transfers
 from skill_ratchet.project import repository
 from skill_ratchet.report import measuring, metrics
 from skill_ratchet.report.site.seal import FEWEST_FOR_MEANS
 
 if TYPE_CHECKING:
+    from skill_ratchet.core.transfer import Transfer
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.workspace import Workspace
 
@@ -24,27 +24,10 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TransferTable:
-    """One transfer: its table and what it says; no case is named in it."""
-
-    title: str
-    at: str
-    sentence: str
-    grounds: str
-    table: Table
-
-
-def transferred(ledger: Ledger, *, opened: bool) -> tuple[TransferTable, ...]:
+def transferred(ledger: Ledger, *, opened: bool) -> tuple[Transfer, ...]:
     """The finished transfers, newest first; on the holdout only means of two cases or more."""
     return tuple(
-        TransferTable(
-            title=f"From {one.old_name} to {one.new_name}, on {one.split}",
-            at=one.finished_at,
-            sentence=transfers.sentence(one),
-            grounds=transfers.grounds(one),
-            table=Table(transfers.HEADER, tuple(transfers.matrix(one))),
-        )
+        one
         for one in reversed(ledger.transfers())
         if one.finished_at is not None
         and (opened or one.split == "train" or one.fixtures >= FEWEST_FOR_MEANS)

@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from skill_ratchet.core.records import Experiment, Landing, Note, Result, Run, Tally
+    from skill_ratchet.core.transfer import Transfer
     from skill_ratchet.report.comparison import CaseChange, Rollout
     from skill_ratchet.report.history import Looks
     from skill_ratchet.report.intervals import Interval
     from skill_ratchet.report.side_by_side import DiffRow
-    from skill_ratchet.report.site.tables import Table, TransferTable
+    from skill_ratchet.report.site.tables import Table
 
 Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
 
@@ -81,7 +82,7 @@ class Skill:
     proposer_url: str  # the first of the proposer's calls; empty when none is shown
     fixtures_url: str
     withheld: int  # experiments whose text is not shown
-    transfers: tuple[TransferTable, ...]
+    transfers: tuple[Transfer, ...]
     feedback: Table | None
 
     @property
