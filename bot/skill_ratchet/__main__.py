@@ -13,8 +13,8 @@ def main() -> None:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     # What is imported stays: looking through it for garbage, over and over, is a tenth of it all.
     gc.set_threshold(100_000, 20, 100)
-    from skill_ratchet.cli.app import cli  # noqa: PLC0415 - the start-up path stays one import deep
     from skill_ratchet.cli.error_handler import run  # noqa: PLC0415
+    from skill_ratchet.cli.main import cli  # noqa: PLC0415 - the start-up path stays one import deep
 
     sys.exit(run(cli, sys.argv[1:]))
 

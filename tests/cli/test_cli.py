@@ -18,7 +18,7 @@ from gitrepo import GitRepo
 from rich.cells import cell_len
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli import error_handler
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import WHERE, cli
 from skill_ratchet.core import wording
 from skill_ratchet.report import history
 from world import BOTH, SKILL, SKILL_TEXT, World, case, idea, script, typed
@@ -186,7 +186,7 @@ KEYS = {  # of each one's document
 def test_the_table_has_every_command() -> None:
     """init, which needs no project, what needs GitHub, and forget are tested apart."""
     apart = {"init", "publish", "due", "fetch", "gate", "command", "forget"}
-    assert {name.split()[0] for name in COMMANDS} | apart == set(cli.commands)
+    assert {name.split()[0] for name in COMMANDS} | apart == set(WHERE)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -825,6 +825,15 @@ except SystemExit as end:
     assert not end.code, end.code
 print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
 """
+
+
+def test_help_lists_every_command_once_and_whole() -> None:
+    """Under a heading each, with a first line that 80 columns do not cut."""
+    out = typed("--help").out
+    for name in WHERE:
+        assert len(re.findall(rf"^  {name} +[A-Z].*\.$", out, re.MULTILINE)) == 1, name
+    assert "..." not in out.partition("Every day:")[2]
+    assert [line for line in out.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["run", "--help"]], ids=" ".join)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.cells import cell_len
 from skill_ratchet.cli import error_handler
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import cli
 from skill_ratchet.core.records import (
     Experiment,
     Landing,

@@ -39,7 +39,7 @@ BUDGET = {"budget": {"month_usd": 3}}
 SEALING = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
 PROBE = """
 import json, sys
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import cli
 try:
     cli.main(sys.argv[1:], prog_name="ratchet", standalone_mode=False)
 except SystemExit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skill_ratchet.cli import app
+from skill_ratchet.cli import experiments
 from skill_ratchet.cli.progress import Reporter
 from skill_ratchet.core.records import Reply, RolloutKey, Score, Trace, digest
 from skill_ratchet.experiment.evaluation import Evaluation
@@ -59,7 +59,7 @@ def test_of_many_cases_the_worst_are_listed_and_the_rest_counted(
         run(OLD, score).with_(fixture=f"case-{number}") for number, score in enumerate(scores)
     )
     done = Evaluation("triage", "m", "train", "disk", traces, reused=0, calls=61, usd=0.0)
-    app._show_evaluation(done)
+    experiments._show_evaluation(done)
     first, *shown = capsys.readouterr().out.splitlines()[1:]
     assert first.split() == ["case-60", "0%"]
     assert sum("100%" in line for line in shown) == 39

@@ -1309,7 +1309,7 @@ def test_the_token_is_in_nothing_that_is_said(
     [
         pytest.param("import skill_ratchet.github.api", id="the module"),
         pytest.param(
-            "from skill_ratchet.cli.app import cli; cli(['--help'], standalone_mode=False)",
+            "from skill_ratchet.cli.main import cli; cli(['--help'], standalone_mode=False)",
             id="help",
         ),
     ],

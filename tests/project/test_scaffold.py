@@ -222,7 +222,7 @@ def test_a_folder_where_a_file_should_be_is_kept(world: World) -> None:
 _DIE = """
 import os, signal, sys
 from skill_ratchet.cli import error_handler as edge
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import cli
 left, name = int(sys.argv.pop(1)), sys.argv.pop(1)
 from skill_ratchet.project import scaffold
 real = {"write": scaffold._write, "commit": scaffold._commit}[name]

@@ -22,7 +22,7 @@ from boundaries import EXIT, Boundaries
 from gitrepo import GitRepo
 from skill_ratchet.cases import importer
 from skill_ratchet.cli import error_handler
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import cli
 from skill_ratchet.experiment import session
 from skill_ratchet.ledger import Ref, Store, journal
 from skill_ratchet.ledger.gitref import GitRef

@@ -12,7 +12,7 @@ import pytest
 import world
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli import app as main
-from skill_ratchet.cli.app import cli
+from skill_ratchet.cli.main import WHERE, command
 from skill_ratchet.core.scoring import SPECS
 from skill_ratchet.project import config
 from skill_ratchet.project.proposal import Reason
@@ -25,21 +25,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(WHERE))
 def test_every_command_has_its_heading_and_is_in_the_readme(name: str) -> None:
     assert f"\n## `ratchet {name}`\n" in COMMANDS
     assert re.search(rf"`(ratchet )?{name}\b", README)
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(WHERE))
 def test_every_option_of_a_command_is_described_where_people_type_it(name: str) -> None:
-    for parameter in cli.commands[name].params:
+    for parameter in command(name).params:
         if parameter.param_type_name == "option":
             assert getattr(parameter, "help", None), f"{name} {parameter.opts}"
 
 
 def test_no_command_is_described_that_is_not_there() -> None:
-    assert set(re.findall(r"\n## `ratchet (\w+)`", COMMANDS)) == set(cli.commands)
+    assert set(re.findall(r"\n## `ratchet (\w+)`", COMMANDS)) == set(WHERE)
 
 
 @pytest.mark.parametrize("code", list(ExitCode))

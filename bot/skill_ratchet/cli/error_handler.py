@@ -98,7 +98,7 @@ def clean(text: str) -> str:
 
 def cleaner() -> Callable[[str], str]:
     """``clean`` for many texts: the environment is read once and not for each."""
-    from skill_ratchet.core import wording  # noqa: PLC0415
+    from skill_ratchet.core import wording
 
     redact = _redactor(tuple(os.environ.items())).redact
     return lambda text: actions.defused(wording.safe(redact(text)))
@@ -111,14 +111,14 @@ def redacted(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _redactor(environ: tuple[tuple[str, str], ...]) -> Redactor:
-    from skill_ratchet.base.redact import Redactor  # noqa: PLC0415 - not on the start-up path
+    from skill_ratchet.base.redact import Redactor
 
     return Redactor.from_environ(dict(environ))
 
 
 def _bug_report(error: BaseException, args: Sequence[str]) -> str:
-    import platform  # noqa: PLC0415 - not on the start-up path
-    import traceback  # noqa: PLC0415
+    import platform
+    import traceback
 
     details = "".join(traceback.format_exception(error))
     report = (

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skill_ratchet.cli.app import cli, options, print_json, skill_argument
+from skill_ratchet.cli.app import options, print_json, skill_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@cli.command()
+@click.command()
 @skill_argument
 @click.option("-n", "--max-count", type=click.IntRange(1), default=20, help="Newest N (20).")
 @options
@@ -23,9 +23,9 @@ def metrics(start: Path, *, skill: str | None, max_count: int, as_json: bool) ->
     Corrections, how alike answers and what became of them are, how many proposals went in as they
     were, and the scores.
     """
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.report import measuring  # noqa: PLC0415
-    from skill_ratchet.report import metrics as told  # noqa: PLC0415
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.report import measuring
+    from skill_ratchet.report import metrics as told
 
     done = measuring.measure(start, skill=skill)
     if as_json:

@@ -1,4 +1,4 @@
-"""The commands of the jobs on GitHub. Imports stay inside them, as in ``cli``."""
+"""The commands of the jobs on GitHub."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import click
 from skill_ratchet.cli.app import (
     DIRECTORY,
     FOLDER,
-    cli,
     options,
     print_json,
-    show_confirmed,
     skill_argument,
     usd_option,
 )
+from skill_ratchet.cli.experiments import show_confirmed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,19 +31,19 @@ reply_option = click.option(
 )
 
 
-@cli.command()
+@click.command()
 @click.option("--train", is_flag=True, help="Only what the proposer may see.")
 @click.option("--runs", is_flag=True, help="Into a shallow clone only what runs have cost.")
 @options
 @click.pass_obj
 def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
-    """Bring the ledger's branches from the remote 'origin' to this clone.
+    """Fetch the ledger's branches from the remote 'origin'.
 
     In a workflow GITHUB_TOKEN is used where the checkout has kept no credentials.
     """
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.ledger import Ref, remote  # noqa: PLC0415
-    from skill_ratchet.project import repository  # noqa: PLC0415
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.ledger import Ref, remote
+    from skill_ratchet.project import repository
 
     refs = (Ref.LEDGER,) if train else tuple(Ref)
     project = repository.open_project(start)
@@ -57,7 +56,7 @@ def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
         terminal.say(f"{ref.removeprefix('refs/heads/')} {said}.")
 
 
-@cli.command()
+@click.command()
 @skill_argument
 @click.option("--bundle", type=DIRECTORY, metavar="DIR", help="What 'ratchet confirm' wrote.")
 @click.option(
@@ -80,13 +79,13 @@ def publish(
     repository: str | None,
     as_json: bool,
 ) -> None:
-    """Bring a decided experiment to GitHub, and merge it if the gate still says so.
+    """Publish a decided experiment; merge it if the gate still says so.
 
     Without a bundle the skill's open pull request is looked at again. The token is read from
     GITHUB_TOKEN; no model is called.
     """
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.github import publish, replies  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.github import publish, replies
 
     if bundles and (bundle or skill):
         raise click.UsageError("--bundles is for every skill: no SKILL and no --bundle beside it.")
@@ -105,10 +104,10 @@ def publish(
 
 
 def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
-    from dataclasses import asdict  # noqa: PLC0415
+    from dataclasses import asdict
 
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.cli import terminal
 
     documents = [
         {key: value for key, value in asdict(one).items() if key != "page"} for one in done.done
@@ -133,8 +132,8 @@ def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
 
 def _fail_round(done: Round, *, as_json: bool) -> None:
     """End with one error for all that failed."""
-    from skill_ratchet.base.errors import RatchetError  # noqa: PLC0415
-    from skill_ratchet.cli.error_handler import ReportedError  # noqa: PLC0415
+    from skill_ratchet.base.errors import RatchetError
+    from skill_ratchet.cli.error_handler import ReportedError
 
     kind = ReportedError if as_json else RatchetError
     lines = [f"{where}: {error.message}" for where, error in done.failed]
@@ -142,7 +141,7 @@ def _fail_round(done: Round, *, as_json: bool) -> None:
     raise kind("\n".join(lines), hint=hints[0] if hints else None)
 
 
-@cli.command()
+@click.command()
 @skill_argument
 @click.option(
     "--attempts",
@@ -160,12 +159,12 @@ def due(
     Not due is a skill that is on hold, whose pull request is open, or that 'ratchet check' finds
     something wrong with; and none is when the month's budget is spent.
     """
-    from dataclasses import asdict  # noqa: PLC0415
-    from json import dumps  # noqa: PLC0415
+    from dataclasses import asdict
+    from json import dumps
 
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.github import schedule as planning  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.github import schedule as planning
 
     github = actions.connect(repository)
     found = planning.plan(start, github=github, skill=skill, attempts=attempts)
@@ -180,7 +179,7 @@ def due(
         terminal.say(f"Each job may spend ${usd}.")
 
 
-@cli.command("command")
+@click.command("command")
 @click.option(
     "--event",
     type=click.Path(exists=True, dir_okay=False),
@@ -191,16 +190,16 @@ def due(
 @options
 @click.pass_obj
 def obey(start: Path, *, event: str | None, repository: str | None, as_json: bool) -> None:
-    """Do what a comment, review or new issue on GitHub asks for, and answer it.
+    """Do what a comment, review or issue on GitHub asks for.
 
     Reads the event that started the workflow; its kind is GITHUB_EVENT_NAME. What is no command
     of a person who may give it is left alone. No model is called.
     """
-    from dataclasses import asdict  # noqa: PLC0415
+    from dataclasses import asdict
 
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.github import comments  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.github import comments
 
     name, content = comments.read_event(event)
     github = actions.connect(repository)
@@ -211,7 +210,7 @@ def obey(start: Path, *, event: str | None, repository: str | None, as_json: boo
     terminal.say(f"{done.command or 'event'}: {done.outcome}; {done.detail}")
 
 
-@cli.command()
+@click.command()
 @click.argument("pull", type=click.IntRange(min=1))
 @click.argument("sha")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Test it; the verdict goes there.")
@@ -235,7 +234,7 @@ def gate(
     repository: str | None,
     as_json: bool,
 ) -> None:
-    """Test what a person's pull request makes of a skill, or say what the test came to.
+    """Test a person's edit of a skill, or say what came of the test.
 
     SHA is its head. With --out, screen and confirm run as for the bot's own; with --bundle, the
     status 'ratchet/holdout' and one comment are set. Nothing is ever merged.
@@ -255,9 +254,9 @@ def gate(
 def _test_pull(
     start: Path, pull: int, sha: str, out: Path, *, usd: float | None, as_json: bool
 ) -> None:
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.cli.progress import Reporter  # noqa: PLC0415
-    from skill_ratchet.github import gate_check  # noqa: PLC0415
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.cli.progress import Reporter
+    from skill_ratchet.github import gate_check
 
     with Reporter() as reporter:
         done = gate_check.try_out(start, number=pull, sha=sha, out=out, reporter=reporter, usd=usd)
@@ -279,11 +278,11 @@ def _say_of_pull(
     repository: str | None,
     as_json: bool,
 ) -> None:
-    from dataclasses import asdict  # noqa: PLC0415
+    from dataclasses import asdict
 
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.github import gate_check, replies  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.github import gate_check, replies
 
     asked = replies.parse(reply) if reply else None
     github = actions.connect(repository)

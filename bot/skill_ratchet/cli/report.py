@@ -1,4 +1,4 @@
-"""The command of the static report. Imports stay inside it, as in ``cli``."""
+"""The command of the static report."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skill_ratchet.cli.app import FOLDER, cli, options, print_json, skill_argument
+from skill_ratchet.cli.app import FOLDER, OUT_FILE, options, print_json, skill_argument
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@cli.command()
+@click.command()
 @skill_argument
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where to, instead of .ratchet/report.")
@@ -28,16 +28,16 @@ def report(
     with_holdout: bool,
     as_json: bool,
 ) -> None:
-    """Write a static site of the experiments: scores, edits, verdicts, traces.
+    """Write a static site of the experiments: scores, edits, traces.
 
     Made from the ledger alone; it is read from the disk or from any web server. Held-out cases
     are not in it, unless --with-holdout is given.
     """
-    import webbrowser  # noqa: PLC0415
+    import webbrowser
 
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.cli.progress import Steps  # noqa: PLC0415
-    from skill_ratchet.report.site import build as reporting  # noqa: PLC0415
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.cli.progress import Steps
+    from skill_ratchet.report.site import build as reporting
 
     with Steps() as steps:
         built = reporting.build(
@@ -51,3 +51,33 @@ def report(
         terminal.raw(str(built.index))  # whole, however long: it is there to be copied
     if show and not webbrowser.open(built.index.as_uri()):
         terminal.say("No browser could be opened.")
+
+
+@click.command("badge")
+@skill_argument
+@click.option("--out", type=OUT_FILE, metavar="FILE", help="Also write the SVG to this file.")
+@options
+@click.pass_obj
+def show_badge(start: Path, *, skill: str | None, out: Path | None, as_json: bool) -> None:
+    """Print the Markdown that shows a skill's badge in a README.
+
+    The badge says the score on train and the day of the last merge. Runs and publications keep it
+    on the branch ratchet/ledger.
+    """
+    from skill_ratchet.experiment import badges, session
+    from skill_ratchet.ledger import badge
+    from skill_ratchet.project import repository, workspace
+
+    project = repository.open_project(start)
+    space = workspace.open_anywhere(project, skill=skill, ref=None, override={}, require=())
+    ledger = session.open_ledger(project, space.name, redact=space.config.redact)
+    made = badges.facts(ledger, space)
+    line = badges.markdown(project, made, file=out)
+    if out is not None:
+        badges.write(badge.draw(made), out)
+    if as_json:
+        print_json(made.model_dump() | {"markdown": line, "out": str(out) if out else None})
+        return
+    click.echo(line)
+    if out is None and badges.repository(project) is None:
+        click.echo("'origin' is not on GitHub: write the picture with --out FILE.", err=True)

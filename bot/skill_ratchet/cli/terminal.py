@@ -148,7 +148,7 @@ def raw(text: str) -> None:
 
 def paged(text: str) -> None:
     """The same through the user's pager (``PAGER``), where stdout is a terminal."""
-    import click  # noqa: PLC0415 - heavier than the rest, and for one command
+    import click
 
     click.echo_via_pager(_whole(text)) if sys.stdout.isatty() else raw(text)
 

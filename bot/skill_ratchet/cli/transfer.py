@@ -1,4 +1,4 @@
-"""``ratchet transfer``. Imports stay inside, as in ``cli``."""
+"""``ratchet transfer``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from skill_ratchet.cli.app import FOLDER, cli, options, print_json, skill_argument, usd_option
+from skill_ratchet.cli.app import FOLDER, options, print_json, skill_argument, usd_option
 from skill_ratchet.cli.github import reply_option, repository_option
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skill_ratchet.experiment.transfer import MadeTransfer
 
 
-@cli.command()
+@click.command()
 @skill_argument
 @click.option("--models", metavar="A,B,C", help="Models, or providers as PROVIDER:MODEL.")
 @click.option("--from", "old", metavar="REF", help="The old text (before the last merge).")
@@ -55,8 +55,8 @@ def transfer(start: Path, /, *, bundle: Path | None, as_json: bool, **given: Any
 
 
 def _run(start: Path, *, as_json: bool, **given: Any) -> None:
-    from skill_ratchet.cli.progress import Reporter  # noqa: PLC0415
-    from skill_ratchet.experiment import transfer  # noqa: PLC0415
+    from skill_ratchet.cli.progress import Reporter
+    from skill_ratchet.experiment import transfer
 
     with Reporter() as reporter:
         done = transfer.transfer(start, reporter=reporter, **given)
@@ -70,9 +70,9 @@ def _run(start: Path, *, as_json: bool, **given: Any) -> None:
 def _relay(
     start: Path, bundle: Path, *, reply: str | None, repository: str | None, as_json: bool
 ) -> None:
-    from skill_ratchet.base import actions  # noqa: PLC0415
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.github import replies, transfer  # noqa: PLC0415
+    from skill_ratchet.base import actions
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.github import replies, transfer
 
     asked = replies.parse(reply) if reply else None
     relayed = transfer.relay(start, bundle=bundle)
@@ -88,7 +88,7 @@ def _relay(
 
 def document(done: MadeTransfer) -> dict[str, Any]:
     """What ``--json`` prints."""
-    from skill_ratchet.core import transfer as core  # noqa: PLC0415
+    from skill_ratchet.core import transfer as core
 
     one = done.transfer
     return {
@@ -121,9 +121,9 @@ def _row(row: TransferRow) -> dict[str, Any]:
 
 def show(done: MadeTransfer) -> None:
     """The matrix, and what it means."""
-    from skill_ratchet.cli import terminal  # noqa: PLC0415
-    from skill_ratchet.core import transfer as core  # noqa: PLC0415
-    from skill_ratchet.core import wording  # noqa: PLC0415
+    from skill_ratchet.cli import terminal
+    from skill_ratchet.core import transfer as core
+    from skill_ratchet.core import wording
 
     one = done.transfer
     terminal.table(core.matrix(one), header=core.HEADER, right=core.NUMBERS, rest=0)
@@ -140,7 +140,7 @@ def _texts(one: Transfer) -> str:
 
 def fail(done: MadeTransfer) -> None:
     """End with what ended the runs, or with the runs that have no score."""
-    from skill_ratchet.cli.error_handler import ReportedError  # noqa: PLC0415
+    from skill_ratchet.cli.error_handler import ReportedError
 
     if error := done.error:
         raise ReportedError(error.message, hint=error.hint, exit_code=error.exit_code) from error
