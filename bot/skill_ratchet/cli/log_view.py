@@ -90,7 +90,7 @@ def show_experiment(ledger: Ledger, row: history.Row, *, path: str) -> None:
         (name, f"{mark} {said}" if name == "outcome" else said) for name, said in history.facts(row)
     ]
     terminal.fields(told)
-    cases = history.cases(ledger, row)
+    cases = history.cases(ledger, row.experiment)
     if cases:
         _show_cases(cases)
     patch = history.patch(ledger, row.experiment, path=path)

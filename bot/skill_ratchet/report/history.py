@@ -247,17 +247,12 @@ def _breadth(experiment: Experiment) -> list[tuple[str, str]]:
     return told
 
 
-def cases(ledger: Ledger, row: Row) -> tuple[compared.CaseChange, ...]:
-    """An experiment's train cases, the worst change first."""
-    one, evidence = row.experiment, row.confirmation and row.confirmation.evidence
-    own = {run.id: run for run in ledger.experiment_runs(one.id, "train")}
-    pairs = [pair for pair in (evidence.screen if evidence else ()) if pair.candidate_run in own]
-    if not pairs:
-        kept = ledger.kept_runs(one.parent, one.setting.model_digest, deterministic=True)
-        kept |= ledger.kept_runs(one.parent, one.setting.model_digest)
-        runs = map(compared.rollout, [*kept.values(), *own.values()])
-        pairs = compared.screened(one, filter(None, runs))
-    return compared.changes(pairs)
+def cases(ledger: Ledger, one: Experiment) -> tuple[compared.CaseChange, ...]:
+    """An experiment's train cases, the worst first; with runs that ended after its screen had."""
+    kept = ledger.kept_runs(one.parent, one.setting.model_digest, deterministic=True)
+    kept |= ledger.kept_runs(one.parent, one.setting.model_digest)
+    found = [*kept.values(), *ledger.experiment_runs(one.id, "train")]
+    return compared.changes(compared.screened(one, filter(None, map(compared.rollout, found))))
 
 
 def _tokens(result: Result) -> list[tuple[str, str]]:
