@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fakehub.repo import Bare
 
 PATH: Final = re.compile(r"/([^/]+)/([^/]+?)(?:\.git)?(/(?:info/refs|git-(?:upload|receive)-pack))")
 PUSH: Final = "git-receive-pack"
@@ -25,6 +27,22 @@ done
 """
 
 
+_PASSED: Final = ("PATH", "HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "TMPDIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitRequest:
+    """What git asks of the server; ``service`` is what follows the repository's path."""
+
+    method: str
+    service: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    user: str
+    protected: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GitReply:
     """What git's backend answered."""
@@ -35,27 +53,46 @@ class GitReply:
 
 
 class Backend:
-    """Serves one bare repository, whose configuration and hooks stay as they are."""
+    """Serves one bare repository, whose configuration and hooks stay as they are.
 
-    def __init__(self, repository: Path, hooks: Path) -> None:
-        self.repository = repository
+    What is read is asked of git once: an answer is the same while all refs are.
+    """
+
+    offers: ClassVar[dict[tuple[object, ...], GitReply]] = {}  # by configuration
+
+    def __init__(self, git: Bare, hooks: Path) -> None:
+        self.git = git
+        self.repository = git.path
         self.hooks = hooks
+        self._config = (git.path / "config").read_bytes()
+        self._read: dict[tuple[object, ...], GitReply] = {}
         hook = hooks / "update"
         hook.write_text(_UPDATE_HOOK)
         hook.chmod(0o755)
 
-    def answer(
-        self,
-        *,
-        method: str,
-        service: str,
-        query: str,
-        headers: dict[str, str],
-        body: bytes,
-        user: str,
-        protected: list[str],
-    ) -> GitReply:
-        """Run the backend for one request; ``service`` is what follows the repository's path."""
+    def answer(self, asked: GitRequest) -> GitReply:
+        """Answer one request."""
+        if PUSH in asked.service or PUSH in asked.query:
+            return self._run(asked)
+        known, key = self._place(asked)
+        if key in known:
+            return known[key]
+        reply = self._run(asked)
+        if self._place(asked)[1] == key:  # nobody has pushed meanwhile
+            known[key] = reply
+        return reply
+
+    def _place(self, asked: GitRequest) -> tuple[dict[tuple[object, ...], GitReply], Any]:
+        """Where an answer is kept, and under which name."""
+        version, encoding = (
+            asked.headers.get(each) for each in ("git-protocol", "content-encoding")
+        )
+        question = (asked.method, asked.service, asked.query, version, encoding, asked.body)
+        if asked.method == "GET" and version == "version=2":  # what git can do; nothing of refs
+            return self.offers, (self._config, *question)
+        return self._read, (*question, self.git.head, *self.git.refs("refs").items())
+
+    def _run(self, asked: GitRequest) -> GitReply:
         settings = {
             "http.receivepack": "true",
             "core.hooksPath": str(self.hooks),
@@ -71,27 +108,27 @@ class Backend:
             for name, value in ((f"GIT_CONFIG_KEY_{at}", key), (f"GIT_CONFIG_VALUE_{at}", setting))
         }
         passed = {
-            "CONTENT_TYPE": headers.get("content-type", ""),
-            "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
-            "GIT_PROTOCOL": headers.get("git-protocol", ""),
+            "CONTENT_TYPE": asked.headers.get("content-type", ""),
+            "HTTP_CONTENT_ENCODING": asked.headers.get("content-encoding", ""),
+            "GIT_PROTOCOL": asked.headers.get("git-protocol", ""),
         }
         env = {
-            **os.environ,
+            **{name: os.environ[name] for name in _PASSED if name in os.environ},
             **config,
             **{key: value for key, value in passed.items() if value},
             "GIT_CONFIG_COUNT": str(len(settings)),
             "GIT_PROJECT_ROOT": str(self.repository.parent),
             "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": f"/{self.repository.name}{service}",
-            "QUERY_STRING": query,
-            "REQUEST_METHOD": method,
-            "CONTENT_LENGTH": str(len(body)),
-            "REMOTE_USER": user,
+            "PATH_INFO": f"/{self.repository.name}{asked.service}",
+            "QUERY_STRING": asked.query,
+            "REQUEST_METHOD": asked.method,
+            "CONTENT_LENGTH": str(len(asked.body)),
+            "REMOTE_USER": asked.user,
             "REMOTE_ADDR": "127.0.0.1",
-            "FAKEHUB_PROTECTED": " ".join(protected),
+            "FAKEHUB_PROTECTED": " ".join(asked.protected),
         }
         done = subprocess.run(
-            ["git", "http-backend"], input=body, env=env, check=True, capture_output=True
+            ["git", "http-backend"], input=asked.body, env=env, check=True, capture_output=True
         )
         return _parsed(done.stdout)
 

@@ -8,7 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from graphql import GraphQLError, GraphQLSchema, build_schema, graphql_sync
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    build_schema,
+    execute_sync,
+    parse,
+    validate,
+)
 
 from fakehub import merging
 from fakehub.model import Problem, Wish
@@ -32,17 +41,31 @@ def schema() -> GraphQLSchema:
     return build_schema(SCHEMA.read_text(encoding="utf-8"))
 
 
+@cache
+def _parsed(query: str) -> DocumentNode | list[GraphQLError]:
+    """A query that the schema has, or what is wrong with it; a client has a few, asked often."""
+    try:
+        document = parse(query)
+    except GraphQLError as error:
+        return [error]
+    return validate(schema(), document) or document
+
+
 def execute(
     state: State, shapes: Shapes, token: Token, request: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """The response body as GitHub words it, and what was wrong with the request itself."""
-    result = graphql_sync(
-        schema(),
-        request.get("query", ""),
-        root_value=_Root(state, shapes, token).fields(),
-        variable_values=request.get("variables") or {},
-        operation_name=request.get("operationName"),
-    )
+    query = _parsed(request.get("query", ""))
+    if isinstance(query, DocumentNode):
+        result = execute_sync(
+            schema(),
+            query,
+            root_value=_Root(state, shapes, token).fields(),
+            variable_values=request.get("variables") or {},
+            operation_name=request.get("operationName"),
+        )
+    else:
+        result = ExecutionResult(data=None, errors=query)
     body: dict[str, Any] = {}
     if result.data is not None or not result.errors:
         body["data"] = result.data

@@ -68,7 +68,7 @@ class FakeHub:
             prefix=self._api[0],
             graphql_path=self._api[1],
             formerly=self._formerly,
-            backend=githttp.Backend(self.state.git.path, hooks),
+            backend=githttp.Backend(self.state.git, hooks),
         )
         server.start(self._running)
         return self
@@ -80,6 +80,7 @@ class FakeHub:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+        self.state.git.files.close()
         judged = [one for one in self.exchanges if ".git/" not in one.path and not one.injected]
         FakeHub.judged += len(judged)
         FakeHub.objected += sum(bool(one.violations) for one in judged)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from fakehub.objects import Files, Line
 
-_FORMAT: Final = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B%x01"
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_PERSON: Final = re.compile(r"(.*) <(.*)> (\d+) ([+-])(\d\d)(\d\d)")
 _STATUS: Final = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "T": "changed"}
 NULL: Final = "0" * 40
+NONE: Final[dict[str, str]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,75 +71,81 @@ class Bare:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._known: dict[tuple[str, ...], str] = {}
+        self.files = Files(path)
+        self._said: dict[tuple[object, ...], str] = {}
+        self._commits: dict[str, Commit] = {}
 
-    def run(
-        self,
-        *args: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        codes: Sequence[int] = (0,),
-    ) -> bytes:
+    def run(self, *args: str, codes: Sequence[int] = (0,)) -> bytes:
         """What git printed; a code that is not expected is the fake's own fault."""
-        done = subprocess.run(
-            ["git", f"--git-dir={self.path}", *args],
-            input=stdin,
-            env=os.environ | (env or {}),
-            check=False,
-            capture_output=True,
-        )
+        command = ["git", f"--git-dir={self.path}", *args]
+        done = subprocess.run(command, check=False, capture_output=True)
         if done.returncode not in codes:
             raise RuntimeError(f"git {' '.join(args)}: {done.stderr.decode()}")
         return done.stdout
 
-    def text(self, *args: str, codes: Sequence[int] = (0,)) -> str:
-        """What git printed, without the last line end."""
-        return self.run(*args, codes=codes).decode(errors="replace").removesuffix("\n")
+    def fixed(self, *args: str, codes: Sequence[int] = (0,), refs: Mapping[str, str] = NONE) -> str:
+        """What git prints for ever, as ``args`` name objects, or ``refs``, which say where; once.
 
-    def fixed(self, *args: str, codes: Sequence[int] = (0,)) -> str:
-        """What git prints for ever, because all that ``args`` name are objects; asked once."""
-        if args not in self._known:
-            self._known[args] = self.text(*args, codes=codes)
-        return self._known[args]
+        Without the last line end.
+        """
+        key = (args, tuple(refs.items()))
+        if key not in self._said:
+            text = self.run(*args, codes=codes).decode(errors="replace")
+            self._said[key] = text.removesuffix("\n")
+        return self._said[key]
+
+    @property
+    def head(self) -> str:
+        """The default branch."""
+        return self.files.head
 
     def refs(self, *prefixes: str) -> dict[str, str]:
         """All refs under any of ``prefixes`` and what they point to."""
-        lines = self.text("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
-        return dict(line.split(" ") for line in lines.splitlines())
+        return self.files.refs(*prefixes)
 
     def resolve(self, rev: str) -> str | None:
         """The commit that a branch, tag, ref or name of a commit stands for."""
-        if not rev or rev.startswith("-") or ":" in rev or "\0" in rev:
+        if not rev or rev.startswith("-") or ":" in rev:
             return None
         for name in (f"refs/heads/{rev}", f"refs/tags/{rev}", rev):
-            quiet = ("rev-parse", "--quiet", "--verify", "--end-of-options")
-            sha = self.text(*quiet, f"{name}^{{commit}}", codes=(0, 1, 128))
-            if sha:
-                return sha
+            if found := self.files.find(f"{name}^{{commit}}"):
+                return found.sha
         return None
 
     def commit(self, sha: str) -> Commit:
         """One commit."""
-        return _commit(
-            self.fixed("show", "--no-patch", f"--format={_FORMAT}", sha).rstrip("\x01\n")
-        )
+        if sha not in self._commits:
+            self._commits[sha] = _commit(sha, self.files.read(sha).decode(errors="replace"))
+        return self._commits[sha]
 
     def log(self, *args: str) -> list[Commit]:
-        """Commits as ``git log`` lists them: newest first."""
-        text = self.run("log", f"--format={_FORMAT}", *args).decode(errors="replace")
-        return [_commit(each.lstrip("\n")) for each in text.split("\x01") if each.strip()]
+        """Commits as ``git log`` lists them, newest first; ``args`` name objects only."""
+        return [self.commit(sha) for sha in self.fixed("log", "--format=%H", *args).split()]
 
     def count(self, span: str) -> int:
         """How many commits are in ``a..b``."""
-        return int(self.fixed("rev-list", "--count", span))
+        old, new = span.split("..")
+        return len(self._history(new) - self._history(old))
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor."""
+        for old, new in ((one, other), (other, one)):
+            if self.is_ancestor(old, new):
+                return old
         return self.fixed("merge-base", one, other, codes=(0, 1)).split("\n")[0] or None
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether ``new`` contains ``old``."""
-        return self.merge_base(old, new) == old
+        return old == new or old in self._history(new)
+
+    def _history(self, sha: str) -> set[str]:
+        """A commit and all before it."""
+        seen, left = set[str](), [sha]
+        while left:
+            if (at := left.pop()) not in seen:
+                seen.add(at)
+                left += self.commit(at).parents
+        return seen
 
     def changes(self, old: str, new: str) -> list[Change]:
         """The diff of two commits or trees, renames found."""
@@ -170,27 +180,49 @@ class Bare:
 
     def entries(self, tree: str, path: str = "", *, deep: bool = False) -> list[Entry]:
         """The lines of a folder in a commit or tree."""
-        where = f"{tree}:{path}" if path else tree
-        shown = ("ls-tree", "-z", "-l", *(("-r", "-t") if deep else ()), where)
-        lines = self.text(*shown).split("\0")
-        return [_entry(line, path) for line in lines if line]
+        found = self.files.find(f"{tree}:{path}" if path else f"{tree}^{{tree}}")
+        return list(self._entries(found.sha, path, deep=deep)) if found else []
+
+    def _entries(self, tree: str, folder: str, *, deep: bool) -> Iterator[Entry]:
+        for name, line in self.files.tree(tree).items():
+            path = f"{folder}/{name}" if folder else name
+            yield self._entry(line, path)
+            if deep and line.kind == "tree":
+                yield from self._entries(line.sha, path, deep=True)
 
     def entry(self, rev: str, path: str) -> Entry | None:
         """One path of a commit, whatever is there."""
-        shown = self.text("ls-tree", "-z", "-l", "--full-tree", rev, "--", f":(literal){path}")
-        line = shown.split("\0")[0]
-        return _entry(line, "") if line else None
+        top = self.files.find(f"{rev}^{{tree}}")
+        line = Line("40000", top.sha) if top else None
+        for name in path.split("/"):
+            line = self.files.tree(line.sha).get(name) if line and line.kind == "tree" else None
+        return self._entry(line, path) if line else None
+
+    def _entry(self, line: Line, path: str) -> Entry:
+        found = self.files.find(line.sha) if line.kind == "blob" else None
+        size = found.size if found else None
+        return Entry(mode=line.mode.zfill(6), kind=line.kind, sha=line.sha, size=size, path=path)
 
     def blob(self, sha: str) -> bytes:
         """A file's bytes."""
-        return self.run("cat-file", "blob", sha)
+        return self.files.read(sha)
 
     def kind(self, sha: str) -> str | None:
         """``commit``, ``tree``, ``blob`` or ``tag``, or None where there is no such object."""
-        return self.text("cat-file", "-t", sha, codes=(0, 128)) or None
+        found = self.files.find(sha)
+        return found.kind if found else None
+
+    def tree(self, rev: str) -> str:
+        """The tree of a commit or tree."""
+        found = self.files.find(f"{rev}^{{tree}}")
+        assert found, rev
+        return found.sha
 
     def merge_tree(self, ours: str, theirs: str) -> str | None:
         """The tree of a merge, or None where they conflict."""
+        for old, new in ((ours, theirs), (theirs, ours)):
+            if self.is_ancestor(old, new):
+                return self.commit(new).tree
         shown = self.fixed(
             "merge-tree", "--write-tree", "--no-messages", ours, theirs, codes=(0, 1)
         )
@@ -199,43 +231,28 @@ class Bare:
 
     def tree_with(self, rev: str, put: Mapping[str, bytes | None]) -> str:
         """``rev``'s tree with these files written (a regular file keeps its mode) or removed."""
-        lines = []
-        for path, content in put.items():
-            if content is None:
-                lines.append(f"0 {NULL}\t{path}\0")
-                continue
-            entry = self.entry(rev, path)
-            mode = entry.mode if entry and entry.mode.startswith("100") else "100644"
-            blob = self.run("hash-object", "-w", "--stdin", stdin=content).decode().strip()
-            lines.append(f"{mode} {blob}\t{path}\0")
-        with tempfile.TemporaryDirectory() as folder:
-            env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
-            self.run("read-tree", rev, env=env)
-            self.run("update-index", "-z", "--index-info", stdin="".join(lines).encode(), env=env)
-            return self.run("write-tree", env=env).decode().strip()
+        return self.files.write_tree(self.files.changed(self.files.tree(self.tree(rev)), put))
 
     def make_commit(
         self, tree: str, parents: Sequence[str], message: str, *, author: Person, committer: Person
     ) -> str:
         """A commit, and no ref."""
-        env = {
-            "GIT_AUTHOR_NAME": author.name,
-            "GIT_AUTHOR_EMAIL": author.email,
-            "GIT_AUTHOR_DATE": author.date,
-            "GIT_COMMITTER_NAME": committer.name,
-            "GIT_COMMITTER_EMAIL": committer.email,
-            "GIT_COMMITTER_DATE": committer.date,
-        }
-        args = [arg for parent in parents for arg in ("-p", parent)]
-        make = ("commit-tree", "--no-gpg-sign", *args, tree)
-        return self.run(*make, stdin=message.encode(), env=env).decode().strip()
+        lines = [
+            f"tree {tree}",
+            *(f"parent {each}" for each in parents),
+            f"author {_signed(author)}",
+            f"committer {_signed(committer)}",
+            "",
+            message,
+        ]
+        return self.files.write("commit", "\n".join(lines).encode())
 
     def replayed(self, commit: str, onto: str, *, committer: Person) -> str | None:
         """``commit`` as a child of ``onto``, or None where that conflicts."""
         said = self.commit(commit)
         # A stand-in for ``onto`` whose parent is the commit's own: so that is the merge base.
         stand_in = self.make_commit(
-            f"{onto}^{{tree}}", said.parents[:1], "", author=said.author, committer=committer
+            self.tree(onto), said.parents[:1], "", author=said.author, committer=committer
         )
         tree = self.merge_tree(stand_in, commit)
         if tree is None:
@@ -244,37 +261,44 @@ class Bare:
 
     def move(self, ref: str, new: str | None, old: str | None = None) -> bool:
         """Point ``ref`` to ``new`` (None deletes it) if it is still at ``old``."""
-        if new is None:
-            args = ["-d", ref, *([old] if old else [])]
-        else:
-            args = [ref, new, *([old] if old else [])]
-        self.run("update-ref", "--no-deref", *args, codes=(0, 1, 128))
+        self.files.move(ref, new or NULL, old)
         return self.refs(ref).get(ref) == new
 
     def valid_ref(self, ref: str) -> bool:
         """Whether git could have such a ref."""
-        return bool(self.text("check-ref-format", "--normalize", ref, codes=(0, 1)))
+        return _valid(ref)
 
 
-def _commit(text: str) -> Commit:
-    sha, tree, parents, name, email, date, by, by_email, by_date, message = text.split("\0", 9)
+@cache
+def _valid(ref: str) -> bool:
+    command = ["git", "check-ref-format", "--normalize", ref]
+    return not subprocess.run(command, check=False, capture_output=True).returncode
+
+
+def _commit(sha: str, text: str) -> Commit:
+    head, _, message = text.partition("\n\n")
+    said = [line.partition(" ") for line in head.split("\n")]
+    one = {name: value for name, _, value in said}
     return Commit(
         sha=sha,
-        tree=tree,
-        parents=tuple(parents.split()),
-        author=Person(name=name, email=email, date=date),
-        committer=Person(name=by, email=by_email, date=by_date),
+        tree=one["tree"],
+        parents=tuple(value for name, _, value in said if name == "parent"),
+        author=_person(one["author"]),
+        committer=_person(one["committer"]),
         message=message.rstrip("\n"),
     )
 
 
-def _entry(line: str, folder: str) -> Entry:
-    about, name = line.split("\t", 1)
-    mode, kind, sha, size = about.split()
-    return Entry(
-        mode=mode,
-        kind=kind,
-        sha=sha,
-        size=None if size == "-" else int(size),
-        path=f"{folder}/{name}" if folder else name,
-    )
+def _person(line: str) -> Person:
+    found = _PERSON.fullmatch(line)
+    assert found, line
+    name, email, seconds, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
+    date = datetime.fromtimestamp(int(seconds), timezone(offset)).isoformat()
+    return Person(name=name, email=email, date=date)
+
+
+def _signed(person: Person) -> str:
+    """A person, and when, as a commit has them."""
+    date = datetime.fromisoformat(person.date)
+    return f"{person.name} <{person.email}> {int(date.timestamp())} {date:%z}"

@@ -265,7 +265,7 @@ def tree(call: Call) -> Reply:
         }
         for each in git.entries(sha, deep=bool(call.query.get("recursive")))
     ]
-    name = git.text("rev-parse", f"{sha}^{{tree}}")
+    name = git.tree(sha)
     body = {"sha": name, "url": f"{url}/git/trees/{name}", "tree": lines, "truncated": False}
     return Reply(body=body)
 

@@ -137,7 +137,7 @@ class Service:
         if not self._may_use_git(token, pushing=pushing):
             told = f"Permission to {name}.git denied to {token.user.login}."
             return Reply(status=403, body=told.encode(), media="text/plain")
-        answer = self.backend.answer(
+        asked = githttp.GitRequest(
             method=request.method,
             service=service,
             query=request.query,
@@ -146,8 +146,10 @@ class Service:
             user=token.user.login,
             protected=list(self.state.protections),
         )
-        media = answer.headers.pop("Content-Type", "text/plain")
-        return Reply(status=answer.status, body=answer.body, media=media, headers=answer.headers)
+        answer = self.backend.answer(asked)
+        headers = dict(answer.headers)
+        media = headers.pop("Content-Type", "text/plain")
+        return Reply(status=answer.status, body=answer.body, media=media, headers=headers)
 
     def _may_use_git(self, token: Token, *, pushing: bool) -> bool:
         level = "write" if pushing else "read"

@@ -58,7 +58,7 @@ class State:
         self.id = 1
         self.owner = User(id=1, login=owner)
         self.name = name
-        self.default_branch = git.text("symbolic-ref", "--short", "HEAD")
+        self.default_branch = git.head
         self.switches = Switches()
         self.users: dict[str, User] = {owner: self.owner}
         self.roles: dict[str, Role] = {owner: "admin"}
@@ -388,7 +388,7 @@ class State:
         """The pull request is merged: close it, and what its text says it closes."""
         pull.merged_at, pull.merged_by, pull.merge_commit = self.now(), user, commit
         self._close(issue, user)
-        messages = self.git.text("log", "--format=%B", f"{pull.base_sha}..{pull.head_sha}")
+        messages = self.git.fixed("log", "--format=%B", f"{pull.base_sha}..{pull.head_sha}")
         if pull.base == self.default_branch:
             for number in _CLOSING.findall(f"{issue.body or ''}\n{messages}"):
                 other = self.issues.get(int(number))

@@ -95,11 +95,11 @@ def _reactions(reactions: list[Reaction]) -> str:
 
 
 def _graph(state: State) -> Iterator[str]:
-    refs = list(state.git.refs("refs/heads", "refs/forks"))
+    refs = state.git.refs("refs/heads", "refs/forks")
     if not refs:
         return
     yield "commits:"
     show = "%d %an/%cn: %s"
     shown = ("--graph", "--decorate=short", "--decorate-refs=refs/heads", "--topo-order")
-    lines = state.git.text("log", *shown, f"--format={show}", *refs, "--").splitlines()
+    lines = state.git.fixed("log", *shown, f"--format={show}", *refs, "--", refs=refs).splitlines()
     yield from (f"    {line}".rstrip() for line in lines if line.strip(" |*/\\"))
