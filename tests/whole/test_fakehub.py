@@ -121,6 +121,73 @@ def head_of(hub: FakeHub, number: int = 1) -> str:
     return pull.head_sha
 
 
+# What it does without a process of git's is what git would have done
+
+
+def test_commits_of_people_are_sound_to_git(hub: FakeHub) -> None:
+    """Folders are sorted among files as git sorts them, and empty ones go."""
+    files = {
+        "a/b": "1",
+        "a.b": "2",
+        "a": None,
+        "a0": "3",
+        "x/y/z": "4",
+        "x/y-z": "5",
+        "\u00e9": "6",
+    }
+    hub.person_pushes("writer", "more", files)
+    sha = hub.person_pushes("writer", "more", {"x/y/z": None, "a/b": "7", "README.md": None})
+    bare = GitRepo(hub.state.git.path)
+    bare.git("fsck", "--strict", "--no-dangling")
+    listed = bare.git("-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", sha)
+    assert listed.split("\n")[:4] == ["a.b", "a/b", "a0", "fixtures/triage/train/a.yml"]
+    assert [name for name in listed.split("\n") if name[0] in "xR\u00e9"] == ["x/y-z", "\u00e9"]
+    assert bare.git("log", "--format=%an <%ae> %cn %B", "-1", sha).startswith("writer <")
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["loose", "packed"])
+def test_refs_are_those_that_git_lists(hub: FakeHub, *, pack: bool) -> None:
+    bare = GitRepo(hub.state.git.path)
+    hub.person_pushes("writer", "a/b", {"x": "1"})
+    hub.person_pushes("writer", "a-b", {"x": "2"}, fork=True)
+    bare.git("tag", "--annotate", "--message=x", "v1", "a/b")
+    if pack:
+        bare.git("pack-refs", "--all")
+    hub.person_pushes("writer", "a/b", {"x": "3"})
+    names = ("refs", "refs/heads", "refs/heads/a", "refs/heads/a/b", "refs/heads/ma", "refs/tags")
+    for under in (*((name,) for name in names), ("refs/heads", "refs/forks")):
+        listed = bare.git("for-each-ref", "--format=%(refname) %(objectname)", *under)
+        assert hub.state.git.refs(*under) == dict(line.split(" ") for line in listed.splitlines())
+
+
+def test_commits_are_read_as_git_shows_them(hub: FakeHub) -> None:
+    bare = GitRepo(hub.state.git.path)
+    hub.person_pushes("writer", "a", {"x": "1"}, "One\n\nTwo\n")
+    where = {"GIT_AUTHOR_DATE": "@1700000000 -0330", "GIT_COMMITTER_DATE": "@1700000000 +1245"}
+    made = ("commit-tree", "-p", "main", "-p", "a", "-m", "Three", "a^{tree}")
+    merge = bare.git(*made, GIT_AUTHOR_NAME="\u00c9 <x", **where)
+    for sha in (merge, bare.tip("a"), bare.tip("main")):
+        found = hub.state.git.commit(sha)
+        people = [part for one in (found.author, found.committer) for part in vars(one).values()]
+        said = [sha, found.tree, " ".join(found.parents), *people, found.message]
+        shown = bare.git("show", "--no-patch", "--format=%H|%T|%P|%an|%ae|%aI|%cn|%ce|%cI|%B", sha)
+        assert "|".join(said) == shown.replace("Z|", "+00:00|").rstrip("\n")
+
+
+def test_what_people_push_over_http_is_seen_at_once(hub: FakeHub, tmp_path: Path) -> None:
+    """An answer that was given before is not given again for other refs."""
+    repo = clone(hub, tmp_path, hub.add_user("writer"))
+    for number in range(3):
+        sha = hub.person_pushes("writer", "main", {"x": str(number)})
+        assert repo.git("ls-remote", "origin", "refs/heads/main").split("\t")[0] == sha
+        repo.git("fetch", "--quiet", "origin")
+        assert repo.tip("origin/main") == sha
+        repo.git("reset", "--quiet", "--hard", "origin/main")
+        own = repo.commit("mine")
+        repo.git("push", "--quiet", "origin", "main")
+        assert hub.tip("main") == own
+
+
 # The world
 
 
