@@ -46,7 +46,7 @@ class GitRepo:
         done = subprocess.run(
             ["git", *args],
             cwd=self.path,
-            env=os.environ | env,
+            env=os.environ | env if env else None,
             check=False,
             capture_output=True,
             text=True,

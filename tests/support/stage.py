@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import templates
 from fakehub import FakeHub
 from skill_ratchet.github import http, publish
 from world import World
@@ -33,15 +35,27 @@ class Stage:
     token: str
     sha: str | None = None  # what the workflow was started on; every job checks it out
 
-    def job(self, name: str) -> World:
-        """A fresh clone with the ledger's branches, as a checkout that fetched everything."""
-        path = self.folder / name
-        url = self.hub.clone_url_for(self.token)
-        subprocess.run(["git", "clone", "--quiet", url, str(path)], check=True)
+    def job(self, name: str, *, over_http: bool = False) -> World:
+        """A fresh clone with the ledger's branches, as a checkout that fetched everything.
+
+        It does not really come ``over_http``, which takes ten times as long, unless asked to.
+        """
+        path, url = self.folder / name, self.hub.clone_url_for(self.token)
+        if over_http:
+            subprocess.run(["git", "clone", "--quiet", url, str(path)], check=True)
+        else:
+            refs = self.hub.state.git.refs("refs")
+            templates.copy(path, self._clone, "clone", *refs.items())
+            config = path / ".git/config"
+            config.write_text(re.sub(r"(?<=url = ).*", url, config.read_text()))
         world = World(path)
         if self.sha:
             world.git("reset", "--quiet", "--hard", self.sha)
         return world
+
+    def _clone(self, path: Path) -> None:
+        bare = self.hub.state.git.path
+        subprocess.run(["git", "clone", "--quiet", "--no-local", str(bare), str(path)], check=True)
 
     def decide(self, round_: str = "1") -> Any:
         """Propose and confirm; returns what confirm said."""

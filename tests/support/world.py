@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import templates
 from boundaries import EXIT, Boundaries
 from gitrepo import GitRepo
 from skill_ratchet.cases import importer
@@ -143,6 +144,13 @@ class World(GitRepo):
         prefix: str = "",
     ) -> Self:
         """A project with one skill, ``triage``, in ``prefix``, all committed."""
+        said = {name: list(those) for name, those in cases.items()}
+        given = (model, json.dumps(dict(config or {})), json.dumps(said), prefix)
+        templates.copy(path, lambda made: cls._new(made, *given), "world", *given)
+        return cls(path)
+
+    @classmethod
+    def _new(cls, path: Path, model: str | None, config: str, cases: str, prefix: str) -> None:
         world = cls(path)
         path.mkdir(parents=True)
         world.git("init", "--quiet", "--initial-branch=main")
@@ -152,15 +160,14 @@ class World(GitRepo):
             "loop": {"attempts": 1},
             "meta": {"turns": 1},  # one call a proposal, so that calls can be counted
         }
-        world.write(f"{prefix}ratchet.yml", json.dumps(settings | dict(config or {})))
+        world.write(f"{prefix}ratchet.yml", json.dumps(settings | json.loads(config)))
         world.write(f"{prefix}{SKILL}", SKILL_TEXT)
         world.write(f"{prefix}ratchet.script.yml", model or script())
-        for split, names in cases.items():
+        for split, names in json.loads(cases).items():
             for name in names:
                 world.write(f"{prefix}fixtures/triage/{split}/{name}.yml", case(name, split))
         world.write("README.md", "readme\n")
         world.commit("start")
-        return world
 
     def ratchet(self, *args: str) -> Ran:
         """Run a command here, in this process."""

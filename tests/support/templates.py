@@ -1,0 +1,43 @@
+"""Folders that many tests begin with: made once, never touched again, and copied."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WHO: Final = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+_MADE: Final[dict[tuple[object, ...], Path]] = {}
+
+
+@cache
+def _home() -> Path:
+    """Where they are: of this process alone, and gone when that ends."""
+    path = tempfile.mkdtemp(prefix="templates-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
+
+
+def copy(path: Path, make: Callable[[Path], object], kind: str, *key: object) -> None:
+    """Fill ``path``, which is not there yet, with what ``make`` would put there.
+
+    Args:
+        path: Where the copy goes.
+        make: Fills the folder that it is given; called once for each key.
+        kind: Keeps the keys of unlike things apart.
+        key: All that decides what is in it, but for names and dates in the environment.
+    """
+    said = tuple(sorted(one for one in os.environ.items() if one[0].startswith(_WHO)))
+    whole = (kind, *key, said)
+    if whole not in _MADE:
+        template = _home() / str(len(_MADE))
+        make(template)
+        _MADE[whole] = template
+    shutil.copytree(_MADE[whole], path, symlinks=True)
