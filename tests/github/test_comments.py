@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 from fakehub import FakeHub, Fault
@@ -18,9 +18,12 @@ from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.experiment.recorder import Recorder
 from skill_ratchet.github import comments, events, pages, replies
 from skill_ratchet.github.api import GitHub
-from skill_ratchet.github.commands import NAMES
+from skill_ratchet.github.commands import NAMES, NEEDS, Command, parse
 from skill_ratchet.github.http import Wire
 from skill_ratchet.github.pull_request import Job
+from skill_ratchet.github.replies import Asked
+from skill_ratchet.github.reviews import UNKNOWN
+from skill_ratchet.project import repository, workspace
 from skill_ratchet.report import history
 from stage import EVENTS, Stage, comment_event
 from world import BOTH, SKILL, SKILL_TEXT, World, case, idea, script
@@ -28,6 +31,7 @@ from world import BOTH, SKILL, SKILL_TEXT, World, case, idea, script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from skill_ratchet.github.comments import Handled
     from world import Ran
 
 ROOT: Final = Path(__file__).parents[2]
@@ -91,14 +95,15 @@ class Scene:
         event["sender"] = dict(user)
         return self.event("pull_request_review", changed(event, changes))
 
-    def event(self, name: str, event: Any) -> Ran:
+    def event(self, name: str, event: Any, *, over_http: bool = False) -> Ran:
         """The job of the workflow, in a fresh clone."""
         self.runs += 1
         file = self.stage.folder / f"event{self.runs}.json"
         file.write_text(event if isinstance(event, str) else json.dumps(event), encoding="utf-8")
         self.monkeypatch.setenv("GITHUB_EVENT_NAME", name)
         self.monkeypatch.setenv("GITHUB_EVENT_PATH", str(file))
-        return self.stage.job(f"job{self.runs}").ratchet("command", "--json")
+        job = self.stage.job(f"job{self.runs}", over_http=over_http)
+        return job.ratchet("command", "--json")
 
     # What came of it
 
@@ -477,6 +482,25 @@ def test_merge_takes_what_waits_for_a_person(scene: Callable[[str], Scene], logi
     assert landing.by == f"ratchet, for {login}"
 
 
+def test_in_a_clone_that_came_over_http_it_is_the_same(scene: Callable[[str], Scene]) -> None:
+    """As a workflow has it: the others are copies of one that came from the disk."""
+    stage = scene("waiting")
+    copied = stage.stage.job("copied")
+    real = stage.stage.job("real", over_http=True)
+    for asked in (
+        ("for-each-ref",),
+        ("status", "--porcelain", "--branch"),
+        ("config", "--local", "--list"),
+        ("rev-list", "--all", "--objects", "--no-object-names"),
+    ):
+        assert sorted(copied.git(*asked).split("\n")) == sorted(real.git(*asked).split("\n"))
+    assert copied.files() == real.files()
+    stage.last = stage.hub.person_comments("writer", PULL, "/ratchet merge")
+    ran = stage.event("issue_comment", stage.comment_event(), over_http=True)
+    assert (ran.code, ran.json["outcome"], stage.state()) == (0, "done", "merged"), ran.err
+    assert len(stage.ledger().landings()) == 1
+
+
 def test_revert_takes_it_out_again(scene: Callable[[str], Scene]) -> None:
     stage = scene("merged")
     assert stage.hub.read("main", SKILL) == EDITED
@@ -567,26 +591,68 @@ def untouched(stage: Scene, before: str) -> None:
     assert (stage.started, stage.reply, stage.reactions) == ([], "", [])
 
 
+NO_COMMANDS: Final[tuple[tuple[str, dict[str, Any], str], ...]] = (
+    ("> /ratchet merge", {}, "not a command"),
+    ("Please /ratchet merge", {}, "not a command"),
+    ("Hm.\n/ratchet merge", {}, "not a command"),
+    ("```\n/ratchet merge\n```", {}, "not a command"),
+    ("`/ratchet merge`", {}, "not a command"),
+    ("    /ratchet merge", {}, "not a command"),
+    ("<!--\n-->/ratchet merge", {}, "not a command"),
+    ("/ratchet merge", {"comment__body": None}, "not a command"),
+    ("/ratchet merge", {"action": "edited"}, "created just now"),
+    ("/ratchet merge", {"action": "deleted"}, "created just now"),
+    ("/ratchet merge", {"comment__updated_at": "2031-01-01T00:00:00Z"}, "it was edited"),
+    ("/ratchet merge", {"comment__user__type": "Bot"}, "a bot wrote it"),
+    ("/ratchet merge", {"comment__performed_via_github_app": {"id": 1}}, "an app wrote it"),
+    ("/ratchet merge", {"comment__user": None}, "is not who sent it"),
+    ("/ratchet merge", {"sender__login": "reader"}, "is not who sent it"),
+    ("/ratchet merge", {"repository__full_name": "octo/other"}, "another repository"),
+)
+
+
+class Silent:
+    """GitHub, of which nothing may be asked but the ``role`` of a person, if there is one."""
+
+    repository = EVENTS["issue_comment"]["repository"]["full_name"]
+
+    def __init__(self, role: str | None = None) -> None:
+        self.role = role
+
+    def permission(self, _: str) -> str:
+        assert self.role is not None, "nobody's role matters"
+        return self.role
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.fail(f"GitHub was asked for {name}")
+
+
+def heard(name: str, changes: dict[str, Any], folder: Path, role: str | None = None) -> Handled:
+    """What becomes of an event where there is no repository, and next to nothing of GitHub."""
+    event = changed(copy.deepcopy(EVENTS[name]), changes)
+    github = cast("GitHub", Silent(role))
+    return comments.handle(folder / "nowhere", github=github, name=name, event=event)
+
+
+@pytest.mark.parametrize(("body", "changes", "why"), NO_COMMANDS)
+def test_for_what_is_no_command_of_a_person_nothing_is_asked(
+    tmp_path: Path, body: str, changes: dict[str, Any], why: str
+) -> None:
+    handled = heard("issue_comment", {"comment__body": body} | changes, tmp_path)
+    assert (handled.command, handled.outcome) == (None, "ignored")
+    assert why in handled.detail
+
+
+def test_a_command_of_a_person_would_have_been_looked_at(tmp_path: Path) -> None:
+    """The table above is about something."""
+    with pytest.raises(pytest.fail.Exception, match="GitHub was asked for"):
+        heard("issue_comment", {"comment__body": "/ratchet merge"}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("body", "changes", "why"),
-    [
-        ("> /ratchet merge", {}, "not a command"),
-        ("Please /ratchet merge", {}, "not a command"),
-        ("Hm.\n/ratchet merge", {}, "not a command"),
-        ("```\n/ratchet merge\n```", {}, "not a command"),
-        ("`/ratchet merge`", {}, "not a command"),
-        ("    /ratchet merge", {}, "not a command"),
-        ("<!--\n-->/ratchet merge", {}, "not a command"),
-        ("/ratchet merge", {"comment__body": None}, "not a command"),
-        ("/ratchet merge", {"action": "edited"}, "created just now"),
-        ("/ratchet merge", {"action": "deleted"}, "created just now"),
-        ("/ratchet merge", {"comment__updated_at": "2031-01-01T00:00:00Z"}, "it was edited"),
-        ("/ratchet merge", {"comment__user__type": "Bot"}, "a bot wrote it"),
-        ("/ratchet merge", {"comment__performed_via_github_app": {"id": 1}}, "an app wrote it"),
-        ("/ratchet merge", {"comment__user": None}, "is not who sent it"),
-        ("/ratchet merge", {"sender__login": "reader"}, "is not who sent it"),
-        ("/ratchet merge", {"repository__full_name": "octo/other"}, "another repository"),
-    ],
+    [NO_COMMANDS[0], next(row for row in NO_COMMANDS if row[1])],
+    ids=["no command", "not of a person"],
 )
 def test_what_is_no_command_of_a_person_is_left_alone(
     scene: Callable[[str], Scene], body: str, changes: dict[str, Any], why: str
@@ -631,14 +697,46 @@ WRITE_COMMANDS: Final = (
     "retry",
     "merge",
     "revert 1",
+    "correct\nInput: a\nExpected: b",
 )
 
 
+@pytest.mark.parametrize("role", ["read", "triage", "docs", "Admin", "admin ", ""])
 @pytest.mark.parametrize("command", WRITE_COMMANDS)
-def test_who_may_not_write_is_refused(scene: Callable[[str], Scene], command: str) -> None:
+def test_for_who_may_not_write_nothing_is_looked_up(
+    tmp_path: Path, command: str, role: str
+) -> None:
+    """Neither in the repository nor on GitHub; a role that is not known to write does not."""
+    assert _refusal(command, role, tmp_path).startswith("Not done: that takes write access")
+
+
+@pytest.mark.parametrize("command", [*WRITE_COMMANDS, "status", "merg"])
+def test_for_who_may_not_read_nothing_is_looked_up(tmp_path: Path, command: str) -> None:
+    assert "does not say that you may read" in _refusal(command, UNKNOWN, tmp_path)
+
+
+def test_every_command_that_takes_write_access_is_among_them() -> None:
+    writing = {name for name, role in NEEDS.items() if role == "write"}
+    assert {command.split()[0] for command in WRITE_COMMANDS} == writing
+
+
+def _refusal(command: str, role: str, folder: Path) -> str:
+    """What a person with a role is told, without a repository."""
+    said = events.read("issue_comment", EVENTS["issue_comment"], repository=Silent.repository)
+    asked = parse(f"/ratchet {command}")
+    assert isinstance(said, events.Comment)
+    assert asked is not None
+    github = cast("GitHub", Silent(role))
+    clerk = comments._Clerk(folder / "nowhere", github, said, Asked(said.number, said.id))
+    with pytest.raises(comments._Refusal) as refusal:
+        clerk._act(asked)
+    return refusal.value.message
+
+
+def test_who_may_not_write_is_refused(scene: Callable[[str], Scene]) -> None:
     stage = scene("waiting")
     stage.hub.add_user("stranger", "none")
-    for login in ("reader", "sorter", "stranger"):
+    for login, command in (("reader", "merge"), ("sorter", "reject no"), ("stranger", "hold")):
         ran = stage.says(login, f"/ratchet {command}")
         assert (ran.code, ran.json["outcome"]) == (0, "refused")
         assert stage.reply == "Not done: that takes write access to this repository."
@@ -651,11 +749,7 @@ def test_who_may_not_write_is_refused(scene: Callable[[str], Scene], command: st
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (Fault(status=403, message="Resource not accessible by integration"), "you may read"),
         (Fault(status=404, message="Not Found"), "you may read"),
-        (Fault(status=200, body={"permission": "write"}), "you may read"),
-        (Fault(status=200, body={"permission": "write", "role_name": "docs"}), "write access"),
-        (Fault(status=200, body={"permission": "write", "role_name": "triage"}), "write access"),
         (Fault(status=200, body={"permission": "admin", "role_name": "Admin"}), "write access"),
     ],
 )
@@ -686,33 +780,19 @@ def test_a_permission_that_github_does_not_tell_is_none(scene: Callable[[str], S
         ("/ratchet deploy", PULL, "There is no command 'deploy'. `/ratchet help` lists them."),
         ("/ratchet merge", ISSUE, "Say that on a pull request of Ratchet's."),
         ("/ratchet merge", THEIRS, "Say that on a pull request of Ratchet's."),
-        ("/ratchet reject no", THEIRS, "Say that on a pull request of Ratchet's."),
         ("/ratchet reject", PULL, "Say why: `/ratchet reject <reason>`."),
-        ("/ratchet reject  \n ", PULL, "Say why: `/ratchet reject <reason>`."),
         (f"/ratchet reject {LEAK}", PULL, "Not done: that repeats text of held-out cases."),
-        (f"/ratchet reject {LEAK.upper()}", PULL, "Not done: that repeats text of held-out"),
         ("/ratchet reject " + "x" * 10_001, PULL, "Not done: that is longer than 10,000"),
         ("/ratchet gate " + "a" * 40, ISSUE, "Say that on a pull request."),
         ("/ratchet gate " + "a" * 40, PULL, "This one is Ratchet's own"),
-        ("/ratchet gate", THEIRS, "Name the commit by all 40 digits"),
         ("/ratchet gate main", THEIRS, "Name the commit by all 40 digits"),
-        ("/ratchet gate SHORT", THEIRS, "Name the commit by all 40 digits"),
-        ("/ratchet gate LONG", THEIRS, "Name the commit by all 40 digits"),
-        ("/ratchet gate HEAD --force", THEIRS, "Name the commit by all 40 digits"),
-        ("/ratchet gate HEAD\N{ZERO WIDTH SPACE}", THEIRS, "Name the commit by all 40 digits"),
         ("/ratchet gate OTHER", THEIRS, "Not tested: the head of this pull request is `"),
-        ("/ratchet gate MAIN", THEIRS, "Not tested: the head of this pull request is `"),
         ("/ratchet transfer", PULL, "Name the models: `/ratchet transfer [skill] <model,model"),
         ("/ratchet transfer triage a,b c", PULL, "Name the models"),
-        ("/ratchet transfer a,,b", PULL, "Not done. '' is not the name of a model."),
         ("/ratchet transfer a,a", PULL, "Not done. The model a is named twice."),
-        ("/ratchet transfer $(id)", PULL, "Not done. '"),
-        ("/ratchet transfer --out=/etc", PULL, "Not done. '"),
         ("/ratchet transfer nobody a,b", ISSUE, "There is no such skill. There is `triage`."),
         ("/ratchet transfer other a,b", PULL, "This pull request is for skill `triage`."),
-        ("/ratchet revert", PULL, "Name the experiment"),
         ("/ratchet revert HEAD~1", PULL, "Name the experiment"),
-        ("/ratchet revert 1; rm -rf /", PULL, "Name the experiment"),
         ("/ratchet revert 77", PULL, "There is no such experiment"),
         ("/ratchet revert 1", PULL, "Not done. Experiment 1 is not merged into main."),
     ],
@@ -721,17 +801,7 @@ def test_what_is_not_fit_is_refused_with_the_reason(
     scene: Callable[[str], Scene], body: str, number: int, says: str
 ) -> None:
     stage = scene("waiting")
-    head = stage.head(THEIRS)
-    real = {
-        "SHORT": head[:12],
-        "LONG": f"{head}0",
-        "HEAD": head,
-        "OTHER": stage.head(FORKED),
-        "MAIN": stage.hub.tip("main") or "",
-    }
-    for name, value in real.items():
-        body = body.replace(name, value)
-    ran = stage.says("owner", body, number)
+    ran = stage.says("owner", body.replace("OTHER", stage.head(FORKED)), number)
     assert (ran.code, ran.json["outcome"] in ("refused", "done")) == (0, True), ran.err
     assert stage.reply.startswith(says)
     assert stage.reactions == ["eyes"]
@@ -739,6 +809,42 @@ def test_what_is_not_fit_is_refused_with_the_reason(
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
     bots = [one for one in stage.hub.state.comments.values() if one.user.kind == "Bot"]
     assert not any("zebra" in one.body for one in bots)
+
+
+SHA: Final = "ab" * 20
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "main", "HEAD", SHA[:12], SHA[:39], f"{SHA}0", f"{SHA} --force", f"{SHA}\u200b",
+     f"-{SHA[1:]}", SHA.upper(), f"{SHA}^", f"{SHA[:-1]}\N{DIGIT ONE}\N{COMBINING ACUTE ACCENT}"],
+)  # fmt: skip
+def test_a_commit_to_be_tested_is_named_by_all_its_digits(name: str) -> None:
+    assert not comments._SHA.fullmatch(_argument(f"/ratchet gate {name}"))
+    assert comments._SHA.fullmatch(_argument(f"/ratchet gate {SHA}"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "HEAD~1", "1; rm -rf /", "-1", "##1", "1 2", "main", "#", "0" * 65, "1\u200b"]
+)
+def test_an_experiment_to_be_reverted_is_named_by_number_or_id(name: str) -> None:
+    assert not comments._EXPERIMENT.fullmatch(_argument(f"/ratchet revert {name}"))
+
+
+def _argument(body: str) -> str:
+    said = parse(body)
+    assert isinstance(said, Command)
+    return said.argument
+
+
+@pytest.mark.parametrize("words", [LEAK, LEAK.upper(), f"> {LEAK}", f"First.\n\n{LEAK}\n\nLast."])
+def test_a_reason_with_held_out_text_is_not_fit_for_the_proposer(
+    tmp_path: Path, words: str
+) -> None:
+    project = repository.open_project(World.make(tmp_path / "world").path)
+    space = workspace.open_at_base(project, skill="triage", override={})
+    assert "repeats text of held-out cases" in comments._unfit(words, space)
+    assert comments._unfit("It drops the refund rule.", space) == ""
 
 
 def test_a_head_that_moved_is_not_tested(scene: Callable[[str], Scene]) -> None:
@@ -961,15 +1067,20 @@ ATTACKS: Final = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+AT_ONCE: Final = " ".join(text for text in ATTACKS.values() if "\n" not in text)
+
+
+@pytest.mark.parametrize("attack", [*ATTACKS, "all at once"])
 def test_no_argument_does_more_than_text(
     scene: Callable[[str], Scene], monkeypatch: pytest.MonkeyPatch, attack: str
 ) -> None:
+    """Each alone where words are repeated: an unknown command's, and a model's name."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stage = scene("fresh")
     harmful = ("@octo", "@acme", "#1", "https://evil", "<!--", "<img", SECRET, "\x1b")
-    for command in ("", "run", "gate", "transfer", "revert", "explain", "hold"):
-        ran = stage.says("writer", f"/ratchet {command} {ATTACKS[attack]}", THEIRS)
+    all_of_them = ("", "run", "gate", "transfer", "revert", "explain", "hold")
+    for command in ("", "transfer") if attack in ATTACKS else all_of_them:
+        ran = stage.says("writer", f"/ratchet {command} {ATTACKS.get(attack, AT_ONCE)}", THEIRS)
         assert ran.code == 0, ran.err
         assert stage.started == []
         assert stage.reply
@@ -980,15 +1091,17 @@ def test_no_argument_does_more_than_text(
     assert {one for one in stage.hub.state.git.refs("refs/heads") if "ratchet" in one} == set()
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", ["fence", "all at once"])
 def test_a_reason_is_kept_word_for_word_and_shown_inert(
     scene: Callable[[str], Scene], attack: str
 ) -> None:
+    """How a page shows whatever text is tested where pages are."""
+    text = ATTACKS.get(attack, AT_ONCE)
     stage = scene("waiting")
-    stage.says("writer", f"/ratchet reject No: {ATTACKS[attack]}")
+    stage.says("writer", f"/ratchet reject No: {text}")
     assert stage.state() == "closed", stage.reply
     ((_, _, words),) = stage.notes()
-    assert words == f"No: {ATTACKS[attack]}".replace(SECRET, "[redacted:PASSWORD]")
+    assert words == f"No: {text}".replace(SECRET, "[redacted:PASSWORD]")
     bots = [one.body for one in stage.hub.comments(PULL) if one.user.kind == "Bot"]
     for said in bots:
         assert not any(part in said for part in ("@octo", "@acme", SECRET, "\x1b"))
@@ -1099,17 +1212,35 @@ def test_a_review_that_is_not_fit_for_the_proposer_holds_all_the_same(
 
 
 @pytest.mark.parametrize(
+    ("changes", "role", "why"),
+    [
+        ({}, "read", "no write access"),
+        ({}, "triage", "no write access"),
+        ({}, UNKNOWN, "no write access"),
+        ({"review__state": "CHANGES_REQUESTED"}, "read", "no write access"),
+        ({"review__state": "commented"}, None, "neither yes nor no"),
+        ({"review__state": "dismissed"}, None, "neither yes nor no"),
+        ({"action": "edited"}, None, "submitted just now"),
+        ({"action": "dismissed"}, None, "submitted just now"),
+        ({"review__user__type": "Bot"}, None, "a bot wrote it"),
+        ({"review__user": None}, None, "is not who sent it"),
+        ({"sender__login": "owner"}, None, "is not who sent it"),
+        ({"repository__full_name": "octo/other"}, None, "another repository"),
+    ],
+)
+def test_for_a_review_that_does_not_count_nothing_is_asked(
+    tmp_path: Path, changes: dict[str, Any], role: str | None, why: str
+) -> None:
+    handled = heard("pull_request_review", {"review__state": "approved"} | changes, tmp_path, role)
+    assert handled.outcome == "ignored"
+    assert why in handled.detail
+
+
+@pytest.mark.parametrize(
     ("login", "verb", "changes", "why"),
     [
         ("reader", "APPROVE", {}, "no write access"),
-        ("sorter", "REQUEST_CHANGES", {}, "no write access"),
-        ("writer", "COMMENT", {}, "neither yes nor no"),
-        ("writer", "APPROVE", {"review__state": "dismissed"}, "neither yes nor no"),
         ("writer", "APPROVE", {"action": "edited"}, "submitted just now"),
-        ("writer", "APPROVE", {"action": "dismissed"}, "submitted just now"),
-        ("writer", "APPROVE", {"review__user__type": "Bot"}, "a bot wrote it"),
-        ("writer", "APPROVE", {"sender__login": "owner"}, "is not who sent it"),
-        ("writer", "APPROVE", {"repository__full_name": "octo/other"}, "another repository"),
         ("owner", "APPROVE", {"pull_request__number": THEIRS}, "not on an open pull request of"),
     ],
 )
@@ -1134,7 +1265,6 @@ def test_reviews_that_are_left_alone(
     [
         ("", "not valid JSON"),
         ("[]", "not a JSON object"),
-        ("{}", "look at 'action'"),
         ('{"action": "created", "action": "created"}', "is there twice"),
         ('{"a": NaN}', "not a JSON number"),
         ('{"a": ' + "[" * 100 + "]" * 100 + "}", "nested deeper"),
@@ -1142,11 +1272,23 @@ def test_reviews_that_are_left_alone(
     ],
 )
 def test_an_event_that_github_would_not_send_is_an_error(
+    tmp_path: Path, content: str, says: str
+) -> None:
+    file = tmp_path / "odd.json"
+    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(RatchetError, match=re.escape(says)):
+        comments.read_event(str(file), environ={"GITHUB_EVENT_NAME": "issue_comment"})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("{}", "look at 'action'"), ('{"a": NaN}', "not a JSON number")]
+)
+def test_the_job_of_such_an_event_fails(
     scene: Callable[[str], Scene], content: str, says: str
 ) -> None:
     stage = scene("fresh")
     file = stage.stage.folder / "odd.json"
-    file.write_bytes(content.encode("utf-8", "surrogateescape"))
+    file.write_text(content, encoding="utf-8")
     stage.monkeypatch.setenv("GITHUB_EVENT_NAME", "issue_comment")
     ran = stage.stage.job("odd").ratchet("command", "--event", str(file))
     assert ran.code == 1
