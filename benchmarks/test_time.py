@@ -1,6 +1,6 @@
 """What the tests cost: CPU seconds and git processes, by file.
 
-    python benchmarks/test_time.py tests/github/test_comments.py tests/github/test_corrections.py --slowest 10
+    python benchmarks/test_time.py tests/github/test_comments.py --slowest 10
 
 CPU seconds are user and system, of everything that a test starts and waits for. Wall time says
 little on a machine that does other things as well. Each file is run in a process of its own,
