@@ -235,7 +235,7 @@ class Real:
             folder = self._copy(place / "project", seed)
             before = self._score(folder)
             report = jobs.improve(
-                folder, skill=self.skill, attempts=self.attempts, override={}, reporter=watch
+                folder, skill=self.skill, attempts=self.attempts, override={}, observer=watch
             )
             if report.error:
                 raise report.error

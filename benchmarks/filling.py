@@ -32,18 +32,18 @@ from skill_ratchet.core.records import (
     Trace,
     Usage,
     digest,
+    experiment_id,
     trace_id,
 )
-from skill_ratchet.experiment import session
-from skill_ratchet.experiment.proposer import experiment_id, question
+from skill_ratchet.experiment.proposer import question
+from skill_ratchet.ledger import access
 from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from skill_ratchet.core.records import Fixture, Side, Split
-    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.core.records import Fixture, Side, Split, Text
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.workspace import Workspace
 
@@ -88,7 +88,7 @@ class Filler:
         self._space: Workspace = workspace.open_anywhere(
             project, skill=NAME, ref="HEAD", override={}, require=("holdout",)
         )
-        self._ledger: Ledger = session.open_ledger(project, NAME)
+        self._ledger: Ledger = access.open_ledger(project, NAME)
         self._size, self._random = size, random.Random(1)  # noqa: S311  no secret
         self._at = datetime(2026, 1, 1, tzinfo=UTC)
         self._folder = folder

@@ -41,9 +41,8 @@ from shared import (
 from skill_ratchet.agents.briefing import first_message
 from skill_ratchet.agents.toolbox import Toolbox
 from skill_ratchet.base import git as plumbing
-from skill_ratchet.experiment import session
 from skill_ratchet.experiment.proposer import level, read_past, seen, worst_first
-from skill_ratchet.ledger import Ref
+from skill_ratchet.ledger import Ref, access
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.ledger.store import journal_folder
 from skill_ratchet.project import repository, workspace
@@ -192,7 +191,7 @@ class Grown:
 
     def ledger(self) -> Ledger:
         """As a process that begins now finds it."""
-        return session.open_ledger(repository.open_project(self.folder), NAME)
+        return access.open_ledger(repository.open_project(self.folder), NAME)
 
     def start(self) -> Used:
         """The start of a run that makes no attempt: what it checks, and what it reads again."""

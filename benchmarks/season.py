@@ -35,8 +35,8 @@ import shared
 from sample_efficiency import UNKNOWN, RuleWorld
 from shared import Answer, Model, markdown, write_section
 from skill_ratchet import providers
-from skill_ratchet.agents.task import build_request
-from skill_ratchet.core.records import Fixture
+from skill_ratchet.agents import task
+from skill_ratchet.core.records import Fixture, How, Text, skill_digest
 from skill_ratchet.core.scoring import parse_spec, score_pure
 from skill_ratchet.project.config import DEFAULT_MODELS
 from skill_ratchet.providers.local import Local
@@ -238,11 +238,10 @@ class Table:
 
     def answers(self, skill: str, messages: Sequence[Message]) -> list[str]:
         """What the embedded model says."""
-        how = {"model": DEFAULT_MODELS["local"], "max_tokens": 12, "options": {"stop": ["\n"]}}
-        requests = [
-            build_request(skill, _fixture(one), path=SKILL, **how)  # type: ignore[arg-type]
-            for one in messages
-        ]
+        model = DEFAULT_MODELS["local"]
+        how = How(SKILL_NAME, SKILL, model, max_tokens=12, options={"stop": ["\n"]}, digest="")
+        text = Text(skill, skill_digest(skill))
+        requests = [task.request(how, text, _fixture(one)) for one in messages]
 
         async def ask() -> list[Reply]:
             return await asyncio.gather(*map(self._model.complete, requests))

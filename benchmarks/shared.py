@@ -172,7 +172,7 @@ def improve(
     """
     builders: Mapping[str, Any] = {"command": lambda *_, **__: model}
     with patch.dict(providers.PROVIDERS, builders):
-        report = jobs.improve(folder, skill=skill, attempts=attempts, override={}, reporter=watch)
+        report = jobs.improve(folder, skill=skill, attempts=attempts, override={}, observer=watch)
     if report.error:
         raise report.error
     return report

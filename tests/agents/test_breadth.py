@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from skill_ratchet.agents import breadth
 from skill_ratchet.agents.breadth import FIRST, Accepted
+from skill_ratchet.core import records
 from skill_ratchet.core.records import (
     AddLines,
     Edit,
@@ -147,7 +148,7 @@ def past(
     """Experiment ``number``, which made one text of another."""
     parent, candidate = (workspace.text_of(text).digest for text in (before, after))
     experiment = Experiment(
-        id=proposer.experiment_id("triage", parent=parent, candidate=candidate),
+        id=records.experiment_id("triage", parent=parent, candidate=candidate),
         skill="triage",
         number=number,
         parent=parent,

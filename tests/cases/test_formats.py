@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases.conversion import Imported, import_rows
-from skill_ratchet.cases.formats import LISTED, MAX_BROKEN, Kind, recognise
+from skill_ratchet.cases.formats import LISTED, MAX_BROKEN, recognise
 from skill_ratchet.core.golden import Rules
 from skill_ratchet.core.records import Message
+
+if TYPE_CHECKING:
+    from skill_ratchet.project.config import Kind
 
 
 def imported(

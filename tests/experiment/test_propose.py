@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from skill_ratchet.base.errors import ExitCode, RatchetError
-from skill_ratchet.ledger import Ref, Store
+from skill_ratchet.ledger import Ref, Store, access
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project.repository import CommitTree
 from world import BOTH, SEALED, SKILL, SKILL_TEXT, World, idea, script
@@ -317,14 +317,13 @@ def test_a_merge_that_the_ledger_does_not_know_is_written_down(tmp_path: Path) -
 
 def test_a_blind_ledger_has_nothing_held_out(tmp_path: Path) -> None:
     """It reads as if there were no branch of sealed records."""
-    from skill_ratchet.experiment import session  # noqa: PLC0415
     from skill_ratchet.project import repository  # noqa: PLC0415
 
     world = World.make(tmp_path / "p")
     world.run()
     experiment = world.only().id
     project = repository.open_project(world.path)
-    blind = session.open_ledger(project, "triage", blind=True)
+    blind = access.open_ledger(project, "triage", blind=True)
 
     assert world.ledger().confirmation(experiment) is not None
     assert blind.confirmation(experiment) is None

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from skill_ratchet.core.evidence import Cause, Progress, State
-from skill_ratchet.core.records import Fixture, Pair, Reply, Request, Score, Trace, digest
+from skill_ratchet.core.records import (
+    Fixture,
+    How,
+    Pair,
+    Reply,
+    Request,
+    Score,
+    Text,
+    Trace,
+    digest,
+)
 from skill_ratchet.experiment import plan
 from skill_ratchet.experiment.budget import Budget, BudgetSpent
-from skill_ratchet.experiment.runner import Duel, How, Runner, Text, duel, sweep
+from skill_ratchet.experiment.runner import Duel, Runner, duel, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from skill_ratchet.base.errors import ExitCode
-from skill_ratchet.experiment import proposer
+from skill_ratchet.core import records
 from skill_ratchet.project import workspace
 from world import SKILL, SKILL_TEXT, World, idea, script
 
@@ -35,7 +35,7 @@ def back(number: int, start: str, edits: Sequence[Mapping[str, Any]] | str = ())
 def experiment(text: str, parent: str = SKILL_TEXT) -> str:
     """The id of the experiment that makes ``text`` of ``parent``."""
     names = (workspace.text_of(one).digest for one in (parent, text))
-    return proposer.experiment_id("triage", parent=next(names), candidate=next(names))
+    return records.experiment_id("triage", parent=next(names), candidate=next(names))
 
 
 def world_of(path: Path, *last: str, widen_after: int = 1) -> World:

@@ -17,10 +17,9 @@ from skill_ratchet.core import transfer as core
 from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import NO_TALLY, Fixture, Reply, RolloutKey, Score, Trace, digest
 from skill_ratchet.core.transfer import Transfer, TransferRow
-from skill_ratchet.experiment import session
 from skill_ratchet.experiment import transfer as transfer_runs
 from skill_ratchet.github import pages
-from skill_ratchet.ledger import Ref, bundles
+from skill_ratchet.ledger import Ref, access, bundles
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import repository, workspace
 from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
@@ -713,7 +712,7 @@ class Heard:
 def foretold(world: World, *models: str) -> list[str]:
     project = repository.open_project(world.path)
     space = workspace.open_at_base(project, skill=None, override={})
-    ledger = session.open_ledger(project, "triage")
+    ledger = access.open_ledger(project, "triage")
     before, after = transfer_runs.versions(space, ledger, old="before", new=None)
     spaces = transfer_runs.spaces(space, models)
     asked = transfer_runs.Question(before, after, "holdout", spaces, None, again=False)

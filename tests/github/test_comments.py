@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 from fakehub import FakeHub, Fault
-from skill_ratchet.base import actions
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.experiment.recorder import Recorder
-from skill_ratchet.github import comments, events, pages, replies
+from skill_ratchet.github import api, comments, events, pages, replies
 from skill_ratchet.github.api import GitHub
 from skill_ratchet.github.commands import NAMES, NEEDS, Command, parse
 from skill_ratchet.github.http import Wire
@@ -413,7 +412,7 @@ def test_hold_ticks_the_box_of_the_dashboard(scene: Callable[[str], Scene]) -> N
     stage = scene("fresh")
     mark = pages.marker("dashboard")
     body = f"{mark}\n\n- [ ] hold `triage`"
-    board = actions.connect(None).upsert_issue(marker=mark, title="Ratchet", body=body).number
+    board = api.connect(None).upsert_issue(marker=mark, title="Ratchet", body=body).number
     stage.says("writer", "/ratchet hold", ISSUE)
     assert stage.hub.issue(board).body == f"{mark}\n\n- [x] hold `triage`"
     stage.says("writer", "/ratchet status", ISSUE)
@@ -1044,7 +1043,7 @@ def test_the_job_that_was_started_answers_in_the_same_reply(
     stage = scene("fresh")
     stage.says("owner", "/ratchet run", ISSUE)
     asked = replies.parse(stage.asked)
-    github = actions.connect(None)
+    github = api.connect(None)
     replies.answer(github, asked, "Merged.", well=True, redact=str)
     assert stage.reply == "Merged."
     assert stage.reactions == ["eyes", "rocket"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from fakehub import Fault
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.experiment import session
 from skill_ratchet.github import intake, pages
 from skill_ratchet.github.pull_request import HOLD_LABEL
+from skill_ratchet.ledger import access
 from skill_ratchet.project.proposal import FIXTURES, proposal_branch
 from skill_ratchet.project.repository import open_project
 from stage import EVENTS, Stage, staging
@@ -822,6 +822,6 @@ def test_the_name_is_kept_for_it(desk: Callable[..., Desk]) -> None:
     assert intake.MARKER == "<!-- ratchet:pull fixtures -->"
     at = desk()
     with pytest.raises(RatchetError, match="fixtures"):
-        session.open_ledger(open_project(at.stage.job("x").path), intake.NAME)
+        access.open_ledger(open_project(at.stage.job("x").path), intake.NAME)
     with pytest.raises(RatchetError, match="Ratchet's own"):
         proposal_branch(intake.NAME)

@@ -13,10 +13,9 @@ from fakehub import merging
 from fakehub.model import Wish
 from scenes import Scenes, Stages, stages
 from skill_ratchet.base.errors import ExitCode, RatchetError
-from skill_ratchet.core.records import Reply
-from skill_ratchet.experiment.proposer import experiment_id
+from skill_ratchet.core.records import Reply, experiment_id
 from skill_ratchet.github import gate_check, http
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.providers.scripted import Scripted
 from stage import Stage, later
 from world import BOTH, CASES, SEALED, SKILL, SKILL_TEXT, World, idea, script
@@ -608,7 +607,7 @@ class Branch:
         """As both jobs do."""
         project = repository.open_project(self.world.path)
         tree = repository.CommitTree(project, "refs/heads/main")
-        settings = workspace.load_config(tree)
+        settings = config.load_config(tree)
         edit = gate_check.read_edit(project, tree=tree, settings=settings, sha=sha)
         if edit is not None:
             space = workspace.open_at_base(project, skill=edit.skill, override={})

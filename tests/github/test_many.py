@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from skill_ratchet.base.errors import ExitCode, RatchetError
+from skill_ratchet.core import markdown
 from skill_ratchet.core.records import Reply, Request, Run
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.experiment import session
 from skill_ratchet.github import dashboard, http, pages, schedule
-from skill_ratchet.ledger import Ledger, TrainLedger
+from skill_ratchet.ledger import Ledger, TrainLedger, access
 from skill_ratchet.project import repository
 from skill_ratchet.providers.scripted import Scripted
 from stage import staging
@@ -75,7 +75,7 @@ def make(
 
 
 def ledger_of(world: World, name: str) -> Ledger:
-    return session.open_ledger(repository.open_project(world.path), name)
+    return access.open_ledger(repository.open_project(world.path), name)
 
 
 def matrix(stage: Stage, names: Sequence[str], round_: str = "1", *args: str) -> dict[str, Any]:
@@ -527,9 +527,9 @@ def nothing(_: Stage) -> None:
 
 
 def github_of(stage: Stage) -> Any:
-    from skill_ratchet.base import actions  # noqa: PLC0415 - after the stage has set the environment
+    from skill_ratchet.github import api  # noqa: PLC0415 - after the stage has set the environment
 
-    return actions.connect(stage.hub.repository)
+    return api.connect(stage.hub.repository)
 
 
 @pytest.mark.parametrize(
@@ -670,7 +670,8 @@ def test_the_dashboard_as_a_whole(make: Callable[..., Stage]) -> None:
         "| --- | --: | --- | --- | --- | --: | --: |\n"
         f"| `triage` | 0% | [1]({web}/octo/demo/pull/1) | 2026-07-14 08:00 | "
         "experiment 1: hold: awaits\\_person | 1 | 17% |\n"
-        f"| `notes` | - | - | never | cannot be read: fixtures/notes/train/t1.yml:{pages.ZWSP}1: "
+        "| `notes` | - | - | never | cannot be read: "
+        f"fixtures/notes/train/t1.yml:{markdown.ZWSP}1: "
         "'input' is missing | 0 | 0% |\n"
         "| `tone` | - | - | never | - | 0 | 0% |\n\n"
         "Tick a box to stop a skill, clear it to let it go on.\n\n"

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # comes with rich
 from pydantic import ValidationError
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import wording
+from skill_ratchet.core import markdown, wording
 from skill_ratchet.core.gate import Action, Reason, Verdict
+from skill_ratchet.core.markdown import ZWSP
 from skill_ratchet.core.records import Evidence, Experiment, Proposal, Setting, Tally, digest
 from skill_ratchet.github import pages
 from skill_ratchet.github.commands import NAMES, Unknown
-from skill_ratchet.github.pages import ZWSP, MonthBudget, PullFacts, Section, SkillRow, TrainCase
+from skill_ratchet.github.pages import MonthBudget, PullFacts, Section, SkillRow, TrainCase
 from skill_ratchet.report.sparklines import Point
 
 from tests.core.test_gate import HOLDOUT, TRAIN, make_pairs
@@ -143,14 +144,17 @@ PAGES: dict[str, Callable[[str], str]] = {
     "closing": lambda text: pages.closing(make_experiment(text), why=text, words=text),
     "dashboard": lambda text: board(make_row(text)),
     "reply": lambda text: pages.reply(
-        7, pages.inert(text), pages.fence(text), pages.unknown(Unknown(word=text, nearest="merge"))
+        7,
+        markdown.inert(text),
+        markdown.fence(text),
+        pages.unknown(Unknown(word=text, nearest="merge")),
     ),
 }
 # And those that are not.
 LINES: dict[str, Callable[[str], str]] = {
     "title": lambda text: pages.pull_request(make_facts(text))[0],
     "status": lambda text: pages.status(make_facts(text)),
-    "a line": lambda text: pages.line(text, pages.STATUS),
+    "a line": lambda text: markdown.line(text, pages.STATUS),
 }
 
 HOSTILE = {
@@ -590,7 +594,7 @@ def test_the_charts_are_the_first_to_go(page: Callable[[PullFacts], str]) -> Non
     """What was decided, the edit and the cases are worth more than pictures of them."""
     many = tuple(make_case(number, trace="") for number in range(1500))
     found = [page(make_facts(diff=DIFF, cases=many[:count])) for count in range(1420, 1500)]
-    assert all(pages.units(one) <= pages.BODY for one in found)
+    assert all(markdown.units(one) <= pages.BODY for one in found)
     first = next(one for one in found if "Left out for length" in one)
     assert "*Left out for length: the chart of train scores.*" in first
     assert first.count("Left out") == 1
@@ -619,11 +623,11 @@ def test_no_text_makes_a_page_act(attack: str) -> None:
     for name, make in PAGES.items():
         made = make(ALL[attack])
         found = check(made)
-        assert pages.octets(made) <= pages.SUMMARY
+        assert markdown.octets(made) <= pages.SUMMARY
         if name == "step summary":  # its first heading names the skill and the hypothesis
             assert found.headings.pop(0).startswith("triage: ")
         else:
-            assert pages.units(made) <= pages.BODY
+            assert markdown.units(made) <= pages.BODY
             assert made.startswith("<!-- ratchet:")
             assert made.count("<!-- ratchet:") == 1
         assert all(OUR_HEADINGS.fullmatch(heading) for heading in found.headings)
@@ -644,15 +648,15 @@ def test_no_text_makes_a_line_act(attack: str) -> None:
         assert not HIDDEN.search(shown)
         assert "\n" not in shown
         assert "<!--" not in shown
-        assert pages.units(shown) <= pages.STATUS
+        assert markdown.units(shown) <= pages.STATUS
         if name == "title":
-            assert 1 <= pages.units(shown) <= pages.TITLE
+            assert 1 <= markdown.units(shown) <= pages.TITLE
 
 
 @pytest.mark.parametrize("attack", HOSTILE)
 def test_hostile_text_can_still_be_read(attack: str) -> None:
     text = HOSTILE[attack]
-    assert words(seen(pages.inert(text)).text) == words(pages.clean(text))
+    assert words(seen(markdown.inert(text)).text) == words(markdown.clean(text))
 
 
 PIECES = st.sampled_from(
@@ -670,26 +674,26 @@ TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=25).map("".join)
 @SETTINGS
 @given(TEXTS)
 def test_inert_text_is_paragraphs_and_nothing_is_lost(text: str) -> None:
-    shown = seen(pages.inert(text))
+    shown = seen(markdown.inert(text))
     assert not shown.kinds
     assert not ACTS_IN_TEXT.search(shown.text)
-    assert words(shown.text) == words(pages.clean(text))
+    assert words(shown.text) == words(markdown.clean(text))
 
 
 @SETTINGS
 @given(TEXTS)
 def test_a_quotation_is_one_quotation(text: str) -> None:
-    wanted = {"blockquote_open": 1, "blockquote_close": 1} if pages.clean(text).strip() else {}
-    assert seen(pages.quoted(text)).kinds == wanted
+    wanted = {"blockquote_open": 1, "blockquote_close": 1} if markdown.clean(text).strip() else {}
+    assert seen(markdown.quoted(text)).kinds == wanted
 
 
 @SETTINGS
 @given(TEXTS)
 def test_a_fence_holds_all_of_the_text_and_stays_shut(text: str) -> None:
-    made = pages.fence(text, "diff")
+    made = markdown.fence(text, "diff")
     (token,) = MarkdownIt("commonmark").parse(made)
     assert (token.type, token.info) == ("fence", "diff")
-    assert token.content.replace(ZWSP, "") == pages.clean(text).removesuffix("\n") + "\n"
+    assert token.content.replace(ZWSP, "") == markdown.clean(text).removesuffix("\n") + "\n"
     assert not ACTS_ANYWHERE.search(made)
     assert "<!--" not in made
 
@@ -704,9 +708,9 @@ def test_no_page_of_any_text_acts(page: str, text: str) -> None:
 @SETTINGS
 @given(TEXTS, st.integers(min_value=1, max_value=60))
 def test_a_line_is_one_line_of_the_length_asked_for(text: str, limit: int) -> None:
-    shown = pages.line(text, limit)
+    shown = markdown.line(text, limit)
     assert "\n" not in shown
-    assert pages.units(shown) <= limit
+    assert markdown.units(shown) <= limit
     assert not ACTS_ANYWHERE.search(shown)
 
 
@@ -723,7 +727,7 @@ def test_a_line_is_one_line_of_the_length_asked_for(text: str, limit: int) -> No
     ],
 )
 def test_a_line_is_cut_before_it_is_made_inert(text: str, limit: int, shown: str) -> None:
-    assert pages.line(text, limit).replace(ZWSP, "·") == shown
+    assert markdown.line(text, limit).replace(ZWSP, "·") == shown
 
 
 @pytest.mark.parametrize(
@@ -740,12 +744,12 @@ def test_a_line_is_cut_before_it_is_made_inert(text: str, limit: int, shown: str
     ],
 )
 def test_harmless_text_is_left_as_readable_as_it_was(text: str, shown: str) -> None:
-    assert pages.inert(text) == shown
+    assert markdown.inert(text) == shown
 
 
 def test_a_diff_reads_as_it_is() -> None:
     """No zero-width space where nothing would act: what is copied is what was written."""
-    assert pages.fence(DIFF, "diff") == f"```diff\n{DIFF}```"
+    assert markdown.fence(DIFF, "diff") == f"```diff\n{DIFF}```"
 
 
 # Nothing of the holdout -------------------------------------------------------------------------
@@ -907,7 +911,7 @@ def test_sections_are_left_out_whole_from_the_highest_rank() -> None:
         max_size=8,
     ),
     st.integers(min_value=300, max_value=600),
-    st.sampled_from([pages.units, pages.octets]),
+    st.sampled_from([markdown.units, markdown.octets]),
 )
 def test_a_cut_text_fits_and_says_what_is_missing(
     parts: list[Section], limit: int, size: Callable[[str], int]
@@ -928,11 +932,11 @@ def test_a_cut_text_fits_and_says_what_is_missing(
 def test_a_body_is_counted_as_github_counts(letter: str, over: bool) -> None:  # noqa: FBT001 - a table's cell
     """Characters for a pull request, bytes (four times as many) for a comment."""
     bare: dict[str, Any] = {"past": (), "verdict": WAITS.with_(path=())}  # pictures would go first
-    empty = pages.units(pages.pull_request(make_facts(diff="+", **bare))[1])
-    room = (pages.BODY - empty) // pages.units(letter)
+    empty = markdown.units(pages.pull_request(make_facts(diff="+", **bare))[1])
+    room = (pages.BODY - empty) // markdown.units(letter)
     body = pages.pull_request(make_facts(diff="+" + letter * (room + over), **bare))[1]
-    assert len(body) <= pages.units(body) <= pages.BODY
-    assert pages.octets(body) <= 4 * pages.BODY
+    assert len(body) <= markdown.units(body) <= pages.BODY
+    assert markdown.octets(body) <= 4 * pages.BODY
     assert ("Left out for length: the edit." in body) == over
 
 
@@ -954,7 +958,7 @@ def test_what_is_left_out_first_is_what_is_elsewhere() -> None:
         experiment=make_experiment(huge), sentence=huge, diff=huge, cases=cases, verdict=WAITS
     )
     body = pages.pull_request(facts)[1]
-    assert pages.units(body) <= pages.BODY
+    assert markdown.units(body) <= pages.BODY
     assert body.startswith("<!-- ratchet:pull triage -->\n\nword word")
     assert "| held-out | 50% | 69% |" in body
     assert "### What you can do" in body
@@ -983,7 +987,7 @@ def test_a_long_edit_is_folded() -> None:
 def test_a_dashboard_of_very_many_skills_fits() -> None:
     rows = [make_row(skill=f"skill-{n}", held=n % 2 == 1) for n in range(3_000)]
     page = board(*rows)
-    assert pages.units(page) <= pages.BODY
+    assert markdown.units(page) <= pages.BODY
     held = pages.boxes(page)
     assert 1_000 < len(held) < 3_000
     assert all(held[f"skill-{n}"] == (n % 2 == 1) for n in range(1_000))

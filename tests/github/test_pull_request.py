@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakehub import Protection
 from scenes import stages
-from skill_ratchet.base import actions
-from skill_ratchet.github import publish, revert
+from skill_ratchet.github import api, publish, revert
 from skill_ratchet.github.reviews import Review, standing
 from stage import later
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
@@ -44,7 +43,7 @@ def opened(make: Stages, **project: object) -> Stage:
 
 
 def job(stage: Stage, name: str) -> Job:
-    return publish.open_job(stage.job(name).path, github=actions.connect(None), skill=None)
+    return publish.open_job(stage.job(name).path, github=api.connect(None), skill=None)
 
 
 def states(stage: Stage, name: str = "look") -> list[str]:

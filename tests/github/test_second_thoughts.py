@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakehub import Protection
 from scenes import publish, stages
-from skill_ratchet.base import actions
 from skill_ratchet.core.gate import Action
+from skill_ratchet.github import api, revert
 from skill_ratchet.github import publish as publish_job
-from skill_ratchet.github import revert
 from stage import later
 from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
@@ -64,7 +63,7 @@ def look(stage: Stage, name: str) -> Any:
 
 def job(stage: Stage, name: str) -> Job:
     sha, stage.sha = stage.sha, None
-    made = publish_job.open_job(stage.job(name).path, github=actions.connect(None), skill=None)
+    made = publish_job.open_job(stage.job(name).path, github=api.connect(None), skill=None)
     stage.sha = sha
     return made
 
@@ -256,7 +255,7 @@ def test_second_thoughts_take_it_back(
     make: Stages, second_thought: Callable[[Stage], None]
 ) -> None:
     stage = refused(make, **ARMED)
-    github = actions.connect(None)
+    github = api.connect(None)
     assert github.pull(PULL).auto_merge
 
     second_thought(stage)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Landing
-from skill_ratchet.experiment import badges, session
-from skill_ratchet.ledger import Ref, badge, replay
+from skill_ratchet.experiment import badges
+from skill_ratchet.ledger import Ref, access, badge, replay
 from skill_ratchet.ledger.admission import Before, Sealed, check_change, check_record, place
 from skill_ratchet.ledger.badge import Badge, draw, parse
 from skill_ratchet.ledger.gitref import GitRef
@@ -256,7 +256,7 @@ def test_forgetting_a_case_leaves_it(tmp_path: Path) -> None:
 def test_a_skill_may_be_called_as_a_folder_of_the_ledger_is(tmp_path: Path, name: str) -> None:
     """A picture beside its folders is not taken for one of their records."""
     world = World.make(tmp_path / "p")
-    ledger = session.open_ledger(repository.open_project(world.path), name)
+    ledger = access.open_ledger(repository.open_project(world.path), name)
     made = add(ledger, 1, "reject").with_(skill=name)
     ledger.put_badge(draw(SOME.with_(skill=name)))
     ledger.add_trace(run(made, "t1", 1.0, side="candidate").with_(skill=name))

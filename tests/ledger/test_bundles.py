@@ -14,10 +14,8 @@ from scenes import Scenes
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core import gate
 from skill_ratchet.core.facts import Findings, Present, gather
-from skill_ratchet.core.records import Experiment, Reply, Setting, digest
-from skill_ratchet.experiment import session
-from skill_ratchet.experiment.proposer import experiment_id
-from skill_ratchet.ledger import Ref, bundles, remote
+from skill_ratchet.core.records import Experiment, Reply, Setting, digest, experiment_id
+from skill_ratchet.ledger import Ref, access, bundles, remote
 from skill_ratchet.ledger.gitref import AUTHOR, GitRef
 from skill_ratchet.project import repository, workspace
 from skill_ratchet.providers.scripted import Scripted
@@ -487,7 +485,7 @@ class Forge:
         named, old = workspace.text_of(text).digest, self.record
         made = experiment_id("triage", parent=old.parent, candidate=named)
         new = old.with_(id=made, candidate=named, number=2)
-        ledger = session.open_ledger(repository.open_project(self.maker.path), "triage")
+        ledger = access.open_ledger(repository.open_project(self.maker.path), "triage")
         ledger.add_experiment(new, parent_text=SKILL_TEXT, candidate_text=text)
         ledger.flush("triage: x")
         self.pack()
@@ -1515,7 +1513,7 @@ def not_begun(jobs: Jobs) -> None:
     """The same where neither branch was there."""
     reader = jobs.clone("reader")
     confirmed_too(jobs)
-    session.adopt(repository.open_project(reader.path))
+    access.adopt(repository.open_project(reader.path))
 
 
 class Meanwhile:

@@ -18,6 +18,7 @@ from skill_ratchet.core.records import (
     digest,
 )
 from skill_ratchet.core.scoring import similarity
+from skill_ratchet.ledger import clock
 from skill_ratchet.project import repository, workspace
 from skill_ratchet.report import metrics, sparklines
 from skill_ratchet.report.metrics import Sources, TextVersion, VersionRow, lasted, wilson
@@ -332,7 +333,6 @@ def test_versions_are_those_of_the_base_branch(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_renamed_is_followed(tmp_path: Path) -> None:
-    from skill_ratchet.experiment import session  # noqa: PLC0415 - heavy
     from skill_ratchet.report import measuring  # noqa: PLC0415 - heavy
 
     world = World.make(tmp_path / "p")
@@ -342,7 +342,7 @@ def test_a_file_that_was_renamed_is_followed(tmp_path: Path) -> None:
     world.commit("more")
     project = repository.open_project(world.path)
     found = measuring.versions(
-        project, world.tip("main"), path="skills/triage/OTHER.md", now=session.now()
+        project, world.tip("main"), path="skills/triage/OTHER.md", now=clock.now()
     )
     texts = (SKILL_TEXT, f"{SKILL_TEXT}More.\n")
     assert [one.digest for one in found] == [workspace.text_of(text).digest for text in texts]

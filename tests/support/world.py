@@ -24,8 +24,7 @@ from gitrepo import GitRepo
 from skill_ratchet.cases import importer
 from skill_ratchet.cli import error_handler
 from skill_ratchet.cli.main import cli
-from skill_ratchet.experiment import session
-from skill_ratchet.ledger import Ref, Store, journal
+from skill_ratchet.ledger import Ref, Store, access, journal
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import branches, repository
 from skill_ratchet.providers.scripted import Scripted
@@ -186,7 +185,7 @@ class World(GitRepo):
 
     def ledger(self) -> Ledger:
         """The ledger, to look into."""
-        return session.open_ledger(repository.open_project(self.path), "triage")
+        return access.open_ledger(repository.open_project(self.path), "triage")
 
     def only(self) -> Experiment:
         """The one experiment there is."""

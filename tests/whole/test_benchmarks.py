@@ -18,7 +18,7 @@ from context import HabitWorld, Outcome, Real
 from sample_efficiency import RULE, Ours, RuleWorld, Run
 from shared import Model, Watch
 from skill_ratchet.core.records import Reply, Request, Score, Trace
-from skill_ratchet.experiment import session
+from skill_ratchet.ledger import access
 from skill_ratchet.project import repository
 from world import World, idea, script, typed
 
@@ -192,7 +192,7 @@ def test_the_loop_shows_the_meta_agent_what_the_mode_leaves(
     shared.write_project(tmp_path, world, deterministic=True)
     with context.proposer_sees(mode):
         shared.improve(tmp_path, model, attempts=1, watch=Watch())
-        ledger = session.open_ledger(repository.open_project(tmp_path), shared.NAME)
+        ledger = access.open_ledger(repository.open_project(tmp_path), shared.NAME)
         for_proposer = ledger.for_proposer()
         found = [*for_proposer.task_runs(skip=0, most=1000)[0]]
         found += [run for one in for_proposer.experiments() for run in for_proposer.runs(one.id)]

@@ -8,37 +8,27 @@ from typing import TYPE_CHECKING
 from skill_ratchet.core.records import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pydantic import JsonValue
 
-    from skill_ratchet.core.records import Fixture
+    from skill_ratchet.core.records import Fixture, How, Text
 
 
-def build_request(
-    skill_text: str,
-    fixture: Fixture,
-    *,
-    path: str,
-    model: str,
-    max_tokens: int,
-    options: Mapping[str, JsonValue],
-) -> Request:
+def request(how: How, text: Text, fixture: Fixture) -> Request:
     """The call that answers ``fixture`` with the skill as its system prompt.
 
     Nothing of what is expected, of a correction or of the fixture's tags is in it.
     """
     return Request(
-        model=model,
-        system=skill_text,
+        model=how.model,
+        system=text.text,
         messages=tuple(_messages(fixture)),
-        max_tokens=max_tokens,
-        options=dict(options),
+        max_tokens=how.max_tokens,
+        options=dict(how.options),
         case={
             "id": fixture.id,
             "input": fixture.model_dump(mode="json")["input"],
             "context": fixture.context,
-            "skill_file": PurePosixPath(path).name,
+            "skill_file": PurePosixPath(how.path).name,
         },
     )
 

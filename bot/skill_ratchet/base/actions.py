@@ -8,46 +8,12 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from skill_ratchet.github.api import GitHub
 
 MOST_ANNOTATIONS = 10  # errors of one step that GitHub shows
 _PLACED = re.compile(r"(?P<path>[^\s:][^:]*):(?P<line>[1-9][0-9]*): (?P<what>.*)")
-
-TOKEN = "GITHUB_TOKEN"  # noqa: S105 - the variable's name
-
-
-def connect(repository: str | None, *, environ: Mapping[str, str] = os.environ) -> GitHub:
-    """GitHub as the environment says: token, repository and, on Enterprise, the API's address.
-
-    Raises:
-        RatchetError: No token or no repository.
-    """
-    from skill_ratchet.github.api import GitHub  # noqa: PLC0415 - heavy
-    from skill_ratchet.github.http import API_URL  # noqa: PLC0415
-
-    token = environ.get(TOKEN) or environ.get("GH_TOKEN")
-    if not token:
-        raise RatchetError(
-            f"There is no token for GitHub in {TOKEN}.",
-            hint="In a workflow: env: {GITHUB_TOKEN: ${{ github.token }}}, or an App's token.",
-        )
-    name = repository or environ.get("GITHUB_REPOSITORY")
-    if not name:
-        raise RatchetError(
-            "Which repository on GitHub is not known.",
-            hint="Give --repository OWNER/NAME, or set GITHUB_REPOSITORY.",
-        )
-    return GitHub.connect(
-        token=token,
-        repository=name,
-        api_url=environ.get("GITHUB_API_URL") or API_URL,
-        graphql_url=environ.get("GITHUB_GRAPHQL_URL") or None,
-    )
 
 
 def set_outputs(outputs: Mapping[str, str], *, environ: Mapping[str, str] = os.environ) -> None:

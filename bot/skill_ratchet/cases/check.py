@@ -15,17 +15,15 @@ from skill_ratchet.core import golden, wording
 from skill_ratchet.core.records import canonical_json
 from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
 from skill_ratchet.ledger import Ref, access
-from skill_ratchet.project import fixtures, repository, workspace
+from skill_ratchet.project import config, fixtures, repository, workspace
 
 if TYPE_CHECKING:
     from skill_ratchet.core.records import Fixture
     from skill_ratchet.core.scoring import Spec
-    from skill_ratchet.experiment.jobs import NoiseReport
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
 
 MOST = 20  # problems listed
-SAME = 5  # cases of which all score the same twice before it is remarked upon
 NAMED = 5  # train cases
 SMALL = 20  # held-out cases below which small gains cannot be shown
 
@@ -51,8 +49,8 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
     Raises:
         RatchetError: Everything that is wrong, in one message.
     """
-    settings = workspace.load_config(repository.WorkTree(project))
-    names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    settings = config.load_config(repository.WorkTree(project))
+    names = [config.choose_skill(settings, skill)] if skill else sorted(settings.skills)
     findings: list[Finding] = []
     problems: list[str] = []
     for folder in sorted({settings.skill(name).fixtures for name in names}):
@@ -241,42 +239,3 @@ def describe(finding: Finding) -> list[str]:
     how = f"scorer {one.scorer}, {one.provider} ({one.model})"
     head = f"{one.skill}: {one.path} ({one.chars:,} characters), {cases}, {how}"
     return [head, *(f"  advice: {advice}" for advice in one.advice)]
-
-
-def describe_noise(report: NoiseReport) -> list[str]:
-    """An A/A run in words."""
-    noise = report.noise
-    moved = f"the mean moved by {100 * noise.gap:+.1f} points"
-    lines = [
-        f"{report.skill} with {report.model}: {wording.percent(noise.mean)} on train.",
-        f"Run again, {noise.differing:.0%} of {noise.pairs} cases score differently, and {moved}.",
-        f"A difference below {200 * noise.error:.1f} points in one sweep is noise.",
-        f"An empty skill scores {wording.percent(report.null_score)}.",
-    ]
-    if report.null_score is not None and report.null_score >= noise.mean:
-        lines.append("advice: the skill does no better than an empty one on these cases")
-    if report.deterministic and noise.differing:
-        lines.append(
-            "advice: this model is declared deterministic and is not: the gate would take chance"
-            " for a gain. Take that declaration away"
-        )
-    elif report.deterministic:
-        lines.append("Runs are deterministic: only more fixtures can show smaller effects.")
-    elif not noise.differing and noise.pairs >= SAME:
-        lines.append(
-            "advice: every case scored the same twice. If this model or a cache before it repeats"
-            " its answers, the gate would count the repeats as evidence: turn the cache off, or"
-            " declare the model deterministic (docs/providers.md)"
-        )
-    return [*lines, _detectable(report)]
-
-
-def _detectable(report: NoiseReport) -> str:
-    found, price = report.detectable, report.usd_per_call
-    if found is None:
-        return "No effect that is still possible here would be merged 8 times in 10."
-    cost = f", about {wording.dollars(found.calls * price)}" if price else ""
-    return (
-        f"The smallest effect merged 8 times in 10 is about {100 * found.effect:+.0f} points; an "
-        f"experiment with it takes about {found.calls:.0f} calls{cost}."
-    )

@@ -25,6 +25,7 @@ from skill_ratchet.cases import formats
 from skill_ratchet.cases.formats import Notes
 from skill_ratchet.core.golden import UNNAMED, Rules, Shelf, agree, folded, input_digest, name_of
 from skill_ratchet.core.records import Fixture, Source, Split, canonical_json, digest
+from skill_ratchet.project import config
 from skill_ratchet.project.fixtures import SPLITS, CaseError, build
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from skill_ratchet.cases.formats import Kind, Row
+    from skill_ratchet.cases.formats import Row
+    from skill_ratchet.project.config import Kind
 
 # What a column may be called to be taken unasked. An id column is not: a log's row number makes
 # a poor name, and a name out of the content makes a second import harmless.
@@ -41,7 +43,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "expected": ("expected", "label", "output", "answer", "category", "intent"),
 }
 OPTIONAL: Final = ("context", "correction", "cluster", "tags")
-KEYS: Final = get_args(formats.Column)
+KEYS: Final = get_args(config.Column)
 
 
 @dataclass(frozen=True, slots=True)

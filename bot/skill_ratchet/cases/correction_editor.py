@@ -15,8 +15,8 @@ from skill_ratchet.cases import batch, check, correction, correction_text, impor
 from skill_ratchet.cases.correction import GivenBy
 from skill_ratchet.cases.correction_text import FaultyError, Given
 from skill_ratchet.core import wording
-from skill_ratchet.ledger import access
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.ledger import access, clock
+from skill_ratchet.project import config, repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,8 +97,8 @@ def correct(
     Raises:
         RatchetError: It cannot be taken; what was typed is kept, and offered the next time.
     """
-    settings = workspace.load_config(repository.WorkTree(project))
-    name = workspace.choose_skill(settings, skill)
+    settings = config.load_config(repository.WorkTree(project))
+    name = config.choose_skill(settings, skill)
     ledger = access.open_to_write(project, name, redact=settings.redact)
     desk = _OnDisk(project, settings, name, ledger)
     run = desk.ledger.find_trace(trace) if trace else None
@@ -165,9 +165,7 @@ def _keep(desk: _OnDisk, said: Claim) -> Corrected:
         rules=desk.settings.feedback.rules,
     )
     who = repository.run(desk.project, "var", "GIT_AUTHOR_IDENT", ok=range(256)).text
-    source = GivenBy(
-        who.partition(" <")[0] or "somebody here", None, access.now(), None, "terminal"
-    )
+    source = GivenBy(who.partition(" <")[0] or "somebody here", None, clock.now(), None, "terminal")
     kept = correction.record(said, filed.case, source, skill=desk.skill)
     if any(one.id == kept.id for one in known) and filed.outcome == "counted":
         return Corrected(kept, filed, None, desk.folder, said.redacted)

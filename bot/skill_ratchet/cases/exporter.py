@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.fixtures import dump_jsonl
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def export(project: Project, *, skill: str | None, split: str) -> Exported:
         RatchetError: A fault in any fixture, or there are none.
     """
     tree = repository.WorkTree(project)
-    settings = workspace.load_config(tree)
-    name = workspace.choose_skill(settings, skill)
+    settings = config.load_config(tree)
+    name = config.choose_skill(settings, skill)
     folder = settings.skill(name).fixtures
     found = workspace.read_fixtures(tree, folder, require=())
     chosen = tuple(one for one in found if one.split in SIDES[split])

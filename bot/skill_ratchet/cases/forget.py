@@ -43,7 +43,7 @@ from skill_ratchet.ledger import Ref, RunLock, access, remote
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.ledger.journal import JournalView
 from skill_ratchet.ledger.store import journal_folder
-from skill_ratchet.project import branches, fixtures, repository, workspace
+from skill_ratchet.project import branches, config, fixtures, repository, workspace
 from skill_ratchet.project.proposal import IDENTITY
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def forget(
     """
     project = repository.open_project(start)
     repository.require_branch(project)
-    settings = workspace.load_config(repository.CommitTree(project, "HEAD"))
-    name = workspace.choose_skill(settings, skill)
+    settings = config.load_config(repository.CommitTree(project, "HEAD"))
+    name = config.choose_skill(settings, skill)
     with ExitStack() as stack:
         for one in sorted({name, *settings.skills}):  # the branches are everybody's
             stack.enter_context(RunLock(project.root, one))

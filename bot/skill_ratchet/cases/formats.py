@@ -15,20 +15,19 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 import yaml
 
 from skill_ratchet.base import documents
 from skill_ratchet.base.documents import Problem, ReadError
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.project.config import Kind
 from skill_ratchet.project.fixtures import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-Kind = Literal["csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals"]
-Column = Literal["input", "expected", "output", "context", "correction", "cluster", "tags", "id"]
 Row: TypeAlias = tuple[int, dict[str, Any]]  # line number (1 is the first), and the cells
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

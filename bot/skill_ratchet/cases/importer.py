@@ -12,8 +12,8 @@ from skill_ratchet.cases import batch, conversion, correction, formats
 from skill_ratchet.cases.correction import Claim, GivenBy
 from skill_ratchet.core import wording
 from skill_ratchet.core.records import Answers
-from skill_ratchet.ledger import access
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.ledger import access, clock
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.config import LogConfig
 from skill_ratchet.project.fixtures import SPLITS, append_jsonl
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skill_ratchet.cases.conversion import Imported
-    from skill_ratchet.cases.formats import Kind
     from skill_ratchet.core.records import Fixture
-    from skill_ratchet.project.config import Config
+    from skill_ratchet.project.config import Config, Kind
     from skill_ratchet.project.repository import Project
 
 
@@ -66,8 +65,8 @@ def bring(
     commit whose skill gave the answers.
     """
     tree = repository.WorkTree(project)
-    settings = workspace.load_config(tree)
-    name = workspace.choose_skill(settings, skill)
+    settings = config.load_config(tree)
+    name = config.choose_skill(settings, skill)
     folder = settings.skill(name).fixtures
     log = settings.skill(name).log or LogConfig()
     rules = settings.feedback.rules
@@ -177,7 +176,7 @@ def _record(
     seen = imported.seen
     assert seen is not None  # noqa: S101 - the caller asked
     ledger = access.open_to_write(project, skill, redact=settings.redact)
-    at = access.now()
+    at = clock.now()
     if all(one.log != seen.log for one in ledger.answers()):
         ledger.add_answers(
             Answers(

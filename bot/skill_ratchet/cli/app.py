@@ -97,9 +97,9 @@ def on_disk(start: Path, skill: str | None) -> Workspace:
 
 def ledger_of(space: Workspace) -> Ledger:
     """The ledger of a skill; its secrets stay out of it."""
-    from skill_ratchet.experiment import session
+    from skill_ratchet.ledger import access
 
-    return session.open_ledger(space.project, space.name, redact=space.config.redact)
+    return access.open_ledger(space.project, space.name, redact=space.config.redact)
 
 
 def fail(error: RatchetError) -> None:

@@ -36,6 +36,7 @@ def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None
     from dataclasses import asdict
 
     from skill_ratchet.cases import check
+    from skill_ratchet.experiment.noise import describe_noise
     from skill_ratchet.project import repository
 
     findings = check.check(repository.open_project(start, unborn=True), skill=skill)
@@ -50,17 +51,17 @@ def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None
         for line in check.describe(finding):
             terminal.say(line)
     if report:
-        for line in check.describe_noise(report):
+        for line in describe_noise(report):
             terminal.say(line)
     terminal.say("Everything is in order.")
 
 
 def _noise(start: Path, skill: str | None) -> NoiseReport:
     from skill_ratchet.cli.progress import Reporter
-    from skill_ratchet.experiment import jobs
+    from skill_ratchet.experiment import noise
 
     with Reporter() as reporter:
-        return jobs.measure_noise(start, skill=skill, reporter=reporter)
+        return noise.measure_noise(start, skill=skill, observer=reporter)
 
 
 @click.command(name="import")

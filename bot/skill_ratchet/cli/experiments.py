@@ -143,9 +143,9 @@ def confirm(
     with Reporter() as reporter:
         if shard:
             share = Share(shard, sweeps)
-            made = jobs.confirm_shard(start, share=share, reporter=reporter, **given)
+            made = jobs.confirm_shard(start, share=share, observer=reporter, **given)
         else:
-            done = jobs.confirm(start, handed_in=from_shards, reporter=reporter, **given)
+            done = jobs.confirm(start, handed_in=from_shards, observer=reporter, **given)
     if shard:
         _show_shard(made, shard, as_json=as_json)
     else:
@@ -173,7 +173,7 @@ def _improve(
             skill=skill,
             attempts=attempts,
             override=_override(provider=provider, proposer=proposer),
-            reporter=reporter,
+            observer=reporter,
             blind=blind,
             bundle=bundle,
             usd=usd,
@@ -298,14 +298,14 @@ def audit(start: Path, *, skill: str | None, as_json: bool) -> None:
 
     from skill_ratchet.cli import terminal
     from skill_ratchet.cli.progress import Reporter
-    from skill_ratchet.experiment import jobs
+    from skill_ratchet.experiment import audit
 
     with Reporter() as reporter:
-        done = jobs.audit(start, skill=skill, reporter=reporter)
+        done = audit.audit(start, skill=skill, observer=reporter)
     if as_json:
         print_json(asdict(done) | {"excess": done.excess, "worn": done.worn})
         return
-    for line in jobs.describe_audit(done):
+    for line in audit.describe_audit(done):
         terminal.say(line)
 
 

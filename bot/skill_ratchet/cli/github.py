@@ -84,13 +84,12 @@ def publish(
     Without a bundle the skill's open pull request is looked at again. The token is read from
     GITHUB_TOKEN; no model is called.
     """
-    from skill_ratchet.base import actions
-    from skill_ratchet.github import publish, replies
+    from skill_ratchet.github import api, publish, replies
 
     if bundles and (bundle or skill):
         raise click.UsageError("--bundles is for every skill: no SKILL and no --bundle beside it.")
     asked = replies.parse(reply) if reply else None
-    github = actions.connect(repository)
+    github = api.connect(repository)
     if bundles:
         done = publish.publish_all(start, github=github, folder=bundles)
     else:
@@ -164,9 +163,10 @@ def due(
 
     from skill_ratchet.base import actions
     from skill_ratchet.cli import terminal
+    from skill_ratchet.github import api
     from skill_ratchet.github import schedule as planning
 
-    github = actions.connect(repository)
+    github = api.connect(repository)
     found = planning.plan(start, github=github, skill=skill, attempts=attempts)
     usd = "" if found.usd is None else f"{found.usd:.6f}"
     actions.set_outputs({"skills": dumps(found.due), "usd": usd})
@@ -197,12 +197,11 @@ def obey(start: Path, *, event: str | None, repository: str | None, as_json: boo
     """
     from dataclasses import asdict
 
-    from skill_ratchet.base import actions
     from skill_ratchet.cli import terminal
-    from skill_ratchet.github import comments
+    from skill_ratchet.github import api, comments
 
     name, content = comments.read_event(event)
-    github = actions.connect(repository)
+    github = api.connect(repository)
     done = comments.handle(start, github=github, name=name, event=content)
     if as_json:
         print_json(asdict(done))
@@ -259,7 +258,7 @@ def _test_pull(
     from skill_ratchet.github import gate_check
 
     with Reporter() as reporter:
-        done = gate_check.try_out(start, number=pull, sha=sha, out=out, reporter=reporter, usd=usd)
+        done = gate_check.try_out(start, number=pull, sha=sha, out=out, observer=reporter, usd=usd)
     if done is not None:
         show_confirmed(done, as_json=as_json)
     elif as_json:
@@ -282,10 +281,10 @@ def _say_of_pull(
 
     from skill_ratchet.base import actions
     from skill_ratchet.cli import terminal
-    from skill_ratchet.github import gate_check, replies
+    from skill_ratchet.github import api, gate_check, replies
 
     asked = replies.parse(reply) if reply else None
-    github = actions.connect(repository)
+    github = api.connect(repository)
     told = gate_check.say(start, github=github, number=pull, sha=sha, bundle=bundle)
     document = {key: value for key, value in asdict(told).items() if key != "page"}
     actions.set_outputs({key: str(value or "") for key, value in document.items()})

@@ -182,11 +182,11 @@ def _ledger(start: Path, skill: str | None) -> Ledger:
 def _skill_on_record(start: Path, skill: str | None) -> tuple[Ledger, str]:
     """A skill's ledger, and the path of its file."""
     from skill_ratchet.ledger import access
-    from skill_ratchet.project import repository
+    from skill_ratchet.project import config, repository
 
     project = repository.open_project(start)
-    settings = access.load_config(repository.WorkTree(project))
-    name = access.choose_skill(settings, skill)
+    settings = config.load_config(repository.WorkTree(project))
+    name = config.choose_skill(settings, skill)
     ledger = access.open_ledger(project, name, redact=settings.redact)
     return ledger, settings.skill(name).path
 

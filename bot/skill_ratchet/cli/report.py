@@ -64,13 +64,13 @@ def show_badge(start: Path, *, skill: str | None, out: Path | None, as_json: boo
     The badge says the score on train and the day of the last merge. Runs and publications keep it
     on the branch ratchet/ledger.
     """
-    from skill_ratchet.experiment import badges, session
-    from skill_ratchet.ledger import badge
+    from skill_ratchet.experiment import badges
+    from skill_ratchet.ledger import access, badge
     from skill_ratchet.project import repository, workspace
 
     project = repository.open_project(start)
     space = workspace.open_anywhere(project, skill=skill, ref=None, override={}, require=())
-    ledger = session.open_ledger(project, space.name, redact=space.config.redact)
+    ledger = access.open_ledger(project, space.name, redact=space.config.redact)
     made = badges.facts(ledger, space)
     line = badges.markdown(project, made, file=out)
     if out is not None:

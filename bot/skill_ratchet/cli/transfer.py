@@ -59,7 +59,7 @@ def _run(start: Path, *, as_json: bool, **given: Any) -> None:
     from skill_ratchet.experiment import transfer
 
     with Reporter() as reporter:
-        done = transfer.transfer(start, reporter=reporter, **given)
+        done = transfer.transfer(start, observer=reporter, **given)
     if as_json:
         print_json(document(done))
     else:
@@ -72,13 +72,13 @@ def _relay(
 ) -> None:
     from skill_ratchet.base import actions
     from skill_ratchet.cli import terminal
-    from skill_ratchet.github import replies, transfer
+    from skill_ratchet.github import api, replies, transfer
 
     asked = replies.parse(reply) if reply else None
     relayed = transfer.relay(start, bundle=bundle)
     actions.add_summary(relayed.page)
     if asked:
-        transfer.answer(actions.connect(repository), asked, relayed)
+        transfer.answer(api.connect(repository), asked, relayed)
     if as_json:
         one = relayed.transfer
         print_json({"id": one and one.id, "skill": one and one.skill, "detail": relayed.detail})

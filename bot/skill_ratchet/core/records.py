@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from math import fsum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -578,3 +579,38 @@ class Evidence(Record):
     attempt: int | None = Field(ge=1, le=10**9)  # against this incumbent, this one included
     age: float | None = Field(ge=0)  # seconds since the evidence was complete
     released: bool  # a person with the right to do so released a held verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A version of the skill, with its digest."""
+
+    text: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a skill's cases are run and scored; the same for every run of an experiment."""
+
+    skill_name: str
+    path: str
+    model: str
+    max_tokens: int
+    options: dict[str, object]
+    digest: str  # of provider, model, parameters and scorer: names them in rollout keys
+
+
+def split_of(fixtures: Sequence[Fixture], split: Split) -> tuple[Fixture, ...]:
+    """The fixtures of one split, by id."""
+    return tuple(sorted((f for f in fixtures if f.split == split), key=lambda f: f.id))
+
+
+def experiment_id(skill: str, *, parent: str, candidate: str) -> str:
+    """The digest that names an experiment: the same proposal twice is the same experiment."""
+    return digest("experiment", skill, parent, candidate)
+
+
+def skill_digest(content: str) -> str:
+    """Names a version of a skill by its text."""
+    return digest("skill", content)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.ledger import Ref, badge
 from skill_ratchet.project import repository as repositories
-from skill_ratchet.report import history
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def facts(ledger: Ledger, space: Workspace, *, text: str | None = None) -> Badge
         space: The skill, and how it is run.
         text: Digest of the version; None for the one in ``space``.
     """
-    score = history.train_score(ledger, space, text=text or space.text.digest)
+    score = train_score(ledger, space, text=text or space.text.digest)
     reverted = ledger.reversions()
     landed = [one.at for name, one in ledger.landings().items() if name not in reverted]
     return badge.Badge(
@@ -90,4 +90,30 @@ def repository(project: Project) -> str | None:
         )
         if found:
             return f"{address}/{found['name']}"
+    return None
+
+
+def kept_score(ledger: Ledger, space: Workspace) -> float | None:
+    """The mean of the skill as it is on train; None where not every case has a kept run."""
+    kept = ledger.kept_runs(space.text.digest, space.how.digest)
+    runs = [kept.get((case.digest, 0)) for case in space.train]
+    scores = [run.score.value for run in runs if run and run.score]
+    return fmean(scores) if scores and len(scores) == len(runs) else None
+
+
+def train_score(ledger: Ledger, space: Workspace, *, text: str) -> float | None:
+    """The mean of a version of the skill on train: of its kept runs, or in its newest experiment.
+
+    None where it was never measured.
+    """
+    kept = kept_score(ledger, space) if text == space.text.digest else None
+    if kept is not None:
+        return kept
+    results = ledger.results()
+    for one in reversed(ledger.experiments()):
+        train = results[one.id].train if one.id in results else None
+        if train and one.candidate == text and train.candidate is not None:
+            return train.candidate
+        if train and one.parent == text and train.incumbent is not None:
+            return train.incumbent
     return None

@@ -11,14 +11,15 @@ from skill_ratchet.core.records import JUDGE
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.budget import known
 from skill_ratchet.experiment.runner import sweep
+from skill_ratchet.ledger import access
 from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from skill_ratchet.cli.progress import Reporter
     from skill_ratchet.core.records import Run, Split, Trace
+    from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.workspace import Workspace
 
@@ -58,20 +59,20 @@ def space_of(
     )
 
 
-def evaluate(space: Workspace, split: Split, reporter: Reporter) -> Evaluation:
+def evaluate(space: Workspace, split: Split, observer: Observer) -> Evaluation:
     """Run one split once."""
-    return asyncio.run(_evaluate(space, split, reporter))[0]
+    return asyncio.run(_evaluate(space, split, observer))[0]
 
 
 def evaluate_shard(
-    space: Workspace, split: Split, reporter: Reporter, *, shard: Shard, out: Path
+    space: Workspace, split: Split, observer: Observer, *, shard: Shard, out: Path
 ) -> Evaluation:
     """Run one share of a split once, and write its runs to the folder ``out``."""
     from skill_ratchet.ledger import bundles, shards  # noqa: PLC0415 - heavier than the rest
 
     bundles.require_new(out)
-    done, spent = asyncio.run(_evaluate(space, split, reporter, shard=shard))
-    ledger = session.open_ledger(space.project, space.name, redact=space.config.redact)
+    done, spent = asyncio.run(_evaluate(space, split, observer, shard=shard))
+    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
     names = {f"{trace.id}{end}" for trace in done.traces for end in ("", JUDGE)}
     kept = [
         trace
@@ -95,7 +96,7 @@ def put_together(space: Workspace, split: Split, *, folder: Path) -> Evaluation:
     plan = shards.plan_of(space, job="eval", split=split)
     handed = shards.read(folder, plan, space)
     handed.require_all()
-    ledger = session.open_ledger(space.project, space.name, redact=space.config.redact)
+    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
     ledger.add_skill_text(space.text.digest, space.text.text)
     shards.take_up(handed, plan, ledger)
     ledger.flush(f"{space.name}: shards of an evaluation")
@@ -113,24 +114,24 @@ def put_together(space: Workspace, split: Split, *, folder: Path) -> Evaluation:
 
 
 async def _evaluate(
-    space: Workspace, split: Split, reporter: Reporter, *, shard: Shard | None = None
+    space: Workspace, split: Split, observer: Observer, *, shard: Shard | None = None
 ) -> tuple[Evaluation, Run]:
     reused = 0
 
     def on_trace(trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
         nonlocal reused
         reused += not paid
-        reporter.ran(trace, paid)
+        observer.ran(trace, paid)
 
     async with session.opened(space, on_trace=on_trace, job="eval", shard=shard) as opened:
-        reporter.budget = opened.budget
+        observer.budget = opened.budget
         if split == "train":
             opened.recall(space.text)
         opened.ledger.add_skill_text(space.text.digest, space.text.text)
         cases, name = space.fixtures(split), f"evaluating on {split}"
         if shard is not None:
             cases, name = shard.cases(cases), f"{name}, shard {shard}"
-        reporter.phase(name, runs=len(cases))
+        observer.phase(name, runs=len(cases))
         traces = await sweep(opened.runner, space.text, cases)
         done = Evaluation(
             skill=space.name,

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean, variance
 from typing import TYPE_CHECKING, Literal
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases import check
 from skill_ratchet.core import gate as gates
-from skill_ratchet.core import wording
-from skill_ratchet.core.evidence import FEWEST_CLUSTERS as FEWEST
 from skill_ratchet.core.gate import Reason
-from skill_ratchet.core.records import total
+from skill_ratchet.core.records import experiment_id, total
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.budget import known
 from skill_ratchet.experiment.loop import Loop, refuse_lost_looks, same_surroundings, which_look
-from skill_ratchet.experiment.noise import Detectable, Noise, measure, smallest
-from skill_ratchet.experiment.proposer import SUPERSEDED, experiment_id, next_number, read_past
+from skill_ratchet.experiment.proposer import SUPERSEDED, next_number, read_past
 from skill_ratchet.experiment.recorder import Recorder, own_runs
-from skill_ratchet.experiment.runner import sweep
-from skill_ratchet.ledger import RunLock, bundles, shards
+from skill_ratchet.ledger import RunLock, access, bundles, clock, shards
 from skill_ratchet.ledger.clock import Clock
 from skill_ratchet.project import repository, workspace
 
@@ -32,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from skill_ratchet.cli.progress import Reporter
     from skill_ratchet.core.records import Experiment, Run, RunJob, Trace
     from skill_ratchet.experiment.loop import Look, Report, Share
+    from skill_ratchet.experiment.noise import Detectable, Noise
+    from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.proposer import Candidate
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.ledger.bundles import Decision, Manifest
@@ -48,7 +43,7 @@ def improve(
     skill: str | None,
     attempts: int | None,
     override: Mapping[str, object],
-    reporter: Reporter,
+    observer: Observer,
     blind: bool = False,
     bundle: Path | None = None,
     usd: float | None = None,
@@ -65,7 +60,7 @@ def improve(
     check.require_sound(space)
     with RunLock(project.root, space.name):
         job: RunJob = "propose" if blind else "run"
-        running = _improve(space, attempts, reporter, job=job, usd=usd, override=override)
+        running = _improve(space, attempts, observer, job=job, usd=usd, override=override)
         report = asyncio.run(running)
         if bundle is not None:
             bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
@@ -77,13 +72,13 @@ def _passed(space: Workspace, report: Report) -> Experiment | None:
     last = report.attempts[-1] if report.attempts else None
     if last is None or last.reason != Reason.CONFIRM_OPEN:
         return None
-    return session.open_ledger(space.project, space.name, blind=space.blind).find(last.experiment)
+    return access.open_ledger(space.project, space.name, blind=space.blind).find(last.experiment)
 
 
 async def _improve(
     space: Workspace,
     attempts: int | None,
-    reporter: Reporter,
+    observer: Observer,
     *,
     job: RunJob,
     usd: float | None,
@@ -102,14 +97,14 @@ async def _improve(
         blind=space.blind,
     )
     async with session.opened(
-        space, on_trace=reporter.ran, job=job, usd=usd, shard=shard, earlier=earlier
+        space, on_trace=observer.ran, job=job, usd=usd, shard=shard, earlier=earlier
     ) as opened:
-        reporter.budget = opened.budget
+        observer.budget = opened.budget
         loop = Loop(
             opened,
             reopen=reopen,
-            now=session.now,
-            observer=reporter,
+            now=clock.now,
+            observer=observer,
             confirm=confirm,
             share=share,
         )
@@ -153,7 +148,7 @@ def confirm(
     skill: str | None,
     bundle: Path,
     out: Path,
-    reporter: Reporter,
+    observer: Observer,
     usd: float | None = None,
     handed_in: Path | None = None,
 ) -> Confirmed:
@@ -177,7 +172,7 @@ def confirm(
             ledger,
             experiment,
             out=out,
-            reporter=reporter,
+            observer=observer,
             job="confirm",
             usd=usd,
             handed=handed,
@@ -195,7 +190,7 @@ def _taken_over(
     space = workspace.open_at_base(project, skill=name, override={})
     check.require_sound(space)
     with RunLock(project.root, space.name):
-        ledger = session.open_to_write(project, space.name, redact=space.config.redact)
+        ledger = access.open_to_write(project, space.name, redact=space.config.redact)
         checked = bundles.read(bundle, space, kind="proposal")
         bundles.apply(checked, space)
         yield space, ledger, checked.experiment
@@ -227,7 +222,7 @@ def _take_up(
         shards.take_up(handed, plan, ledger, own=own)
         handed.require_all()
     except RatchetError:
-        Recorder(ledger, Clock.of(ledger, session.now)).consult(experiment, attempt=attempt)
+        Recorder(ledger, Clock.of(ledger, clock.now)).consult(experiment, attempt=attempt)
         raise
     finally:
         ledger.flush(f"{space.name}: runs of shards")
@@ -255,7 +250,7 @@ def confirm_shard(
     bundle: Path,
     out: Path,
     share: Share,
-    reporter: Reporter,
+    observer: Observer,
     usd: float | None = None,
 ) -> MadeShard:
     """Make the confirm runs of one share of the held-out cases, and write them to ``out``.
@@ -273,7 +268,7 @@ def confirm_shard(
             running = _improve(
                 space,
                 1,
-                reporter,
+                observer,
                 job="confirm",
                 usd=usd,
                 confirm=experiment.id,
@@ -320,7 +315,7 @@ def gate(
     candidate: Candidate,
     *,
     out: Path,
-    reporter: Reporter,
+    observer: Observer,
     usd: float | None = None,
 ) -> Confirmed:
     """Test a person's edit of a skill as the bot's own are, and write what was found to ``out``.
@@ -331,9 +326,9 @@ def gate(
     bundles.require_new(out)
     check.require_sound(space)
     with RunLock(space.project.root, space.name):
-        ledger = session.open_to_write(space.project, space.name, redact=space.config.redact)
+        ledger = access.open_to_write(space.project, space.name, redact=space.config.redact)
         experiment = _taken_up(space, ledger, candidate)
-        return _decide(space, ledger, experiment, out=out, reporter=reporter, job="gate", usd=usd)
+        return _decide(space, ledger, experiment, out=out, observer=observer, job="gate", usd=usd)
 
 
 def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experiment:
@@ -348,7 +343,7 @@ def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experim
         if usable:
             return known
     number = next_number(read_past(ledger.for_proposer()))
-    begun = Recorder(ledger, Clock.of(ledger, session.now)).begin(candidate, space, number=number)
+    begun = Recorder(ledger, Clock.of(ledger, clock.now)).begin(candidate, space, number=number)
     ledger.flush(f"{space.name}: experiment {number}: begun")  # the run has a ledger of its own
     return begun
 
@@ -359,7 +354,7 @@ def _decide(
     experiment: Experiment | None,
     *,
     out: Path,
-    reporter: Reporter,
+    observer: Observer,
     job: Literal["confirm", "gate"],
     usd: float | None,
     handed: HandedIn | None = None,
@@ -375,7 +370,7 @@ def _decide(
         running = _improve(
             space,
             1,
-            reporter,
+            observer,
             job=job,
             usd=usd,
             confirm=experiment.id,
@@ -448,160 +443,3 @@ class NoiseReport:
     usd_per_call: float | None
     calls: int
     usd: float | None
-
-
-def measure_noise(start: Path, *, skill: str | None, reporter: Reporter) -> NoiseReport:
-    """Run the skill against itself on train, and an empty skill beside it."""
-    project = repository.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=None, override={}, require=workspace.BOTH
-    )
-    check.require_sound(space)
-    return asyncio.run(_measure_noise(space, reporter))
-
-
-async def _measure_noise(space: Workspace, reporter: Reporter) -> NoiseReport:
-    async with session.opened(space, on_trace=reporter.ran, job="noise") as opened:
-        reporter.budget = opened.budget
-        empty = workspace.text_of("")
-        opened.ledger.add_skill_text(space.text.digest, space.text.text)
-        opened.ledger.add_skill_text(empty.digest, empty.text)
-        for text in (space.text, empty):
-            opened.recall(text)
-        reporter.phase("A/A run on train", runs=2 * len(space.train))
-        first = await sweep(opened.runner, space.text, space.train)
-        second = await sweep(opened.runner, space.text, space.train, replicate=1)
-        reporter.phase("empty skill on train", runs=len(space.train))
-        null = await sweep(opened.runner, empty, space.train)
-        return _noise_report(space, opened, first, second, null)
-
-
-def _noise_report(
-    space: Workspace,
-    opened: session.Bench,
-    first: list[Trace],
-    second: list[Trace],
-    null: list[Trace],
-) -> NoiseReport:
-    pairs = [(a.score, b.score) for a, b in zip(first, second, strict=True)]
-    scored = [(a.value, b.value) for a, b in pairs if a and b]
-    if len(scored) < len(pairs):
-        failed = next(t for t in (*first, *second) if t.score is None)
-        raise RatchetError(
-            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: "
-            f"{failed.reply.error or failed.scorer_error}"
-        )
-    noise = measure([a for a, _ in scored], [b for _, b in scored])
-    spent = total(trace.reply.usd for trace in (*first, *second))
-    return NoiseReport(
-        skill=space.name,
-        model=space.how.model,
-        noise=noise,
-        deterministic=opened.provider.deterministic,
-        detectable=smallest(
-            noise,
-            train=len(space.train),
-            holdout=len(space.holdout),
-            policy=space.policy,
-            deterministic=opened.provider.deterministic,
-        ),
-        null_score=_mean(null),
-        usd_per_call=None if spent is None else spent / (2 * len(pairs)),
-        calls=opened.budget.calls,
-        usd=opened.budget.spent,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """The holdout beside a vault that the gate never reads."""
-
-    skill: str
-    model: str
-    holdout: float
-    vault: float
-    cases: tuple[int, int]  # held-out, vault
-    error: float  # standard error of holdout minus vault
-    calls: int
-    usd: float | None
-
-    @property
-    def excess(self) -> float:
-        """How much better the skill looks on the holdout."""
-        return self.holdout - self.vault
-
-    @property
-    def worn(self) -> bool:
-        """Whether the holdout has been fitted to: more than two standard errors of excess."""
-        return self.excess > 2 * self.error
-
-
-def audit(start: Path, *, skill: str | None, reporter: Reporter) -> Audit:
-    """Score the skill afresh on the holdout and on the vault."""
-    project = repository.open_project(start)
-    space = workspace.open_anywhere(
-        project, skill=skill, ref=None, override={}, require=("train", "holdout", "vault")
-    )
-    return asyncio.run(_audit(space, reporter))
-
-
-async def _audit(space: Workspace, reporter: Reporter) -> Audit:
-    async with session.opened(space, on_trace=reporter.ran, job="audit") as opened:
-        reporter.budget = opened.budget
-        opened.ledger.add_skill_text(space.text.digest, space.text.text)
-        reporter.phase("holdout and vault", runs=len(space.holdout) + len(space.vault))
-        held = _values(await sweep(opened.runner, space.text, space.holdout))
-        vault = _values(await sweep(opened.runner, space.text, space.vault))
-        return Audit(
-            skill=space.name,
-            model=space.how.model,
-            holdout=fmean(held),
-            vault=fmean(vault),
-            cases=(len(held), len(vault)),
-            error=math.sqrt(_squared_error(held) + _squared_error(vault)),
-            calls=opened.budget.calls,
-            usd=opened.budget.spent,
-        )
-
-
-def _squared_error(values: list[float]) -> float:
-    return variance(values) / len(values)
-
-
-def _values(traces: list[Trace]) -> list[float]:
-    values = [trace.score.value for trace in traces if trace.score]
-    if len(values) < len(traces):
-        failed = next(trace for trace in traces if trace.score is None)
-        raise RatchetError(
-            f"{len(traces) - len(values)} of {len(traces)} runs have no score: "
-            f"{failed.reply.error or failed.scorer_error}"
-        )
-    if len(values) < FEWEST:
-        raise RatchetError(
-            f"The {traces[0].split} split has {len(values)} case; its spread needs {FEWEST}."
-        )
-    return values
-
-
-def _mean(traces: list[Trace]) -> float | None:
-    values = [trace.score.value for trace in traces if trace.score]
-    return fmean(values) if values else None
-
-
-def describe_audit(done: Audit) -> list[str]:
-    """An audit in words."""
-    held, vault = done.cases
-    on_holdout = f"{wording.percent(done.holdout)} on {held} held-out cases"
-    on_vault = f"{wording.percent(done.vault)} on {vault} cases of the vault"
-    excess = f"{100 * done.excess:+.1f} points, standard error {100 * done.error:.1f}"
-    advice = "The holdout still speaks for the cases it stands for."
-    if done.worn:
-        advice = (
-            "The skill looks better on the holdout than it is: swap held-out cases for new ones, "
-            "and keep the vault closed."
-        )
-    return [
-        f"{done.skill} with {done.model}: {on_holdout}, {on_vault}.",
-        f"Holdout minus vault: {excess}.",
-        advice,
-    ]

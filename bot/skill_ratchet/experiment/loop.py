@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, leaks, looks
@@ -59,35 +59,18 @@ if TYPE_CHECKING:
         Reply,
         Run,
         Split,
+        Text,
         Trace,
     )
+    from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.plan import Planned
-    from skill_ratchet.experiment.runner import Duel, Text
+    from skill_ratchet.experiment.runner import Duel
     from skill_ratchet.experiment.session import Bench
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.workspace import Workspace
 
 ELSEWHERE = "It passed the screen; the held-out cases decide: ratchet run, or ratchet confirm."
-
-
-class Observer(Protocol):
-    """Told what goes on, as it goes on. Nothing it does can change a result."""
-
-    def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:
-        """A new phase begins, of at most ``runs`` task calls (0 when not known).
-
-        ``incumbent`` is the digest of its text where two are compared.
-        """
-        ...
-
-    def said(self, text: str) -> None:
-        """Something a person should know."""
-        ...
-
-    def decided(self, attempt: Attempt) -> None:
-        """An attempt ended."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +184,7 @@ class Loop:
 
     async def _run(self, attempts: int) -> None:
         if workspace.held(self._space.project):
-            raise Stop(f"On hold: delete {workspace.HOLD_FILE} to go on.")
+            raise Stop(f"On hold: delete {repository.HOLD_FILE} to go on.")
         repository.require_history(self._space.project)
         self._settling().landed()
         refuse_lost_looks(self._space, self._ledger)

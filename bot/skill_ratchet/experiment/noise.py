@@ -6,19 +6,32 @@ of pairs that differ although nothing changed. The effect is spread evenly over 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.cases import check
+from skill_ratchet.core import wording
 from skill_ratchet.core.evidence import State
 from skill_ratchet.core.gate import confirm_progress, most_pairs, screen_progress
+from skill_ratchet.core.records import total
+from skill_ratchet.experiment import session
+from skill_ratchet.experiment.jobs import NoiseReport
+from skill_ratchet.experiment.runner import sweep
+from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from skill_ratchet.core.gate import Policy
+    from skill_ratchet.core.records import Trace
+    from skill_ratchet.experiment.observer import Observer
+    from skill_ratchet.project.workspace import Workspace
 
 POWER = 0.8  # chance of a merge that makes an effect detectable
 EFFECTS = (0.02, 0.05, 0.075, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40, 0.50, 0.75, 1.0)
@@ -163,3 +176,112 @@ def _draw(rng: Random, world: _World, *, fixtures: int, pairs: int) -> list[_Dra
         won, lost = luck < wins, wins <= luck < wins + losses
         drawn.append(_Draw(fixture, fixture, float(won), float(won - lost)))
     return drawn
+
+
+SAME = 5  # cases of which all score the same twice before it is remarked upon
+
+
+def describe_noise(report: NoiseReport) -> list[str]:
+    """An A/A run in words."""
+    noise = report.noise
+    moved = f"the mean moved by {100 * noise.gap:+.1f} points"
+    lines = [
+        f"{report.skill} with {report.model}: {wording.percent(noise.mean)} on train.",
+        f"Run again, {noise.differing:.0%} of {noise.pairs} cases score differently, and {moved}.",
+        f"A difference below {200 * noise.error:.1f} points in one sweep is noise.",
+        f"An empty skill scores {wording.percent(report.null_score)}.",
+    ]
+    if report.null_score is not None and report.null_score >= noise.mean:
+        lines.append("advice: the skill does no better than an empty one on these cases")
+    if report.deterministic and noise.differing:
+        lines.append(
+            "advice: this model is declared deterministic and is not: the gate would take chance"
+            " for a gain. Take that declaration away"
+        )
+    elif report.deterministic:
+        lines.append("Runs are deterministic: only more fixtures can show smaller effects.")
+    elif not noise.differing and noise.pairs >= SAME:
+        lines.append(
+            "advice: every case scored the same twice. If this model or a cache before it repeats"
+            " its answers, the gate would count the repeats as evidence: turn the cache off, or"
+            " declare the model deterministic (docs/providers.md)"
+        )
+    return [*lines, _detectable(report)]
+
+
+def _detectable(report: NoiseReport) -> str:
+    found, price = report.detectable, report.usd_per_call
+    if found is None:
+        return "No effect that is still possible here would be merged 8 times in 10."
+    cost = f", about {wording.dollars(found.calls * price)}" if price else ""
+    return (
+        f"The smallest effect merged 8 times in 10 is about {100 * found.effect:+.0f} points; an "
+        f"experiment with it takes about {found.calls:.0f} calls{cost}."
+    )
+
+
+def measure_noise(start: Path, *, skill: str | None, observer: Observer) -> NoiseReport:
+    """Run the skill against itself on train, and an empty skill beside it."""
+    project = repository.open_project(start)
+    space = workspace.open_anywhere(
+        project, skill=skill, ref=None, override={}, require=workspace.BOTH
+    )
+    check.require_sound(space)
+    return asyncio.run(_measure_noise(space, observer))
+
+
+async def _measure_noise(space: Workspace, observer: Observer) -> NoiseReport:
+    async with session.opened(space, on_trace=observer.ran, job="noise") as opened:
+        observer.budget = opened.budget
+        empty = workspace.text_of("")
+        opened.ledger.add_skill_text(space.text.digest, space.text.text)
+        opened.ledger.add_skill_text(empty.digest, empty.text)
+        for text in (space.text, empty):
+            opened.recall(text)
+        observer.phase("A/A run on train", runs=2 * len(space.train))
+        first = await sweep(opened.runner, space.text, space.train)
+        second = await sweep(opened.runner, space.text, space.train, replicate=1)
+        observer.phase("empty skill on train", runs=len(space.train))
+        null = await sweep(opened.runner, empty, space.train)
+        return _noise_report(space, opened, first, second, null)
+
+
+def _noise_report(
+    space: Workspace,
+    opened: session.Bench,
+    first: list[Trace],
+    second: list[Trace],
+    null: list[Trace],
+) -> NoiseReport:
+    pairs = [(a.score, b.score) for a, b in zip(first, second, strict=True)]
+    scored = [(a.value, b.value) for a, b in pairs if a and b]
+    if len(scored) < len(pairs):
+        failed = next(t for t in (*first, *second) if t.score is None)
+        raise RatchetError(
+            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: "
+            f"{failed.reply.error or failed.scorer_error}"
+        )
+    noise = measure([a for a, _ in scored], [b for _, b in scored])
+    spent = total(trace.reply.usd for trace in (*first, *second))
+    return NoiseReport(
+        skill=space.name,
+        model=space.how.model,
+        noise=noise,
+        deterministic=opened.provider.deterministic,
+        detectable=smallest(
+            noise,
+            train=len(space.train),
+            holdout=len(space.holdout),
+            policy=space.policy,
+            deterministic=opened.provider.deterministic,
+        ),
+        null_score=_mean(null),
+        usd_per_call=None if spent is None else spent / (2 * len(pairs)),
+        calls=opened.budget.calls,
+        usd=opened.budget.spent,
+    )
+
+
+def _mean(traces: list[Trace]) -> float | None:
+    values = [trace.score.value for trace in traces if trace.score]
+    return fmean(values) if values else None

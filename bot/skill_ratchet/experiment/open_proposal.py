@@ -15,7 +15,7 @@ from skill_ratchet.experiment import proposal_tip
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED, Stop
 from skill_ratchet.experiment.recorder import NOT_MERGED
 from skill_ratchet.experiment.shipment import BY_PERSON, Arrival, Shipping
-from skill_ratchet.project import branches, repository, workspace
+from skill_ratchet.project import branches, config, repository, workspace
 from skill_ratchet.project.proposal import Refused, proposal_branch
 from skill_ratchet.project.workspace import PERSON
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from skill_ratchet.core.gate import Verdict
-    from skill_ratchet.core.records import Evidence, Experiment
+    from skill_ratchet.core.records import Evidence, Experiment, Text
     from skill_ratchet.experiment.recorder import Recorder
-    from skill_ratchet.experiment.runner import Text
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.proposal import OpenProposal
     from skill_ratchet.project.workspace import Workspace
@@ -205,7 +204,7 @@ class Settling:
     def _drop(self, experiment: Experiment, commit: str, why: str) -> None:
         """Give up a proposal whose surroundings have changed."""
         space, branch = self.space, proposal_branch(self.space.name)
-        if space.config != workspace.load_config(space.tree):
+        if space.config != config.load_config(space.tree):
             raise Stop(
                 f"Branch {branch} holds a proposal that was tested with other settings than "
                 "those on the command line: run without them first."

@@ -14,8 +14,7 @@ from skill_ratchet.project.repository import CommitTree
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from skill_ratchet.core.records import Experiment
-    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.core.records import Experiment, Text
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.repository import Project
 

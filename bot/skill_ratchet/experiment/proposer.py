@@ -16,8 +16,16 @@ from skill_ratchet.agents.briefing import PastExperiment, View
 from skill_ratchet.agents.toolbox import Toolbox
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import edits
-from skill_ratchet.core.records import Proposal, RolloutKey, Trace, digest, trace_id
-from skill_ratchet.experiment.runner import Text, paid_call
+from skill_ratchet.core.records import (
+    Proposal,
+    RolloutKey,
+    Text,
+    Trace,
+    digest,
+    experiment_id,
+    trace_id,
+)
+from skill_ratchet.experiment.runner import paid_call
 from skill_ratchet.ledger.ledger import ID_DIGITS
 from skill_ratchet.project import skill_file, workspace
 
@@ -93,11 +101,6 @@ class Unusable:
     reason: str
     detail: str
     level: str = ""
-
-
-def experiment_id(skill: str, *, parent: str, candidate: str) -> str:
-    """The digest that names an experiment: the same proposal twice is the same experiment."""
-    return digest("experiment", skill, parent, candidate)
 
 
 def question(skill: str, number: int) -> str:

@@ -17,9 +17,10 @@ from skill_ratchet.core.records import (
     Result,
     Tally,
     digest,
+    experiment_id,
     total,
 )
-from skill_ratchet.experiment.proposer import Candidate, Unusable, experiment_id, question
+from skill_ratchet.experiment.proposer import Candidate, Unusable, question
 from skill_ratchet.project.workspace import BOTH, PERSON
 
 if TYPE_CHECKING:

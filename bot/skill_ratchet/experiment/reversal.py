@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.experiment.recorder import Recorder
-from skill_ratchet.ledger.access import now
-from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.ledger.clock import Clock, now
 from skill_ratchet.project import branches
 from skill_ratchet.project.proposal import REVERT, Merged, Refused
 

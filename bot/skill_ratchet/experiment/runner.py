@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.agents import task
 from skill_ratchet.core.evidence import Cause, Progress, State
-from skill_ratchet.core.records import FILTER, JUDGE, Pair, Reply, RolloutKey, Trace, trace_id
+from skill_ratchet.core.records import (
+    FILTER,
+    JUDGE,
+    How,
+    Pair,
+    Reply,
+    RolloutKey,
+    Text,
+    Trace,
+    trace_id,
+)
 from skill_ratchet.core.scoring import ScorerError
 from skill_ratchet.experiment.budget import BudgetSpent
 from skill_ratchet.providers import forecast
@@ -19,19 +29,11 @@ from skill_ratchet.providers.text import CALL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from skill_ratchet.core.records import Fixture, Request, Score, Side, Split
+    from skill_ratchet.core.records import Fixture, Request, Score, Side
     from skill_ratchet.experiment.budget import Budget
     from skill_ratchet.experiment.plan import Planned
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.providers import Provider
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A version of the skill, with its digest."""
-
-    text: str
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +45,6 @@ class RunToMake:
     replicate: int
     side: Side
     experiment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """How a skill's cases are run and scored; the same for every run of an experiment."""
-
-    skill_name: str
-    path: str
-    model: str
-    max_tokens: int
-    options: dict[str, object]
-    digest: str  # of provider, model, parameters and scorer: names them in rollout keys
-
-    def request(self, text: Text, fixture: Fixture) -> Request:
-        """The call that asks a version of the skill about a case."""
-        return task.build_request(
-            text.text,
-            fixture,
-            path=self.path,
-            model=self.model,
-            max_tokens=self.max_tokens,
-            options=self.options,  # type: ignore[arg-type]  # JSON values, validated by the config
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +135,7 @@ class Runner:
         since = datetime.fromisoformat(self._now()) - timedelta(seconds=forecast.LIFE)
         found = ask(
             [
-                self._how.request(job.skill, job.fixture)
+                task.request(self._how, job.skill, job.fixture)
                 for job, is_new in zip(jobs, new, strict=True)
                 if is_new
             ],
@@ -226,7 +205,7 @@ class Runner:
 
     async def _call(self, job: RunToMake, key: RolloutKey) -> Trace:
         how = self._how
-        request = how.request(job.skill, job.fixture)
+        request = task.request(how, job.skill, job.fixture)
         started = self._now()
         CALL.set(key.digest)  # of this task's context alone
         reply = await paid_call(self._provider, request, budget=self._budget)
@@ -457,8 +436,3 @@ async def _all(
         if isinstance(result, BaseException):
             raise result
     return [result for result in made if isinstance(result, Trace)]
-
-
-def split_of(fixtures: Sequence[Fixture], split: Split) -> tuple[Fixture, ...]:
-    """The fixtures of one split, by id."""
-    return tuple(sorted((f for f in fixtures if f.split == split), key=lambda f: f.id))

@@ -20,7 +20,7 @@ from skill_ratchet.experiment import scorers
 from skill_ratchet.experiment.budget import BudgetSpent
 from skill_ratchet.experiment.runner import Runner, paid_call
 from skill_ratchet.ledger import access
-from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.ledger.clock import Clock, now
 from skill_ratchet.project import workspace
 from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.providers import pricing
@@ -28,9 +28,8 @@ from skill_ratchet.providers import pricing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from skill_ratchet.core.records import Fixture, Reply, Run, RunJob, Score, Trace
+    from skill_ratchet.core.records import Fixture, Reply, Run, RunJob, Score, Text, Trace
     from skill_ratchet.experiment.budget import Account, Budget
-    from skill_ratchet.experiment.runner import Text
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.config import AnyProvider
@@ -60,10 +59,6 @@ class Bench:
             text.digest, self.space.how.digest, deterministic=self.provider.deterministic
         )
         self.runner.remember(kept.values())
-
-
-now, open_ledger, adopt = access.now, access.open_ledger, access.adopt
-ledger_tip, open_to_write = access.ledger_tip, access.open_to_write
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +94,9 @@ async def opened(
         meta_provider = provider
         if settings.meta.provider is not None:
             meta_provider = _built(settings.meta.provider, space, stack)
-        ledger = open_to_write(space.project, space.name, redact=settings.redact, blind=space.blind)
+        ledger = access.open_to_write(
+            space.project, space.name, redact=settings.redact, blind=space.blind
+        )
         clock = Clock.of(ledger, now)
         if account is None:
             account = stack.enter_context(

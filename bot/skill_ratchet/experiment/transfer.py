@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from skill_ratchet import __version__, providers
+from skill_ratchet.agents import task
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases import check
 from skill_ratchet.core import leaks, wording
@@ -27,7 +28,7 @@ from skill_ratchet.core.transfer import Transfer, TransferRow
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.experiment import plan, session
 from skill_ratchet.experiment.runner import UNDECIDED, duel
-from skill_ratchet.ledger import RunLock, bundles
+from skill_ratchet.ledger import RunLock, access, bundles, clock
 from skill_ratchet.project import config, fixtures, repository, skill_file, workspace
 from skill_ratchet.providers import forecast
 
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from skill_ratchet.cli.progress import Reporter
-    from skill_ratchet.core.records import Experiment, Trace
+    from skill_ratchet.core.records import Experiment, Text, Trace
     from skill_ratchet.experiment.budget import Account
-    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.config import AnyProvider
     from skill_ratchet.project.repository import Project
@@ -93,7 +93,7 @@ def transfer(
     sweeps: int | None,
     usd: float | None,
     again: bool,
-    reporter: Reporter,
+    observer: Observer,
     out: Path | None = None,
 ) -> MadeTransfer:
     """Score two texts of a skill on several models; merge nothing and count no look.
@@ -109,7 +109,7 @@ def transfer(
         sweeps: How often each case is run with each text; None for enough to show a change.
         usd: A cap in dollars besides those of the config.
         again: Ask anew what is answered on record.
-        reporter: Told what goes on.
+        observer: Told what goes on.
         out: Where a bundle of it is written to, for ``relaying``.
 
     Raises:
@@ -122,12 +122,12 @@ def transfer(
     space = workspace.open_at_base(project, skill=skill, override={})
     check.require_sound(space)
     with RunLock(project.root, space.name):
-        ledger = session.open_to_write(project, space.name, redact=space.config.redact)
+        ledger = access.open_to_write(project, space.name, redact=space.config.redact)
         before, after = versions(space, ledger, old=old, new=new)
         asked = Question(before, after, split, spaces(space, names), sweeps, again)
         if split == "train":
             _refuse_leaks(space, asked)
-        done = asyncio.run(_transfer(space, ledger, asked, usd=usd, reporter=reporter))
+        done = asyncio.run(_transfer(space, ledger, asked, usd=usd, observer=observer))
         if out is not None:
             bundles.write(out, space, kind="transfer", experiment=None, transfer=done.transfer)
         return done
@@ -355,14 +355,14 @@ def _on_record(ledger: Ledger, made: Transfer) -> list[Transfer]:
 
 
 def _stamp() -> str:
-    return session.now().isoformat(timespec="microseconds")
+    return clock.now().isoformat(timespec="microseconds")
 
 
 # The runs ---------------------------------------------------------------------------------------
 
 
 async def _transfer(
-    space: Workspace, ledger: Ledger, asked: Question, *, usd: float | None, reporter: Reporter
+    space: Workspace, ledger: Ledger, asked: Question, *, usd: float | None, observer: Observer
 ) -> MadeTransfer:
     made = drawn_up(space, asked, [_deterministic(one) for one in asked.spaces])
     rounds = _on_record(ledger, made)
@@ -370,17 +370,17 @@ async def _transfer(
         return MadeTransfer(rounds[-1], kept=True, calls=0, usd=0.0)
     if rounds and not rounds[-1].finished_at:
         begun = rounds[-1]
-        reporter.said(f"Going on with transfer {begun.id[:12]}.")
+        observer.said(f"Going on with transfer {begun.id[:12]}.")
     else:
         begun = made.in_round(len(rounds) + 1)
         ledger.add_transfer(begun, old_text=asked.old.text.text, new_text=asked.new.text.text)
         ledger.flush(f"{space.name}: transfer {begun.id[:12]}: begun")
-    going = Going(space, ledger, asked, begun, reporter)
+    going = Going(space, ledger, asked, begun, observer)
     error: RatchetError | None = None
     with budgets.account(
         ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
     ) as account:
-        reporter.budget = account.budget
+        observer.budget = account.budget
         try:
             going.foretell()
             await going.run(account)
@@ -406,9 +406,9 @@ class Going:
         ledger: Ledger,
         asked: Question,
         begun: Transfer,
-        reporter: Reporter,
+        observer: Observer,
     ) -> None:
-        self._space, self._ledger, self._asked, self._reporter = space, ledger, asked, reporter
+        self._space, self._ledger, self._asked, self._reporter = space, ledger, asked, observer
         self._cases = space.fixtures(asked.split)
         self._runs = ledger.transfer_runs(begun)
         self.transfer = begun
@@ -444,7 +444,7 @@ class Going:
     def _sent(self, one: Workspace) -> float:
         """Mean input tokens of a call, by its length."""
         texts = (self._asked.old.text, self._asked.new.text)
-        requests = [one.how.request(text, case) for text in texts for case in self._cases]
+        requests = [task.request(one.how, text, case) for text in texts for case in self._cases]
         sent = (canonical_json([request.system, request.messages]) for request in requests)
         return fmean(len(text.encode()) for text in sent) * forecast.TOKENS_PER_BYTE
 

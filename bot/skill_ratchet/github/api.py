@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import time
 from datetime import datetime
@@ -920,3 +921,34 @@ def _marked(body: str, marker: str) -> str:
 def _comparable(text: str) -> str:
     """GitHub's web pages save line ends as CRLF, and it trims what is at the end."""
     return text.replace("\r\n", "\n").rstrip()
+
+
+TOKEN = "GITHUB_TOKEN"  # noqa: S105 - the variable's name
+
+
+def connect(repository: str | None, *, environ: Mapping[str, str] = os.environ) -> GitHub:
+    """GitHub as the environment says: token, repository and, on Enterprise, the API's address.
+
+    Raises:
+        RatchetError: No token or no repository.
+    """
+    from skill_ratchet.github.http import API_URL  # noqa: PLC0415
+
+    token = environ.get(TOKEN) or environ.get("GH_TOKEN")
+    if not token:
+        raise RatchetError(
+            f"There is no token for GitHub in {TOKEN}.",
+            hint="In a workflow: env: {GITHUB_TOKEN: ${{ github.token }}}, or an App's token.",
+        )
+    name = repository or environ.get("GITHUB_REPOSITORY")
+    if not name:
+        raise RatchetError(
+            "Which repository on GitHub is not known.",
+            hint="Give --repository OWNER/NAME, or set GITHUB_REPOSITORY.",
+        )
+    return GitHub.connect(
+        token=token,
+        repository=name,
+        api_url=environ.get("GITHUB_API_URL") or API_URL,
+        graphql_url=environ.get("GITHUB_GRAPHQL_URL") or None,
+    )

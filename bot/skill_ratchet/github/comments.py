@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from skill_ratchet.base import documents
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core import leaks, transfer
-from skill_ratchet.experiment import session
+from skill_ratchet.core import leaks, markdown, transfer
 from skill_ratchet.github import (
     commands,
     corrections,
@@ -34,8 +33,8 @@ from skill_ratchet.github.commands import NEEDS, Command, Unknown
 from skill_ratchet.github.pull_request import HOLD_LABEL, NOTE_LENGTH
 from skill_ratchet.github.replies import Asked
 from skill_ratchet.github.reviews import UNKNOWN, WRITERS
-from skill_ratchet.ledger import remote
-from skill_ratchet.project import branches, repository, workspace
+from skill_ratchet.ledger import access, remote
+from skill_ratchet.project import branches, config, repository
 from skill_ratchet.project.proposal import proposal_branch
 from skill_ratchet.report import history
 
@@ -222,7 +221,7 @@ class _Clerk:
 
     def _config(self) -> Config:
         project = repository.open_project(self.start)
-        return workspace.load_config(repository.CommitTree(project, "HEAD"))
+        return config.load_config(repository.CommitTree(project, "HEAD"))
 
     def _branch(self) -> str:
         """The base branch, which is where workflows are started."""
@@ -323,7 +322,7 @@ class _Clerk:
             return {}
         project = repository.open_project(self.start)
         name = branches.experiment_of(project, remote.fetch_pull(project, pull.number))
-        known = {one.id for one in session.open_ledger(project, skill).experiments()}
+        known = {one.id for one in access.open_ledger(project, skill).experiments()}
         if name not in known:
             raise _Refusal("The ledger has no experiment for this.")
         return {"to": str(name)}
@@ -338,7 +337,7 @@ class _Clerk:
         if _is_sealed(f"{sentence}\n{numbers}", job.space):
             raise RatchetError("The explanation tells of a held-out case; it was not posted.")
         head = f"Experiment {one.number} (`{one.id[:12]}`) of skill `{job.skill}`."
-        return _Answer((f"{head} {pages.inert(sentence)}", pages.fence(numbers, "text")))
+        return _Answer((f"{head} {markdown.inert(sentence)}", markdown.fence(numbers, "text")))
 
     def _experiment(self, job: Job) -> Experiment:
         """That of the bot's pull request, else the newest."""
@@ -357,8 +356,8 @@ class _Clerk:
         project = repository.open_project(self.start)
         boxes = dashboard.held(self.github)
         lines = [self._line(project, skill, boxes) for skill in sorted(self._config().skills)]
-        if repository.CommitTree(project, "HEAD").has(workspace.HOLD_FILE):
-            lines.append(f"The file `{workspace.HOLD_FILE}` stops everything.")
+        if repository.CommitTree(project, "HEAD").has(repository.HOLD_FILE):
+            lines.append(f"The file `{repository.HOLD_FILE}` stops everything.")
         return _Answer(("\n".join(lines),))
 
     def _line(self, project: Project, skill: str, boxes: Collection[str]) -> str:
@@ -366,11 +365,11 @@ class _Clerk:
         pull = self.github.find_pull(pages.marker("pull", skill), proposal_branch(skill))
         waits = f"[{pull.number}]({pull.url}) is open" if pull else "nothing is open"
         held = skill in boxes or (pull is not None and HOLD_LABEL in pull.labels)
-        newest = history.rows(session.open_ledger(project, skill), most=1)
+        newest = history.rows(access.open_ledger(project, skill), most=1)
         last = "nothing was tried yet"
         if newest:
             one = newest[0]
-            state = pages.inert(self._redact(one.state))
+            state = markdown.inert(self._redact(one.state))
             last = (
                 f"experiment {one.experiment.number} of {one.experiment.started_at[:10]}: {state}"
             )
@@ -452,7 +451,7 @@ class _Clerk:
         found = [
             skill
             for skill in ([own] if own else skills)
-            if _has(session.open_ledger(project, skill), experiment)
+            if _has(access.open_ledger(project, skill), experiment)
         ]
         if not found:
             raise _Refusal("There is no such experiment, or several begin so.")
@@ -507,7 +506,7 @@ def _review(start: Path, github: GitHub, given: events.Review) -> Handled:
     if github.permission(given.author) not in WRITERS:
         return Handled("review", "ignored", "its author has no write access")
     project = repository.open_project(start)
-    skills = workspace.load_config(repository.CommitTree(project, "HEAD")).skills
+    skills = config.load_config(repository.CommitTree(project, "HEAD")).skills
     pull = github.pull(given.number)
     skill = _skill_of(pull, github, skills)
     if skill is None or pull.state != "open":
@@ -580,7 +579,7 @@ def _outcome(job: Job, done: Published) -> str:
 def _plain(error: RatchetError) -> str:
     """An error's words as Markdown."""
     said = " ".join(filter(None, (error.message, error.hint)))
-    return pages.inert(pages.line(said, pages.LONG_SENTENCE))
+    return markdown.inert(markdown.line(said, pages.LONG_SENTENCE))
 
 
 @contextmanager

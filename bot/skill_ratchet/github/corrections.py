@@ -17,9 +17,9 @@ from skill_ratchet.base.redact import Redactor
 from skill_ratchet.cases import batch, correction, correction_text
 from skill_ratchet.cases.correction import GivenBy
 from skill_ratchet.cases.correction_text import FaultyError
-from skill_ratchet.core import wording
+from skill_ratchet.core import markdown, wording
 from skill_ratchet.github import intake as intakes
-from skill_ratchet.github import pages, replies
+from skill_ratchet.github import replies
 from skill_ratchet.github.replies import Asked
 from skill_ratchet.github.reviews import WRITERS
 from skill_ratchet.project import repository
@@ -294,12 +294,12 @@ def _where(pull: Published) -> str:
 
 
 def _refusal(faults: tuple[str, ...]) -> RefusedError:
-    listed = "\n".join(f"- {pages.inert(fault)}" for fault in faults)
+    listed = "\n".join(f"- {markdown.inert(fault)}" for fault in faults)
     return RefusedError(f"Not taken, and nothing was kept:\n\n{listed}\n\n{HOW}")
 
 
 def _plain(text: str) -> str:
-    return pages.inert(wording.one_line(pages.clean(text), 300))
+    return markdown.inert(wording.one_line(markdown.clean(text), 300))
 
 
 def _listed(skills: list[str]) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import looks
+from skill_ratchet.experiment import badges
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.experiment import session
 from skill_ratchet.github import pages
 from skill_ratchet.github.http import SwitchedOff
-from skill_ratchet.ledger import remote
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.ledger import access, remote
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.proposal import proposal_branch
 from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.report import history
@@ -109,17 +109,17 @@ class _Base:
         )
 
     def ledger(self, name: str) -> Ledger:
-        return session.open_ledger(self.project, name, redact=self.config.redact)
+        return access.open_ledger(self.project, name, redact=self.config.redact)
 
 
 def _base(project: Project, github: GitHub) -> _Base:
     checked_out = repository.require_branch(project)
-    branch = workspace.load_config(CommitTree(project, "HEAD")).base or checked_out
+    branch = config.load_config(CommitTree(project, "HEAD")).base or checked_out
     sha = github.base_sha(branch)
     if sha != repository.resolve(project, f"refs/heads/{branch}"):
         remote.fetch(project, branch)
     tree = CommitTree(project, sha)
-    return _Base(project, tree, branch, workspace.load_config(tree))
+    return _Base(project, tree, branch, config.load_config(tree))
 
 
 def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
@@ -130,7 +130,7 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
         seen = looks.reign(ledger.looks(), parent=space.text.digest, policy=space.policy)
         return pages.SkillRow(
             skill=name,
-            score=history.kept_score(ledger, space),
+            score=badges.kept_score(ledger, space),
             pull=number,
             last_run=(run.ended_at or run.started_at) if run else None,
             outcome=_outcome(history.rows(ledger, most=1)),

@@ -16,28 +16,27 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core import edits, gate, leaks
+from skill_ratchet.core import edits, gate, leaks, markdown
 from skill_ratchet.core.gate import Action, Reason, Verdict
-from skill_ratchet.core.records import Proposal
-from skill_ratchet.experiment import jobs, session
+from skill_ratchet.core.records import Proposal, experiment_id
+from skill_ratchet.experiment import jobs
 from skill_ratchet.experiment.loop import same_surroundings
-from skill_ratchet.experiment.proposer import SUPERSEDED, Candidate, experiment_id
+from skill_ratchet.experiment.proposer import SUPERSEDED, Candidate
 from skill_ratchet.experiment.recorder import Recorder
 from skill_ratchet.github import pages, rejected, replies, touched_paths
 from skill_ratchet.github.pull_request import Job
-from skill_ratchet.ledger import bundles, remote
+from skill_ratchet.ledger import access, bundles, remote
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import branches, repository, skill_file, workspace
+from skill_ratchet.project import branches, config, repository, skill_file, workspace
 from skill_ratchet.project.repository import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from skill_ratchet.cli.progress import Reporter
-    from skill_ratchet.core.records import Evidence, Experiment
+    from skill_ratchet.core.records import Evidence, Experiment, Text
     from skill_ratchet.experiment.jobs import Confirmed
-    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.github.api import GitHub, Pull, State
     from skill_ratchet.github.pages import PullFacts
     from skill_ratchet.github.replies import Asked
@@ -124,7 +123,7 @@ def _read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str
     if skill is None:
         return None
     path = settings.skill(skill).path
-    named = touched_paths.named_files(settings.model_dump(mode="json"))
+    named = workspace.named_files(settings.model_dump(mode="json"))
     inputs = {WORKFLOWS, *(f"{project.prefix}{one}" for one in (repository.CONFIG_FILE, *named))}
     touched_paths.refuse_inputs(changes, inputs=inputs, skill=paths[skill])
     if CommitTree(project, fork).entry(path) != tree.entry(path):
@@ -184,7 +183,7 @@ def require_testable(edit: Edit, space: Workspace) -> None:
 
 def _base_branch(project: Project) -> str:
     """The branch that experiments are merged into."""
-    own = workspace.load_config(CommitTree(project, "HEAD")).base
+    own = config.load_config(CommitTree(project, "HEAD")).base
     return own or repository.require_branch(project)
 
 
@@ -205,7 +204,7 @@ def try_out(
     number: int,
     sha: str,
     out: Path,
-    reporter: Reporter,
+    observer: Observer,
     usd: float | None,
 ) -> Confirmed | None:
     """Screen and confirm what a pull request makes of a skill, and write the bundle for ``say``.
@@ -225,7 +224,7 @@ def try_out(
             hint="Test the head that it has now.",
         )
     tree = CommitTree(project, f"refs/heads/{_base_branch(project)}")
-    settings = workspace.load_config(tree)
+    settings = config.load_config(tree)
     edit = read_edit(project, tree=tree, settings=settings, sha=sha)
     if edit is None:
         return None
@@ -238,7 +237,7 @@ def try_out(
     why = f"pull request #{number} by a person"
     proposal = Proposal(proposer=workspace.PERSON, model=None, hypothesis=why)
     candidate = Candidate(proposal, edit.text)
-    return jobs.gate(space, candidate, out=out, reporter=reporter, usd=usd)
+    return jobs.gate(space, candidate, out=out, observer=observer, usd=usd)
 
 
 # The job with the write token -----------------------------------------------------------------
@@ -284,7 +283,7 @@ def say(
     if gone is not None:
         return _told(pull, sha, gone)
     tree = _base_tree(project, github.base_sha(branch), branch)
-    settings = workspace.load_config(tree)
+    settings = config.load_config(tree)
     redact = Redactor.from_environ(os.environ, extra=settings.redact).redact
     try:
         edit = read_edit(project, tree=tree, settings=settings, sha=sha)
@@ -299,7 +298,7 @@ def say(
             f"The bundle is about another text than pull request #{number} has at {sha[:12]}.",
             hint="Run the test of this commit again.",
         )
-    ledger = session.open_ledger(project, space.name, redact=settings.redact)
+    ledger = access.open_ledger(project, space.name, redact=settings.redact)
     job = _Job(space, ledger, github, Recorder(ledger, Clock.of(ledger, now)), now, redact)
     return job.report(pull, edit, checked)
 
@@ -336,7 +335,7 @@ def as_tested(project: Project, skill: str, base: str) -> Workspace:
     ):
         return space  # which the bundle is not for
     tree = CommitTree(project, base)
-    settings = workspace.load_config(tree)
+    settings = config.load_config(tree)
     return workspace.read(project, tree, settings, skill, base=base, branch=space.branch)
 
 
@@ -397,7 +396,7 @@ def _object(
         return _told(pull, sha, gone)
     state: State = "failure" if isinstance(problem, Leak) else "pending"
     why = redact(problem.message)
-    github.set_status(sha, state=state, description=pages.line(why, pages.STATUS))
+    github.set_status(sha, state=state, description=markdown.line(why, pages.STATUS))
     page = redact(pages.not_tested(why, hint=redact(problem.hint or "")))
     github.sticky_comment(pull.number, MARK, page)
     return _told(pull, sha, " ".join(filter(None, (why, problem.hint))), state=state)

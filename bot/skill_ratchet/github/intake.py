@@ -19,8 +19,8 @@ from skill_ratchet.core.records import Settled
 from skill_ratchet.github import additions, dashboard, intake_page, intake_policy, pages
 from skill_ratchet.github.pull_request import HOLD_LABEL, LABEL, Published, in_words
 from skill_ratchet.github.reviews import last_word, standing
-from skill_ratchet.ledger import Ref, access, remote
-from skill_ratchet.project import branches, repository, workspace
+from skill_ratchet.ledger import Ref, access, clock, remote
+from skill_ratchet.project import branches, config, repository, workspace
 from skill_ratchet.project.fixtures import SPLITS, append_jsonl
 from skill_ratchet.project.proposal import CASES, FIXTURES, Merged
 from skill_ratchet.project.repository import CommitTree
@@ -55,7 +55,7 @@ class Intake:
     tree: CommitTree
     branch: str
     config: Config
-    now: Callable[[], datetime] = access.now
+    now: Callable[[], datetime] = clock.now
     redact: Callable[[str], str] = field(default=str)
     _existing: dict[str, tuple[Fixture, ...]] = field(default_factory=dict)  # of the tree
 
@@ -350,7 +350,7 @@ class Intake:
         concerned = {one.skill for one in batches if not one.is_empty}
         return (
             HOLD_LABEL in self.github.labels(pull.number)
-            or self.tree.has(workspace.HOLD_FILE)
+            or self.tree.has(repository.HOLD_FILE)
             or bool(boxes & concerned)
         )
 
@@ -404,21 +404,21 @@ class Intake:
 
 
 def open_intake(
-    project: Project, github: GitHub, *, now: Callable[[], datetime] = access.now
+    project: Project, github: GitHub, *, now: Callable[[], datetime] = clock.now
 ) -> Intake:
     """The intake of a project, on its base branch as it is on GitHub at this moment."""
     checked_out = repository.require_branch(project)
-    branch = workspace.load_config(CommitTree(project, "HEAD")).base or checked_out
+    branch = config.load_config(CommitTree(project, "HEAD")).base or checked_out
     sha = github.base_sha(branch)
     remote.fetch(project, branch)
     tree = CommitTree(project, sha)
-    config = workspace.load_config(tree)
-    redactor = Redactor.from_environ(os.environ, extra=config.redact)
-    return Intake(project, github, tree, branch, config, now, redactor.redact)
+    settings = config.load_config(tree)
+    redactor = Redactor.from_environ(os.environ, extra=settings.redact)
+    return Intake(project, github, tree, branch, settings, now, redactor.redact)
 
 
 def look(
-    project: Project, github: GitHub, *, now: Callable[[], datetime] = access.now
+    project: Project, github: GitHub, *, now: Callable[[], datetime] = clock.now
 ) -> Published | None:
     """Look at the pull request with new fixtures again; None when there is nothing to say.
 
@@ -427,8 +427,10 @@ def look(
     Raises:
         RatchetError: A skill's fixtures cannot be read, or GitHub refuses.
     """
-    config = workspace.load_config(CommitTree(project, "HEAD"))
-    ledgers = (access.open_ledger(project, skill, redact=config.redact) for skill in config.skills)
+    settings = config.load_config(CommitTree(project, "HEAD"))
+    ledgers = (
+        access.open_ledger(project, skill, redact=settings.redact) for skill in settings.skills
+    )
     if github.head_of(FIXTURES) is None and not any(one.corrections() for one in ledgers):
         return None
     intake = open_intake(project, github, now=now)

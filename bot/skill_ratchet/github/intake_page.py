@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.cases import batch
-from skill_ratchet.core import wording
+from skill_ratchet.core import markdown, wording
 from skill_ratchet.github import pages
 from skill_ratchet.github.pages import Section
 
@@ -126,7 +126,7 @@ def _full(batches: Iterable[Batch]) -> str:
 
 
 def _by(author: str | None, link: str | None, repository: str) -> str:
-    who = pages.inert(wording.one_line(pages.clean(author or "unknown"), 100))
+    who = markdown.inert(wording.one_line(markdown.clean(author or "unknown"), 100))
     own = link is not None and re.fullmatch(rf"{re.escape(repository)}/[A-Za-z0-9/#_-]+", link)
     return f"{who}, [said here]({link})" if own else who
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.experiment import session
 from skill_ratchet.experiment.recorder import Recorder
 from skill_ratchet.github import dashboard, intake, pages, rejected, replies
 from skill_ratchet.github.pull_request import Job, Published
-from skill_ratchet.ledger import bundles, remote
+from skill_ratchet.ledger import access, bundles, remote
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import config, repository, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +47,7 @@ def open_job(
 ) -> Job:
     """What is done on GitHub about one skill, as it is on the base branch of this clone."""
     space = workspace.open_at_base(repository.open_project(start), skill=skill, override={})
-    ledger = session.open_ledger(space.project, space.name, redact=space.config.redact)
+    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
     # What comes from the ledger was redacted where it was written, by another job's environment.
     redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
     recorder = Recorder(ledger, Clock.of(ledger, now))
@@ -163,4 +162,4 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _skills(project: Project) -> set[str]:
-    return set(workspace.load_config(repository.CommitTree(project, "HEAD")).skills)
+    return set(config.load_config(repository.CommitTree(project, "HEAD")).skills)

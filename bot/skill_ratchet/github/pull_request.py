@@ -24,7 +24,7 @@ from skill_ratchet.github import dashboard, pages
 from skill_ratchet.github.api import Unsupported, Waiting
 from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import remote
-from skill_ratchet.project import branches, workspace
+from skill_ratchet.project import branches, config, repository, workspace
 from skill_ratchet.project.proposal import EXPERIMENT, Merged, Refused, proposal_branch
 from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.report import history
@@ -105,7 +105,7 @@ class Job:
 
     def nothing(self, detail: str) -> Published:
         """Nothing was decided; says how the skill scores as it is, where that is known."""
-        score = history.kept_score(self.ledger, self.space)
+        score = badges.kept_score(self.ledger, self.space)
         known = f" It scores {wording.percent(score)} on train." if score is not None else ""
         return Published(self.skill, None, None, None, f"{detail}{known}")
 
@@ -198,7 +198,7 @@ class Job:
         if not dashboard.set_held(self.github, self.skill, held) and pull is None:
             raise RatchetError(
                 f"Skill {self.skill} has no open pull request, and there is no dashboard yet.",
-                hint=f"Commit a file {workspace.HOLD_FILE} to stop everything.",
+                hint=f"Commit a file {repository.HOLD_FILE} to stop everything.",
             )
 
     def note(
@@ -236,7 +236,7 @@ class Job:
             return space
         remote.fetch(space.project, space.branch)
         tree = CommitTree(space.project, sha)
-        settings = workspace.load_config(tree)
+        settings = config.load_config(tree)
         return workspace.read(
             space.project, tree, settings, space.name, base=sha, branch=space.branch
         )
@@ -293,7 +293,7 @@ class Job:
 
     def _held(self, now: Workspace, pull: Pull) -> bool:
         labels = self.github.labels(pull.number)
-        stop_file = now.tree.has(workspace.HOLD_FILE)
+        stop_file = now.tree.has(repository.HOLD_FILE)
         return HOLD_LABEL in labels or stop_file or self.skill in dashboard.held(self.github)
 
     def landed(self, now: Workspace, experiment: Experiment) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from skill_ratchet.core import markdown
 from skill_ratchet.experiment import reversal
 from skill_ratchet.github import pages
 from skill_ratchet.github.pull_request import Published, in_words
@@ -40,7 +41,7 @@ def revert(job: Job, experiment: str, *, by: str) -> Published:
         return _is_out(job, todo, now=now, by=by)
     pull = _opened(job, todo, todo.content, now=now, by=by)
     # Nothing is measured for it; where the branch asks for the status, a person has decided.
-    said = pages.line(f"Revert of experiment {found.number}, asked for by {by}", pages.STATUS)
+    said = markdown.line(f"Revert of experiment {found.number}, asked for by {by}", pages.STATUS)
     job.github.set_status(pull.head_sha, state="success", description=said)
     done = job.github.merge_pull(
         pull.number,

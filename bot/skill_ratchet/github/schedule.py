@@ -9,10 +9,10 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases import check
 from skill_ratchet.core import wording
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.experiment import session
 from skill_ratchet.github import dashboard, pages
 from skill_ratchet.github.pull_request import HOLD_LABEL
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.ledger import access, clock
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.proposal import proposal_branch
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def plan(
     github: GitHub,
     skill: str | None,
     attempts: int | None,
-    now: Callable[[], datetime] = session.now,
+    now: Callable[[], datetime] = clock.now,
 ) -> Plan:
     """Which skills get a run now.
 
@@ -70,12 +70,12 @@ def plan(
         RatchetError: GitHub does not say what it was asked, or nothing can be read here.
     """
     project = repository.open_project(start)
-    settings = workspace.load_config(repository.CommitTree(project, "HEAD"))
-    names = [workspace.choose_skill(settings, skill)] if skill else list(settings.skills)
+    settings = config.load_config(repository.CommitTree(project, "HEAD"))
+    names = [config.choose_skill(settings, skill)] if skill else list(settings.skills)
     stopped = _stopped(project, github, names, measuring=attempts == 0)
     limit, left = settings.budget.month_usd, None
     if limit is not None:
-        ledger = session.open_ledger(project, names[0], redact=settings.redact)
+        ledger = access.open_ledger(project, names[0], redact=settings.redact)
         left = budgets.left(limit, ledger.runs_of_month(budgets.month_of(now())))
     if left == 0:
         spent = f"the month's budget of {wording.dollars(limit)} is spent"
@@ -100,7 +100,7 @@ def _stopped(
     for name in names:
         pull = pulls.get(branches[name])
         if workspace.held(project):
-            stopped[name] = f"on hold by the file {workspace.HOLD_FILE}"
+            stopped[name] = f"on hold by the file {repository.HOLD_FILE}"
         elif name in boxes:
             stopped[name] = "on hold by its box on the dashboard"
         elif pull and (why := _by_pull(pull, measuring=measuring)):

@@ -5,22 +5,17 @@ Nothing of the pull request is read here but the paths that it changes.
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.edits import check_paths, folded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from skill_ratchet.core.edits import Change
 
-_FILES: Final = frozenset({"command", "file", "fixtures", "instructions"})  # keys that name files
-_APART: Final = re.compile(r"[\s;&|()<>'\"=,:]+")  # what may stand between names in a word
-_ROOT: Final = re.compile(r"^\$(RATCHET_ROOT|\{RATCHET_ROOT\})/")  # the project, in a command
 _ODD: Final = re.compile(r"[^A-Za-z0-9._/@+-]")
 _SHOWN: Final = 100  # characters of a path
 
@@ -80,42 +75,9 @@ def refuse_inputs(changes: Sequence[Change], *, inputs: Collection[str], skill: 
         )
 
 
-def named_files(value: object) -> Iterator[str]:
-    """Every path that settings name, as far as it can be told: programs, scripts, fixtures.
-
-    Args:
-        value: A part of the config as JSON.
-    """
-    if isinstance(value, dict):
-        for key, part in value.items():
-            names = key in _FILES and not isinstance(part, dict)
-            yield from _words(part) if names else named_files(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from named_files(part)
-
-
 def shown(path: str) -> str:
     """A path that nobody vouches for, for a message."""
     return _ODD.sub("?", path)[:_SHOWN]
-
-
-def _words(value: object) -> Iterator[str]:
-    """The paths in a command or a path; a word of a shell's command line may hold several."""
-    words = value if isinstance(value, list | tuple) else [value]
-    for word in filter(None, words):
-        for part in (str(word), *_split(str(word))):
-            path = posixpath.normpath(_ROOT.sub("", part))
-            if path != "." and not path.startswith(("/", "..")):
-                yield path
-
-
-def _split(word: str) -> list[str]:
-    try:
-        parts = shlex.split(word)
-    except ValueError:  # an open quotation
-        parts = []
-    return [piece for part in (word, *parts) for piece in _APART.split(part) if piece]
 
 
 def _touches(path: str, name: str) -> bool:

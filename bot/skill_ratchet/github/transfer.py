@@ -14,7 +14,7 @@ from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import transfer as core
 from skill_ratchet.github import gate_check, pages, replies
 from skill_ratchet.ledger import bundles, remote
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import config, repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def relay(start: Path, *, bundle: Path) -> Relayed:
         RatchetError: The bundle is not sound, or the ledger cannot be published.
     """
     project = repository.open_project(start)
-    settings = workspace.load_config(repository.CommitTree(project, "HEAD"))
+    settings = config.load_config(repository.CommitTree(project, "HEAD"))
     redact = Redactor.from_environ(os.environ, extra=settings.redact).redact
     if not bundle.is_dir() or not any(bundle.iterdir()):
         return Relayed(None, NOTHING, NOTHING)

@@ -7,50 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core.records import digest
 from skill_ratchet.ledger import Ledger, Ref, Store, remote
-from skill_ratchet.project import config, repository, skill_file
+from skill_ratchet.project import repository
 
 if TYPE_CHECKING:
-    from skill_ratchet.project.config import Config
-    from skill_ratchet.project.repository import Project, Tree
-
-HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
-
-
-def skill_digest(content: str) -> str:
-    """Names a version of a skill by its text."""
-    return digest("skill", content)
-
-
-def load_config(tree: Tree) -> Config:
-    """``ratchet.yml`` of a tree."""
-    path = repository.CONFIG_FILE
-    return config.load(skill_file.decode(tree.read(path), path=path), path=path)
-
-
-def choose_skill(settings: Config, name: str | None) -> str:
-    """The named skill, or the only one there is."""
-    if name is not None:
-        settings.skill(name)
-        return name
-    if len(settings.skills) == 1:
-        return next(iter(settings.skills))
-    raise RatchetError(
-        f"ratchet.yml has {len(settings.skills)} skills; say which one.",
-        hint=f"One of: {', '.join(sorted(settings.skills))}.",
-    )
-
-
-def now() -> datetime:
-    """The current time, UTC."""
-    return datetime.now(UTC)
+    from skill_ratchet.project.repository import Project
 
 
 def open_ledger(

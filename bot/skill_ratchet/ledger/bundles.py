@@ -26,11 +26,17 @@ from skill_ratchet.core import transfer as transfers
 from skill_ratchet.core.facts import Recorded  # noqa: TC001 - pydantic needs it at run time
 from skill_ratchet.core.gate import Action, Verdict
 from skill_ratchet.core.looks import Confirmation
-from skill_ratchet.core.records import Digest, Experiment, Record, Result, Setting, Trace
+from skill_ratchet.core.records import (
+    Digest,
+    Experiment,
+    Record,
+    Result,
+    Setting,
+    Trace,
+    experiment_id,
+)
 from skill_ratchet.core.transfer import Transfer
-from skill_ratchet.experiment import session
-from skill_ratchet.experiment.proposer import experiment_id
-from skill_ratchet.ledger import Ref, admission, quarantine, replay
+from skill_ratchet.ledger import Ref, access, admission, quarantine, replay
 from skill_ratchet.ledger.gitref import AUTHOR, GitRef
 from skill_ratchet.project import fixtures, repository, skill_file, workspace
 
@@ -38,8 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from skill_ratchet.core.records import Evidence, Pair
-    from skill_ratchet.experiment.runner import Text
+    from skill_ratchet.core.records import Evidence, Pair, Text
     from skill_ratchet.ledger.quarantine import Commit, Quarantine
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
@@ -153,8 +158,8 @@ def write(
         by_person: A person made the edit, not the proposer of the settings.
         transfer: What a transfer bundle is about.
     """
-    session.adopt(space.project)
-    tips = {ref: tip for ref in _REFS[kind] if (tip := session.ledger_tip(space.project, ref))}
+    access.adopt(space.project)
+    tips = {ref: tip for ref in _REFS[kind] if (tip := access.ledger_tip(space.project, ref))}
     bring = [ref for ref in tips if _is_news(space.project, ref)]
     with filled(folder) as made:
         if bring:
@@ -259,7 +264,7 @@ def read(
     manifest = read_manifest(folder, kind=kind, limits=limits)
     files = _files(folder, manifest, limits)
     _check_origin(manifest, space, by_person=by_person)
-    tips = {ref: session.ledger_tip(space.project, ref) for ref in Ref}
+    tips = {ref: access.ledger_tip(space.project, ref) for ref in Ref}
     moves = {ref: (tips[ref], new) for ref, new in manifest.refs.items() if tips[ref] != new}
     packed = quarantine.take_apart(files[REFS]) if REFS in files else None
     if packed is not None:
@@ -295,7 +300,7 @@ def apply(checked: Checked, space: Workspace) -> None:
     """
     if not checked.moves:
         return
-    session.adopt(space.project)
+    access.adopt(space.project)
     for ref in checked.moves:
         GitRef(space.project.common_dir, ref.value).refuse_unwritable()
     if checked.pack is not None:

@@ -52,3 +52,8 @@ def _moment(stamp: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import yaml
 from pydantic import (
@@ -30,9 +30,13 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.cases.formats import Column, Kind  # noqa: TC001 - pydantic reads them
 from skill_ratchet.core.golden import Caps, Rules
 from skill_ratchet.core.records import Record, UnitInterval, digest
+from skill_ratchet.project import repository, skill_file
+
+if TYPE_CHECKING:
+    from skill_ratchet.project.repository import Tree
+
 
 CONFIG_PATH = "ratchet.yml"
 MAX_BYTES = 256 * 1024
@@ -981,3 +985,28 @@ def json_schema() -> dict[str, Any]:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+def load_config(tree: Tree) -> Config:
+    """``ratchet.yml`` of a tree."""
+    path = repository.CONFIG_FILE
+    return load(skill_file.decode(tree.read(path), path=path), path=path)
+
+
+def choose_skill(settings: Config, name: str | None) -> str:
+    """The named skill, or the only one there is."""
+    if name is not None:
+        settings.skill(name)
+        return name
+    if len(settings.skills) == 1:
+        return next(iter(settings.skills))
+    raise RatchetError(
+        f"ratchet.yml has {len(settings.skills)} skills; say which one.",
+        hint=f"One of: {', '.join(sorted(settings.skills))}.",
+    )
+
+
+Kind = Literal["csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals"]
+
+
+Column = Literal["input", "expected", "output", "context", "correction", "cluster", "tags", "id"]

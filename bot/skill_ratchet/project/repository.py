@@ -580,3 +580,6 @@ def _check_usable(git_dir: Path, toplevel: Path, *, unborn: bool) -> None:
         )
     if not head.text.startswith("sha1"):
         raise RatchetError(f"the repository {toplevel} does not use SHA-1 object names")
+
+
+HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything

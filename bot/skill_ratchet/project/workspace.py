@@ -5,22 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import posixpath
+import re
+import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from skill_ratchet import __version__
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
-from skill_ratchet.core.records import Binding, Setting, digest
-from skill_ratchet.experiment.runner import How, Text, split_of
-from skill_ratchet.github import touched_paths
-from skill_ratchet.ledger import access
+from skill_ratchet.core.records import Binding, How, Setting, Text, digest, skill_digest, split_of
 from skill_ratchet.project import branches, config, fixtures, repository, skill_file
+from skill_ratchet.project.repository import HOLD_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 INSTRUCTIONS = "skills/improve-skill/SKILL.md"
 BOTH: tuple[Split, ...] = ("train", "holdout")
 TRAIN: tuple[Split, ...] = ("train",)
-HOLD_FILE = access.HOLD_FILE
 PROGRAMS = ("command", "metric")  # scorers that run code
 PERSON = "person"  # in the place of a proposer: a person's edit, which only a person merges
 
@@ -131,10 +131,7 @@ class Workspace:
 
 def text_of(content: str) -> Text:
     """A version of the skill, named by its content."""
-    return Text(content, access.skill_digest(content))
-
-
-load_config, choose_skill = access.load_config, access.choose_skill
+    return Text(content, skill_digest(content))
 
 
 def open_at_base(
@@ -159,10 +156,10 @@ def open_at_base(
     """
     checked_out = repository.require_branch(project)
     if branch is None:
-        branch = load_config(repository.CommitTree(project, "HEAD")).base or checked_out
+        branch = config.load_config(repository.CommitTree(project, "HEAD")).base or checked_out
     tree = repository.CommitTree(project, f"refs/heads/{branch}")
-    settings = overridden(load_config(tree), override)
-    name = choose_skill(settings, skill)
+    settings = overridden(config.load_config(tree), override)
+    name = config.choose_skill(settings, skill)
     if branch == checked_out:
         paths = [*_read_paths(settings, name, blind=blind), *_harness(tree, settings)]
         refuse_uncommitted(project, paths, skill=name, branch=branch)
@@ -196,8 +193,8 @@ def open_anywhere(
     else:
         tree = repository.CommitTree(project, ref)
         base = tree.commit
-    settings = overridden(load_config(tree), override)
-    name = choose_skill(settings, skill)
+    settings = overridden(config.load_config(tree), override)
+    name = config.choose_skill(settings, skill)
     return read(project, tree, settings, name, base=base, branch="", require=require)
 
 
@@ -386,7 +383,7 @@ def _programs(tree: Tree, commands: Sequence[object]) -> list[str]:
 
     What such a file imports is not followed.
     """
-    named = set(touched_paths.named_files([{"command": one} for one in commands if one]))
+    named = set(named_files([{"command": one} for one in commands if one]))
     return sorted(path for path in named if tree.has(path))
 
 
@@ -418,3 +415,45 @@ def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str
         for path in _programs(tree, [spec.get("command") for spec in specs])
     }
     return digest("scorers", json.loads(json.dumps(specs)), programs)
+
+
+_FILES: Final = frozenset({"command", "file", "fixtures", "instructions"})  # keys that name files
+
+
+_APART: Final = re.compile(r"[\s;&|()<>'\"=,:]+")  # what may stand between names in a word
+
+
+_ROOT: Final = re.compile(r"^\$(RATCHET_ROOT|\{RATCHET_ROOT\})/")  # the project, in a command
+
+
+def named_files(value: object) -> Iterator[str]:
+    """Every path that settings name, as far as it can be told: programs, scripts, fixtures.
+
+    Args:
+        value: A part of the config as JSON.
+    """
+    if isinstance(value, dict):
+        for key, part in value.items():
+            names = key in _FILES and not isinstance(part, dict)
+            yield from _words(part) if names else named_files(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from named_files(part)
+
+
+def _words(value: object) -> Iterator[str]:
+    """The paths in a command or a path; a word of a shell's command line may hold several."""
+    words = value if isinstance(value, list | tuple) else [value]
+    for word in filter(None, words):
+        for part in (str(word), *_split(str(word))):
+            path = posixpath.normpath(_ROOT.sub("", part))
+            if path != "." and not path.startswith(("/", "..")):
+                yield path
+
+
+def _split(word: str) -> list[str]:
+    try:
+        parts = shlex.split(word)
+    except ValueError:  # an open quotation
+        parts = []
+    return [piece for part in (word, *parts) for piece in _APART.split(part) if piece]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.core import edits, wording
@@ -116,32 +115,6 @@ def row(ledger: Ledger, experiment: Experiment) -> Row:
         reversion=ledger.reversion(experiment.id),
         shipped=ledger.shipment(experiment.id),
     )
-
-
-def kept_score(ledger: Ledger, space: Workspace) -> float | None:
-    """The mean of the skill as it is on train; None where not every case has a kept run."""
-    kept = ledger.kept_runs(space.text.digest, space.how.digest)
-    runs = [kept.get((case.digest, 0)) for case in space.train]
-    scores = [run.score.value for run in runs if run and run.score]
-    return fmean(scores) if scores and len(scores) == len(runs) else None
-
-
-def train_score(ledger: Ledger, space: Workspace, *, text: str) -> float | None:
-    """The mean of a version of the skill on train: of its kept runs, or in its newest experiment.
-
-    None where it was never measured.
-    """
-    kept = kept_score(ledger, space) if text == space.text.digest else None
-    if kept is not None:
-        return kept
-    results = ledger.results()
-    for one in reversed(ledger.experiments()):
-        train = results[one.id].train if one.id in results else None
-        if train and one.candidate == text and train.candidate is not None:
-            return train.candidate
-        if train and one.parent == text and train.incumbent is not None:
-            return train.incumbent
-    return None
 
 
 def document(row: Row) -> dict[str, Any]:

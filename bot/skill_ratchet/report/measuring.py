@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.experiment import session
+from skill_ratchet.ledger import access, clock
 from skill_ratchet.project import repository, skill_file, workspace
 from skill_ratchet.report import metrics
 
@@ -31,8 +31,8 @@ def measure(start: Path, *, skill: str | None) -> metrics.Measured:
     space = workspace.open_anywhere(project, skill=skill, ref=None, override={}, require=())
     branch = space.config.base or repository.require_branch(project)
     tip = repository.resolve(project, f"refs/heads/{branch}")
-    ledger = session.open_ledger(project, space.name, redact=space.config.redact)
-    found = versions(project, tip, path=space.skill.path, now=session.now())
+    ledger = access.open_ledger(project, space.name, redact=space.config.redact)
+    found = versions(project, tip, path=space.skill.path, now=clock.now())
     return metrics.Measured(space.name, branch, rows(ledger, space, found))
 
 

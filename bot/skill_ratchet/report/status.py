@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import wording
+from skill_ratchet.core import records, wording
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.ledger import access
-from skill_ratchet.project import repository, skill_file
+from skill_ratchet.ledger import access, clock
+from skill_ratchet.project import config, repository, skill_file
 from skill_ratchet.project.proposal import proposal_branch
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Overview:
 
 
 def overview(
-    start: Path, *, skill: str | None, now: Callable[[], datetime] = access.now
+    start: Path, *, skill: str | None, now: Callable[[], datetime] = clock.now
 ) -> Overview:
     """Look at one skill, or at all of them.
 
@@ -74,8 +74,8 @@ def overview(
     """
     project = repository.open_project(start)
     tree = repository.WorkTree(project)
-    settings = access.load_config(tree)
-    names = [access.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    settings = config.load_config(tree)
+    names = [config.choose_skill(settings, skill)] if skill else sorted(settings.skills)
     ledgers = {name: access.open_ledger(project, name, redact=settings.redact) for name in names}
     limit, left = settings.budget.month_usd, None
     if limit is not None and names:
@@ -84,7 +84,7 @@ def overview(
     unmerged = _unmerged(project, settings.base or "HEAD")
     return Overview(
         skills=tuple(_look(tree, settings, ledgers[name], unmerged) for name in names),
-        held=os.path.lexists(project.root / access.HOLD_FILE),
+        held=os.path.lexists(project.root / repository.HOLD_FILE),
         month_usd=limit,
         left_usd=left,
     )
@@ -97,7 +97,7 @@ def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[s
     tried: Experiment | None = None
     problem = None
     try:
-        text = access.skill_digest(skill_file.decode(tree.read(path), path=path))
+        text = records.skill_digest(skill_file.decode(tree.read(path), path=path))
         runs = _newest(ledger.incumbent_runs(text))
         won = [one for one in experiments if one.candidate == text and one.id in results]
         tried = won[-1] if won and not runs else None
@@ -146,7 +146,7 @@ def describe(seen: Overview) -> list[str]:
         left = f"{wording.dollars(seen.left_usd)} of {wording.dollars(seen.month_usd)}"
         lines.append(f"Budget: {left} are left this month.")
     if seen.held:
-        lines.append(f"On hold: the file {access.HOLD_FILE} stops every run.")
+        lines.append(f"On hold: the file {repository.HOLD_FILE} stops every run.")
     return lines
 
 

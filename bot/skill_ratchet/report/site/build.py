@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from skill_ratchet.base import actions
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import wording
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import config, repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ def build(
     if with_holdout:
         refuse_publication(os.environ)
     project = repository.open_project(start)
-    settings = workspace.load_config(repository.WorkTree(project))
+    settings = config.load_config(repository.WorkTree(project))
     folder = out or project.root / output_folder.DEFAULT
     with output_folder.placed(folder, ignored=out is None or with_holdout) as new:
         pages = html.Site(new, opened=with_holdout, redact=settings.redact)

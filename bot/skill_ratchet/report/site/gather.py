@@ -15,8 +15,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.core import leaks, wording
-from skill_ratchet.experiment import session
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.ledger import access
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.report import comparison, history, side_by_side
 from skill_ratchet.report.site import tables, trials
 from skill_ratchet.report.site.cases import Cases, Origin
@@ -385,10 +385,10 @@ def books(project: Project, settings: Config, *, skill: str | None, opened: bool
     Raises:
         RatchetError: There is no such skill, or something cannot be read.
     """
-    names = [workspace.choose_skill(settings, skill)] if skill else sorted(settings.skills)
+    names = [config.choose_skill(settings, skill)] if skill else sorted(settings.skills)
     for name in names:
         space = _space(project, name, fixtures=settings.skill(name).fixtures)
-        ledger = session.open_ledger(project, name, redact=settings.redact)
+        ledger = access.open_ledger(project, name, redact=settings.redact)
         yield Book(space, ledger, opened=opened, alone=len(names) == 1)
 
 

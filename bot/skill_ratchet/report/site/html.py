@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from skill_ratchet import __version__
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core import transfer, wording
-from skill_ratchet.github import pages
+from skill_ratchet.core import markdown, transfer, wording
 from skill_ratchet.report.site import charts
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def environment(*, opened: bool, redact: Callable[[str], str]) -> Environment:
         raise charts.missing("jinja2") from error
 
     def fresh(text: str) -> Markup:
-        return escape(pages.clean(redact(text)))
+        return escape(markdown.clean(redact(text)))
 
     safe = lru_cache(maxsize=KEPT_TEXTS)(fresh)  # names and numbers come again and again
 
