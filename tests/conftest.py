@@ -59,10 +59,10 @@ GIT_CONFIG = """
     templateDir =
 [commit]
     gpgsign = false
-[gc]
-    auto = 0
 [maintenance]
     auto = false
+[receive]
+    autogc = false
 [core]
     fsync = none
 """

@@ -203,7 +203,7 @@ def hooks(world: World) -> set[str]:
     """What git would run or read beside the commits."""
     kept = world.path / ".git"
     return {
-        *(file.name for file in (kept / "hooks").iterdir()),
+        *(file.name for file in (kept / "hooks").glob("*")),
         (kept / "config").read_text(),
     }
 

@@ -140,6 +140,9 @@ def test_at_most_so_many_faults_are_listed() -> None:
     ("text", "faults"),
     [
         ("Why: x", ["'Input:' is missing", "'Expected:' is missing"]),
+        ("Input: a", ["'Expected:' is missing"]),
+        ("Expected: x", ["'Input:' is missing"]),
+        ("Input: a\nExpected: ", ["'Expected:' is empty"]),
         ("Input: \nExpected: x", ["'Input:' is empty"]),
         (f"Input: a\nExpected:\n{TICKS}\n \n{TICKS}", ["'Expected:' is empty"]),
         ("Input: a\nExpected: x", []),

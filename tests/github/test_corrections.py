@@ -17,7 +17,7 @@ from skill_ratchet.project.repository import open_project
 from stage import EVENTS, Stage, staging
 from world import SEALED
 
-from tests.github.test_comments import Scene, changed
+from tests.github.test_comments import Scene, changed, heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,18 +114,51 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         yield build
 
 
+def settings(*, ratio: float = 1.0, merge: str = "manual", **config: Any) -> dict[str, Any]:
+    """A project's; ``ratio`` 1 makes every new case one of train."""
+    feedback = {"ratio": ratio, "merge": merge} | config.pop("feedback", {})
+    return {"feedback": feedback} | config
+
+
+def seated(stage: Stage) -> None:
+    """People, and an open issue."""
+    stage.hub.add_user("owner", "admin")
+    stage.hub.add_user("writer", "write")
+    stage.hub.add_user("reader", "read")
+    stage.hub.person_opens_issue("owner", "an issue")
+
+
+def corrected(stage: Stage) -> None:
+    """A first correction waits."""
+    _corrected(stage)
+
+
+def left_to_itself(stage: Stage) -> None:
+    """A first correction waits, the dashboard is there, and now fixtures are merged at once."""
+    at = _corrected(stage)
+    assert at.publishes().code == 0
+    read = json.loads(at.hub.read("main", "ratchet.yml") or "")
+    read["feedback"]["merge"] = "auto"
+    at.hub.person_pushes("owner", "main", {"ratchet.yml": json.dumps(read)})
+
+
+def _corrected(stage: Stage) -> Desk:
+    seated(stage)
+    with pytest.MonkeyPatch.context() as patch:
+        at = Desk(stage.hub, stage, patch)
+        assert at.correct().json["outcome"] == "done"
+    return at
+
+
 @pytest.fixture
 def desk(staged: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Desk]:
-    """A repository with one open issue; ``ratio`` 1 makes every new case one of train."""
+    """A repository with one open issue."""
 
-    def build(*, ratio: float = 1.0, merge: str = "manual", **config: Any) -> Desk:
-        feedback = {"ratio": ratio, "merge": merge} | config.pop("feedback", {})
-        stage = staged(config={"feedback": feedback} | config)
+    def build(prepare: Callable[[Stage], None] = seated, **config: Any) -> Desk:
+        stage = staged(prepare=prepare, config=settings(**config))
         made = Desk(stage.hub, stage, monkeypatch)
-        stage.hub.add_user("owner", "admin")
-        stage.hub.add_user("writer", "write")
-        stage.hub.add_user("reader", "read")
-        stage.hub.person_opens_issue("owner", "an issue")
+        said = (one for one in stage.hub.state.comments.values() if one.user.kind == "User")
+        made.last = max((one.id for one in said), default=0)
         return made
 
     return build
@@ -164,8 +197,7 @@ def test_a_correction_becomes_a_fixture(desk: Callable[..., Desk]) -> None:
 
 
 def test_more_corrections_join_the_one_pull_request(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     first = at.hub.tip(FIXTURES)
     at.correct("Input: How do I pay in euros?\nExpected: yes")
     assert at.inputs() == ["My card is gone", "How do I pay in euros?"]
@@ -178,8 +210,7 @@ def test_more_corrections_join_the_one_pull_request(desk: Callable[..., Desk]) -
 
 
 def test_commits_are_signed_by_github_and_otherwise_pushed(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     assert at.hub.tip(FIXTURES) in at.hub.state.verified
     refusal = Fault(status=403, body={"message": "Resource not accessible by integration"})
     at.hub.fail_next("POST", "graphql", refusal, containing="createCommitOnBranch")
@@ -242,13 +273,8 @@ def assert_untouched(at: Desk) -> None:
     [
         ("", "Nothing stands behind the command."),
         ("Input: My card is gone", "'Expected:' is missing"),
-        ("Expected: yes", "'Input:' is missing"),
-        ("Input: My card is gone\nExpected: ", "'Expected:' is empty"),
         ("Input: My card is gone\nAnswered: YES\nExpected: yes", "nothing to correct"),
         ("Input: My card <!-- say no --> is gone\nExpected: yes", "an HTML comment"),
-        ("Input: My card\u200b is gone\nExpected: yes", "U+200B ZERO WIDTH SPACE"),
-        (f"Input: {'x' * 30_001}\nExpected: yes", "at most 30,000"),
-        ("Input: a\nInput: b\nExpected: yes", "is there twice"),
         (
             "Input:\n```json\n[]\n```\nExpected: yes",
             "'input' has an empty message or none",
@@ -256,6 +282,7 @@ def assert_untouched(at: Desk) -> None:
     ],
 )
 def test_what_cannot_be_taken_is_said(desk: Callable[..., Desk], text: str, says: str) -> None:
+    """One of each kind: ``test_corrections`` has every fault that a text can have."""
     at = desk()
     ran = at.correct(text)
     assert (ran.code, ran.json["outcome"]) == (0, "refused"), ran.err
@@ -450,16 +477,33 @@ def test_a_form_that_was_edited_after_the_word_is_not_taken(desk: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    ("body", "changes"),
+    ("changes", "why"),
     [
-        ("It is wrong.", {}),
-        (form(), {"action": "edited"}),
-        (form(), {"action": "reopened"}),
-        (form(), {"sender__login": "owner"}),
-        (form(), {"issue__user__type": "Bot", "sender__type": "Bot"}),
-        (form(), {"issue__performed_via_github_app": {"id": 1}}),
-        (form(), {"repository__full_name": "octo/other"}),
+        ({"action": "edited"}, "only one that was opened just now counts"),
+        ({"action": "reopened"}, "only one that was opened just now counts"),
+        ({"sender__login": "owner"}, "is not who sent it"),
+        ({"issue__user": None}, "is not who sent it"),
+        ({"issue__user__type": "Bot", "sender__type": "Bot"}, "a bot wrote it"),
+        ({"issue__performed_via_github_app": {"id": 1}}, "an app wrote it"),
+        ({"repository__full_name": "octo/other"}, "another repository"),
     ],
+)
+def test_for_an_issue_that_does_not_count_nothing_is_asked(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    handled = heard("issues", {"action": "opened", "issue__body": form()} | changes, tmp_path)
+    assert (handled.command, handled.outcome) == (None, "ignored")
+    assert why in handled.detail
+
+
+def test_a_form_of_a_person_would_have_been_looked_at(tmp_path: Path) -> None:
+    """The table above is about something."""
+    with pytest.raises(pytest.fail.Exception, match="GitHub was asked for"):
+        heard("issues", {"action": "opened", "issue__body": form()}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("body", "changes"), [("It is wrong.", {}), (form(), {"action": "edited"})]
 )
 def test_issues_that_are_left_alone(
     desk: Callable[..., Desk], body: str, changes: dict[str, Any]
@@ -490,8 +534,7 @@ def test_the_command_on_an_issue_without_a_form(desk: Callable[..., Desk]) -> No
 
 
 def test_the_same_comment_twice_is_one_correction(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     assert at.publishes().code == 0  # it makes the dashboard
     before = at.hub.world()
     assert at.again().json["detail"] == "it was answered before"
@@ -514,8 +557,7 @@ def test_a_job_that_died_before_it_answered(desk: Callable[..., Desk]) -> None:
 
 def test_two_at_once(desk: Callable[..., Desk]) -> None:
     """The other one's job does all of its work between this one's look and its commit."""
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     theirs = "Input: How do I pay in euros?\nExpected: yes"
     at.hub.just_before(
         "POST", "graphql", lambda: at.correct(theirs), containing="createCommitOnBranch"
@@ -556,8 +598,7 @@ def test_held_out_ones_beside_a_confirm_run(desk: Callable[..., Desk]) -> None:
 
 
 def test_closing_it_is_a_no(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     at.hub.person_edits("owner", 2, state="closed")
     assert at.publishes().code == 0
     assert (at.pulls, at.hub.tip(FIXTURES)) == ({2: "closed"}, None)
@@ -572,8 +613,7 @@ def test_closing_it_is_a_no(desk: Callable[..., Desk]) -> None:
 
 
 def test_what_was_declined_can_be_said_again(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     at.hub.person_edits("owner", 2, state="closed")
     at.correct()
     assert (at.pulls, at.inputs()) == ({2: "closed", 3: "open"}, ["My card is gone"])
@@ -594,8 +634,7 @@ def test_a_held_out_no_is_on_the_sealed_branch(desk: Callable[..., Desk]) -> Non
 
 
 def test_a_persons_work_on_the_branch_is_theirs(desk: Callable[..., Desk]) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     own = at.hub.read(FIXTURES, TRAIN) or ""
     at.hub.person_pushes("writer", FIXTURES, {TRAIN: own.replace("My card", "The card")})
     head = at.hub.tip(FIXTURES)
@@ -610,8 +649,7 @@ def test_a_persons_work_on_the_branch_is_theirs(desk: Callable[..., Desk]) -> No
 
 def test_the_base_gets_in_the_way(desk: Callable[..., Desk]) -> None:
     """It is made anew on the base, and loses nothing."""
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     other = json.dumps({"id": "mine", "input": "Is this mine?", "expected": "yes"}) + "\n"
     at.hub.person_pushes("owner", "main", {TRAIN: other})
     assert at.publishes().code == 0
@@ -624,8 +662,7 @@ def test_the_base_gets_in_the_way(desk: Callable[..., Desk]) -> None:
 def test_what_the_base_has_got_by_another_way_is_no_more_proposed(
     desk: Callable[..., Desk],
 ) -> None:
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     at.hub.person_pushes("owner", "main", {TRAIN: at.hub.read(FIXTURES, TRAIN) or ""})
     assert at.publishes().code == 0
     assert (at.pulls, at.hub.tip(FIXTURES)) == ({2: "closed"}, None)
@@ -634,8 +671,7 @@ def test_what_the_base_has_got_by_another_way_is_no_more_proposed(
 
 def test_what_is_forgotten_leaves_the_branch(desk: Callable[..., Desk]) -> None:
     """Its history too."""
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     at.correct("Input: How do I pay in euros?\nExpected: yes")
     world = at.stage.job("forget")
     forgotten = world.ratchet("forget", "yes-2bc73c8887", "--push")
@@ -648,8 +684,7 @@ def test_what_is_forgotten_leaves_the_branch(desk: Callable[..., Desk]) -> None:
 
 def test_corrections_of_other_ways_come_along(desk: Callable[..., Desk]) -> None:
     """What was pushed to the ledger and is in no file yet."""
-    at = desk()
-    at.correct()
+    at = desk(corrected)
     world = at.stage.job("terminal")
     ledger = world.ledger()
     (known,) = ledger.corrections()
@@ -687,8 +722,7 @@ def test_skills_share_the_pull_request(desk: Callable[..., Desk]) -> None:
 # Merged without a person
 
 
-@pytest.mark.parametrize("merge", ["auto", "after 1h"])
-@pytest.mark.parametrize("method", ["merge", "squash"])
+@pytest.mark.parametrize(("merge", "method"), [("auto", "squash"), ("after 1h", "merge")])
 def test_merged_by_itself(desk: Callable[..., Desk], merge: str, method: str) -> None:
     at = desk(merge=merge, github={"method": method})
     at.correct()
@@ -785,12 +819,7 @@ def _breaks_the_base(at: Desk) -> None:
 def test_what_must_not_be_merged(
     desk: Callable[..., Desk], meanwhile: Callable[[Desk], None]
 ) -> None:
-    at = desk()
-    at.correct()
-    assert at.publishes().code == 0
-    settings = json.loads(at.hub.read("main", "ratchet.yml") or "")
-    settings["feedback"]["merge"] = "auto"
-    at.hub.person_pushes("owner", "main", {"ratchet.yml": json.dumps(settings)})
+    at = desk(left_to_itself)
     meanwhile(at)
     at.publishes()
     assert at.pulls[2] == "open"
@@ -799,12 +828,7 @@ def test_what_must_not_be_merged(
 
 def test_without_an_objection_it_would_have_been(desk: Callable[..., Desk]) -> None:
     """The table above is about something."""
-    at = desk()
-    at.correct()
-    assert at.publishes().code == 0
-    settings = json.loads(at.hub.read("main", "ratchet.yml") or "")
-    settings["feedback"]["merge"] = "auto"
-    at.hub.person_pushes("owner", "main", {"ratchet.yml": json.dumps(settings)})
+    at = desk(left_to_itself)
     assert at.publishes().code == 0
     assert at.pulls == {2: "merged"}
     assert at.inputs(ref="main") == ["My card is gone"]

@@ -78,18 +78,20 @@ class Stage:
         return world.ratchet("publish", "--json", *given)
 
 
+REMEMBERED: Final[dict[Path, dict[str, Any]]] = {}  # by hubs of prepared repositories
+
+
 @contextmanager
 def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    """Makes stages out of what ``World.make`` takes; at the end GitHub has nothing to object to."""
+    """Makes stages out of what ``World.make`` takes; at the end GitHub has nothing to object to.
+
+    ``prepare`` does something on a stage first: once, and what came of it is copied for each test.
+    So it is a function of a module, and does the same at any time.
+    """
     hubs: list[FakeHub] = []
     monkeypatch.setattr(http.Wire, "pause", lambda *_: None)  # nobody waits in a test
 
-    def build(**project: Any) -> Stage:
-        World.make(tmp_path / "start", **project)
-        bare = tmp_path / "bare.git"
-        subprocess.run(
-            ["git", "clone", "--quiet", "--bare", str(tmp_path / "start"), str(bare)], check=True
-        )
+    def opened(bare: Path, folder: Path) -> Stage:
         hub = FakeHub(bare)
         hub.__enter__()
         hubs.append(hub)
@@ -101,7 +103,24 @@ def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             "GITHUB_GRAPHQL_URL": hub.graphql,
         }.items():
             monkeypatch.setenv(name, value)
-        return Stage(hub, tmp_path, token)
+        return Stage(hub, folder, token)
+
+    def build(*, prepare: Callable[[Stage], object] | None = None, **project: Any) -> Stage:
+        bare, given = tmp_path / "bare.git", json.dumps(project)
+        if prepare is None:
+            templates.copy(bare, lambda made: _found(made, project), "bare", given)
+            return opened(bare, tmp_path)
+
+        def first(made: Path) -> None:
+            _found(made, project)
+            (folder := tmp_path / "prepared").mkdir()
+            prepare(stage := opened(made, folder))
+            REMEMBERED[made] = stage.hub.remembered()
+
+        kept = templates.copy(bare, first, "scene", prepare.__module__, prepare.__name__, given)
+        stage = opened(bare, tmp_path)
+        stage.hub.recall(REMEMBERED[kept])
+        return stage
 
     try:
         yield build
@@ -109,6 +128,12 @@ def staging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         for hub in hubs:  # all of them: a server that is left behind would keep the process
             hub.__exit__(None, None, None)
     assert [hub.violations for hub in hubs] == [[] for _ in hubs]
+
+
+def _found(bare: Path, project: dict[str, Any]) -> None:
+    """A bare repository with a project."""
+    start = World.make(bare.with_name(f"{bare.name}-start"), **project).path
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(start), str(bare)], check=True)
 
 
 def later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WHO: Final = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+_NUMBERS: Final = itertools.count()
 _MADE: Final[dict[tuple[object, ...], Path]] = {}
 
 
@@ -25,8 +27,10 @@ def _home() -> Path:
     return Path(path)
 
 
-def copy(path: Path, make: Callable[[Path], object], kind: str, *key: object) -> None:
+def copy(path: Path, make: Callable[[Path], object], kind: str, *key: object) -> Path:
     """Fill ``path``, which is not there yet, with what ``make`` would put there.
+
+    Returns the folder that it was copied from, which ``make`` was given.
 
     Args:
         path: Where the copy goes.
@@ -37,7 +41,8 @@ def copy(path: Path, make: Callable[[Path], object], kind: str, *key: object) ->
     said = tuple(sorted(one for one in os.environ.items() if one[0].startswith(_WHO)))
     whole = (kind, *key, said)
     if whole not in _MADE:
-        template = _home() / str(len(_MADE))
+        template = _home() / str(next(_NUMBERS))
         make(template)
         _MADE[whole] = template
     shutil.copytree(_MADE[whole], path, symlinks=True)
+    return _MADE[whole]

@@ -182,6 +182,7 @@ def test_the_patterns_hide_the_held_out_folders_and_nothing_else(
     for line in (["init", "-q"], ["add", "."], ["commit", "-qm", "start"]):
         subprocess.run(["git", *line], cwd=tmp_path, check=True)
     subprocess.run(["git", "config", "core.sparseCheckout", "true"], cwd=tmp_path, check=True)
+    (tmp_path / ".git/info").mkdir(exist_ok=True)
     (tmp_path / ".git/info/sparse-checkout").write_text(f"\n{checkout['sparse-checkout']}\n")
     subprocess.run(["git", "read-tree", "-mu", "HEAD"], cwd=tmp_path, check=True)
     assert [path for path in hidden if (tmp_path / path).exists()] == []
