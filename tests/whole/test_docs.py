@@ -18,11 +18,15 @@ from skill_ratchet.project import config
 from skill_ratchet.project.proposal import Reason
 from skill_ratchet.providers import PROVIDERS
 
+from tests.whole.test_layers import FLOOR
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+LAYOUT = (ROOT / "docs/design/layout.md").read_text(encoding="utf-8")
+PACKAGE = ROOT / "bot/skill_ratchet"
 
 
 @pytest.mark.parametrize("name", sorted(WHERE))
@@ -114,11 +118,23 @@ def test_the_index_names_every_page(page: Path) -> None:
     assert there - named == set()
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:bot|tests)/[\w./*]+)`", CONTRIBUTING)))
-)
-def test_what_contributing_names_is_there(path: str) -> None:
-    assert list(ROOT.glob(path)), path
+NAMED = re.compile(rf"`((?:bot|tests|{'|'.join(FLOOR)})/[\w./*]+)`")
+
+
+@pytest.mark.parametrize("page", [CONTRIBUTING, LAYOUT], ids=["contributing", "layout"])
+def test_every_file_that_is_named_is_there(page: str) -> None:
+    """From the top of the repository, or from that of the package."""
+    named = set(NAMED.findall(page))
+    assert len(named) > 10
+    assert {path for path in named if not any(top.glob(path) for top in (ROOT, PACKAGE))} == set()
+
+
+def test_every_room_has_its_row_and_what_to_start_with_is_in_it() -> None:
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| (.*) \|$", LAYOUT, re.MULTILINE)
+    assert sorted(room for room, _ in rows) == sorted(FLOOR)
+    for room, files in rows:
+        for file in re.findall(r"`([\w/]+\.py)`", files):
+            assert (PACKAGE / room / file).is_file(), f"{room}/{file}"
 
 
 def test_the_steps_to_a_scorer_or_provider_were_gone_by_those_there_are() -> None:

@@ -1,4 +1,4 @@
-"""Scores a skill on one split. Apart from ``running``, which takes longer to import than to ask."""
+"""Scores a skill on one split. Apart from ``jobs``, which takes longer to import than to ask."""
 
 from __future__ import annotations
 

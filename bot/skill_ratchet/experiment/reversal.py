@@ -1,6 +1,6 @@
 """What takes a merged edit out of a skill again: the text, the commit's words, the record.
 
-Here it is put on a branch with git alone; ``reverting`` has it merged on GitHub.
+Here it is put on a branch with git alone; ``github.revert`` has it merged on GitHub.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def transfer(
         usd: A cap in dollars besides those of the config.
         again: Ask anew what is answered on record.
         observer: Told what goes on.
-        out: Where a bundle of it is written to, for ``relaying``.
+        out: Where a bundle of it is written to, for ``github.transfer``.
 
     Raises:
         RatchetError: Something asked for is not there or not clear; nothing was spent then.

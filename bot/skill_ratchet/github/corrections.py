@@ -1,7 +1,7 @@
 """Takes corrections that people give on GitHub: in a comment, or by the issue form.
 
 What was said goes to the ledger first, and is a fixture only when the pull request with new
-fixtures (``admitting``) is merged. Nothing is said of a held-out case but that there is one.
+fixtures (``intake``) is merged. Nothing is said of a held-out case but that there is one.
 """
 
 from __future__ import annotations

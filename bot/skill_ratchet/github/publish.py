@@ -1,7 +1,7 @@
 """The job that may write: brings what was decided to GitHub, and looks again at what waits there.
 
 It runs no model. What another job decided comes as a checked bundle; a proposal that waits is
-looked at again from the ledger alone. What is done about one skill is in ``pullrequest``.
+looked at again from the ledger alone. What is done about one skill is in ``pull_request``.
 """
 
 from __future__ import annotations

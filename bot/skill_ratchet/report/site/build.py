@@ -1,8 +1,8 @@
 """``ratchet report``: a static site of a skill's experiments, made from the ledger alone.
 
-``gather`` reads the ledger into frozen records (``views``), ``site`` draws them with jinja2 and
-``charts``, ``traces`` writes the pages of single model calls, ``placing`` puts it where it was
-asked for. Nothing of it needs a server.
+``gather`` reads the ledger into frozen records (``views``), ``html`` draws them with jinja2 and
+``charts``, ``traces`` writes the pages of single model calls, ``output_folder`` puts it where it
+was asked for. Nothing of it needs a server.
 
 Traces are read once, in the order of the ledger, and never all in memory. Each is handed to
 

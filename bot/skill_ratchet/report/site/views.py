@@ -1,4 +1,4 @@
-"""What the pages of the report show: frozen records, made by ``gather`` and drawn by ``site``."""
+"""What the pages of the report show: frozen records, made by ``gather`` and drawn by ``html``."""
 
 from __future__ import annotations
 
