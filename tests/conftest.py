@@ -52,7 +52,8 @@ FAMILIES = (
     *("DOCKER_", "PLAYWRIGHT_"),
 )
 
-# No hooks to copy into each new repository, nothing tidied up, and nothing that waits for a disk.
+# No hooks to copy into each new repository, nothing tidied up, and nothing that waits for a disk;
+# and files that were copied with their index are known to be the same.
 GIT_CONFIG = """
 [init]
     defaultBranch = main
@@ -65,6 +66,7 @@ GIT_CONFIG = """
     autogc = false
 [core]
     fsync = none
+    checkStat = minimal
 """
 HOMES = itertools.count()
 

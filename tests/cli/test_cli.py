@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from gitrepo import GitRepo
@@ -738,14 +738,21 @@ HYPOTHESES = {
 }
 
 
-@pytest.mark.parametrize("hypothesis", HYPOTHESES.values(), ids=HYPOTHESES)
+ENDS = {"merge": {"alpha": BOTH}, "confirm": {"alpha": BOTH[:3]}, "screen": {}}
+
+
 @pytest.mark.parametrize(
-    "right", [{"alpha": BOTH}, {"alpha": BOTH[:3]}, {}], ids=["merge", "confirm", "screen"]
+    ("end", "said"),
+    [*((end, "long") for end in ENDS), *zip(ENDS, [*HYPOTHESES][1:], strict=True)],
 )
 def test_no_line_is_wider_than_80_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hypothesis: str, right: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, said: str
 ) -> None:
-    """Whatever a model says, and however wide the terminal is; a patch is shown as it is."""
+    """Whatever a model says, and however wide the terminal is; a patch is shown as it is.
+
+    A hypothesis is shown in the same way wherever its experiment ends.
+    """
+    hypothesis, right = HYPOTHESES[said], ENDS[end]
     monkeypatch.setenv("COLUMNS", "200")
     edits = [{"op": "add", "after": None, "lines": "Rule alpha."}]
     reply = json.dumps({"hypothesis": hypothesis, "edits": edits})

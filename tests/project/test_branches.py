@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class World(GitRepo):
         self.prefix = prefix
         self.skill = prefix + SKILL
 
-    @property
+    @cached_property
     def project(self) -> Project:
         return open_project(self.path / self.prefix)
 

@@ -6,6 +6,8 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import templates
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -33,13 +35,17 @@ class GitRepo:
     @classmethod
     def with_skill(cls, path: Path, *, prefix: str = "") -> GitRepo:
         """A repository with one commit: a project in ``prefix`` with one skill and two others."""
+        templates.copy(path, lambda made: cls._with_skill(made, prefix), "with skill", prefix)
+        return cls(path)
+
+    @classmethod
+    def _with_skill(cls, path: Path, prefix: str) -> None:
         repo = cls.create(path)
         repo.write(f"{prefix}ratchet.yml", "skills: {}\n")
         repo.write(f"{prefix}{SKILL}", SKILL_TEXT)
         repo.write(f"{prefix}fixtures/triage/train/a.yml", "input: a\nexpected: b\n")
         repo.write("README.md", "readme\n")
         repo.commit("start")
-        return repo
 
     def git(self, *args: str, **env: str) -> str:
         """Run git here and return what it printed; a failure fails the test."""
@@ -72,7 +78,21 @@ class GitRepo:
 
     def tip(self, ref: str) -> str:
         """The commit a branch or other name points to."""
-        return self.git("rev-parse", "--verify", f"{ref}^{{commit}}")
+        return self._loose(ref) or self.git("rev-parse", "--verify", f"{ref}^{{commit}}")
+
+    def _loose(self, ref: str) -> str | None:
+        """A branch's commit from the file it is in, if it surely is what git would take."""
+        git = self.path / ".git"
+        try:
+            if ref == "HEAD":
+                kind, _, name = (git / "HEAD").read_text().strip().partition("ref: refs/heads/")
+                return None if kind or not name else self._loose(name)
+            if (git / "refs/tags" / ref).exists() or (git / "packed-refs").exists():
+                return None
+            found = (git / "refs/heads" / ref).read_text().strip()
+        except OSError:
+            return None
+        return found if len(found) == 40 else None
 
     def show(self, path: str, ref: str = "HEAD") -> str:
         """A file's text in a commit, line ends and all."""
