@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakehub import FakeHub
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+settings.register_profile("sealed", deadline=None)  # a slow machine fails no test
+settings.load_profile("sealed")
 
 EXCHANGES: Counter[str] = Counter()  # with the fake GitHub, of all worker processes
 

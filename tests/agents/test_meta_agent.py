@@ -497,7 +497,7 @@ def test_every_turn_is_a_trace_of_its_own_and_whole(tmp_path: Path) -> None:
         )
         shown_to_people = world.ratchet("trace", one.id)
         assert shown_to_people.code == ExitCode.DONE
-        assert "job      meta of triage" in shown_to_people.out
+        assert "skill    triage\njob      meta\n" in shown_to_people.out
     assert "c2lnbmF0dXJl+/=" in world.ratchet("trace", kept[0].id, "--raw").out
 
 

@@ -15,6 +15,7 @@ from skill_ratchet.cli.progress import Reporter
 from skill_ratchet.core.records import Reply
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.budget import Budget, BudgetSpent
+from skill_ratchet.ledger import clock as clocks
 from skill_ratchet.project import branches
 from skill_ratchet.providers.scripted import Scripted
 from world import BOTH, META, SEALED, SKILL, SKILL_TEXT, World, idea, script
@@ -377,7 +378,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         hands.at += timedelta(microseconds=1)  # as a real one, it never shows the same time twice
         return hands.at
 
-    monkeypatch.setattr(session, "now", now)
+    monkeypatch.setattr(clocks, "now", now)
     return hands
 
 

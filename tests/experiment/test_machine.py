@@ -223,7 +223,7 @@ def test_every_test_that_the_page_names_is_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", page))
     there = {
         name
-        for file in TESTS.glob("test_*.py")
+        for file in TESTS.rglob("test_*.py")
         for name in re.findall(r"(?m)^def (test_\w+)\(", file.read_text("utf-8"))
     }
     assert len(named) > 20

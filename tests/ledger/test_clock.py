@@ -10,8 +10,8 @@ import pytest
 from kills import KILLED
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.experiment import session
 from skill_ratchet.ledger import Ref, Store
+from skill_ratchet.ledger import clock as clocks
 from skill_ratchet.ledger.clock import Clock
 from world import Mortuary, World, calls_file, outcome, script
 
@@ -52,7 +52,7 @@ def test_a_jump_within_a_run_changes_nothing(
     """The next run finds nothing to do, and everything is on record as without it."""
     world = World.make(tmp_path / "p")
     with monkeypatch.context() as clock:
-        clock.setattr(session, "now", jumping(at, by))
+        clock.setattr(clocks, "now", jumping(at, by))
         ran = world.run(*RUN)
     assert (ran.verdicts, ran.json["calls"]) == ([("merge", "improved")], CALLS), ran.err
 
@@ -91,7 +91,7 @@ def test_a_killed_run_is_gone_on_with_though_the_clock_was_set_back(
 
     assert mortuary.run(world, "run", "--json", *RUN, at=death).code == KILLED
     paid = len(calls_file(world).read_text().splitlines())
-    monkeypatch.setattr(session, "now", jumping(1, -10 * YEAR))
+    monkeypatch.setattr(clocks, "now", jumping(1, -10 * YEAR))
     again = world.run(*RUN)
 
     assert again.code == ExitCode.DONE, again.err

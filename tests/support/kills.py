@@ -28,10 +28,10 @@ import pytest
 from fakehub import FakeHub
 from gitrepo import GitRepo
 from skill_ratchet.base.errors import ExitCode
-from skill_ratchet.experiment import session
 from skill_ratchet.github import publish
 from skill_ratchet.github.http import Wire
 from skill_ratchet.ledger import bundles
+from skill_ratchet.ledger import clock as clocks
 from skill_ratchet.project import repository, workspace
 from stage import ROOT, clock, comment_event
 from world import (
@@ -484,7 +484,7 @@ def _parted(world: World) -> None:
 
 
 def _long_ago(world: World) -> None:
-    with patch.object(session, "now", lambda: EARLY):
+    with patch.object(clocks, "now", lambda: EARLY):
         _confirmed(world)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.experiment.recorder import Recorder
-from skill_ratchet.ledger.clock import Clock, now
+from skill_ratchet.ledger import clock as clocks
+from skill_ratchet.ledger.clock import Clock
 from skill_ratchet.project import branches
 from skill_ratchet.project.proposal import REVERT, Merged, Refused
 
@@ -111,7 +112,7 @@ def take_out(experiment: Experiment, *, space: Workspace, ledger: Ledger, branch
     Raises:
         RatchetError: It was not merged there, or the file has changed too much since.
     """
-    recorder, project = Recorder(ledger, Clock.of(ledger, now)), space.project
+    recorder, project = Recorder(ledger, Clock.of(ledger, clocks.now)), space.project
     tip, path = branches.require_tip(project, branch), space.skill.path
     found = find(experiment, project=project, path=path, branch=branch, tip=tip)
     done = put(found, project=project, path=path, branch=branch, at=recorder.stamp())

@@ -20,7 +20,8 @@ from skill_ratchet.experiment import scorers
 from skill_ratchet.experiment.budget import BudgetSpent
 from skill_ratchet.experiment.runner import Runner, paid_call
 from skill_ratchet.ledger import access
-from skill_ratchet.ledger.clock import Clock, now
+from skill_ratchet.ledger import clock as clocks
+from skill_ratchet.ledger.clock import Clock
 from skill_ratchet.project import workspace
 from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.providers import pricing
@@ -97,7 +98,7 @@ async def opened(
         ledger = access.open_to_write(
             space.project, space.name, redact=settings.redact, blind=space.blind
         )
-        clock = Clock.of(ledger, now)
+        clock = Clock.of(ledger, clocks.now)
         if account is None:
             account = stack.enter_context(
                 budgets.account(

@@ -143,6 +143,10 @@ def _scorer(value: Any) -> Any:
     return scorer
 
 
+Kind = Literal["csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals"]
+Column = Literal["input", "expected", "output", "context", "correction", "cluster", "tags", "id"]
+
+
 class ScorerMapping(Record):
     """A scorer's type, and its options beside it."""
 
@@ -983,10 +987,6 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
-
-
 def load_config(tree: Tree) -> Config:
     """``ratchet.yml`` of a tree."""
     path = repository.CONFIG_FILE
@@ -1006,7 +1006,5 @@ def choose_skill(settings: Config, name: str | None) -> str:
     )
 
 
-Kind = Literal["csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals"]
-
-
-Column = Literal["input", "expected", "output", "context", "correction", "cluster", "tags", "id"]
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
