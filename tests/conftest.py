@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import templates
 from fakehub import FakeHub
 from hypothesis import settings
 
@@ -80,6 +81,7 @@ def hermetic_seal(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Pin HOME, git's configuration, identity and dates, the terminal, and drop credentials."""
+    templates.keep_in(tmp_path_factory.getbasetemp() / "templates")
     home = tmp_path_factory.mktemp(f"home{next(HOMES)}", numbered=False)
     for name in list(os.environ):
         if name not in KEPT and not name.startswith(FAMILIES):

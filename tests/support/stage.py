@@ -45,7 +45,7 @@ class Stage:
             subprocess.run(["git", "clone", "--quiet", url, str(path)], check=True)
         else:
             refs = self.hub.state.git.refs("refs")
-            templates.copy(path, self._clone, "clone", *refs.items())
+            templates.copy(path, self._clone, "clone", self.hub.state.git.head, *refs.items())
             config = path / ".git/config"
             config.write_text(re.sub(r"(?<=url = ).*", url, config.read_text()))
         world = World(path)

@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,16 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WHO: Final = ("GIT_AUTHOR_", "GIT_COMMITTER_")
+_PLACE: Final[list[Path]] = []
 _NUMBERS: Final = itertools.count()
 _MADE: Final[dict[tuple[object, ...], Path]] = {}
 
 
-@cache
+def keep_in(folder: Path) -> None:
+    """Make them in ``folder``, unless there are some elsewhere."""
+    if not _PLACE:
+        folder.mkdir()
+        _PLACE.append(folder)
+
+
 def _home() -> Path:
-    """Where they are: of this process alone, and gone when that ends."""
-    path = tempfile.mkdtemp(prefix="templates-")
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return Path(path)
+    if not _PLACE:  # outside of pytest
+        folder = tempfile.mkdtemp(prefix="templates-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _PLACE.append(Path(folder))
+    return _PLACE[0]
 
 
 def copy(path: Path, make: Callable[[Path], object], kind: str, *key: object) -> Path:
