@@ -74,7 +74,7 @@ def space_of(world: World) -> Workspace:
 
 
 def read(world: World, folder: Path, kind: Any = "confirmation", **limits: int) -> bundles.Checked:
-    return bundles.read(folder, space_of(world), kind=kind, limits=bundles.Limits(**limits))
+    return bundles.read(folder, space_of(world), kind=kind, limits=bundles.BundleLimits(**limits))
 
 
 def document(folder: Path, name: str = "manifest.json") -> Any:

@@ -91,6 +91,10 @@ OUTSIDE: Final = frozenset(
 )
 
 
+# Still to get a name of their own each.
+SHARED_NAMES: Final = frozenset({"Command", "Comment", "Entry", "Reply", "Review", "_Answer"})
+
+
 class Import(NamedTuple):
     """One module that another imports."""
 
@@ -184,6 +188,16 @@ def impure(imports: list[Import]) -> list[str]:
     ]
 
 
+def named_twice(package: Path) -> dict[str, list[str]]:
+    """Names that several classes have, and the modules these are in."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(dotted(path, package))
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
 def _is_pure(module: str) -> bool:
     return module in PURE or room(module) == "core"
 
@@ -214,6 +228,16 @@ def test_no_modules_import_each_other_in_a_circle(imports: list[Import]) -> None
 
 def test_pure_modules_reach_nothing_outside(imports: list[Import]) -> None:
     assert impure(imports) == []
+
+
+def test_one_name_means_one_class() -> None:
+    assert named_twice(ROOT / "bot" / PACKAGE).keys() <= SHARED_NAMES
+
+
+def test_a_name_of_two_classes_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("class Same: ...\nclass Only: ...\n")
+    (tmp_path / "b.py").write_text("def f():\n    class Same: ...\n")
+    assert named_twice(tmp_path) == {"Same": ["a", "b"]}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skill_ratchet.core.records import Experiment, Run, RunJob, Trace
-    from skill_ratchet.experiment.loop import Look, Report, Share
+    from skill_ratchet.experiment.loop import PlannedLook, Report, Share
     from skill_ratchet.experiment.noise import Detectable, Noise
     from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.proposer import Candidate
@@ -239,7 +239,7 @@ class MadeShard:
     manifest: shards.ShardManifest
     cases: int
     runs: int
-    look: Look | None
+    look: PlannedLook | None
     report: Report | None
 
 

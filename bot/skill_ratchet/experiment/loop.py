@@ -81,7 +81,7 @@ class Share:
     sweeps: int | None = None
 
 
-class Look(NamedTuple):
+class PlannedLook(NamedTuple):
     """The look at the holdout that a share's runs are made for: which it is, and its sweeps."""
 
     attempt: int
@@ -106,7 +106,7 @@ class Report:
     stopped: str | None
     error: RatchetError | None
     spent: Run | None = None
-    look: Look | None = None
+    look: PlannedLook | None = None
 
     @property
     def merged(self) -> int:
@@ -143,7 +143,7 @@ class Loop:
         self._recorder = Recorder(bench.ledger, bench.clock)
         self._attempts: list[Attempt] = []
         self._baseline: float | None = None
-        self._look: Look | None = None
+        self._look: PlannedLook | None = None
 
     async def run(self, *, attempts: int) -> Report:
         """Make up to ``attempts`` attempts. Expected errors end the run and are reported.
@@ -365,7 +365,7 @@ class Loop:
         """
         sweeps = self._sweeps(share, attempt)
         self._recorder.consult(trial.experiment, attempt=attempt)
-        self._look = Look(attempt, sweeps)
+        self._look = PlannedLook(attempt, sweeps)
         space, shard = self._space, share.shard
         fixtures = {case.id: case for case in shard.cases(space.holdout)}
         order = islice(self._plan(trial, "holdout"), sweeps * len(space.holdout))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from skill_ratchet.ledger.ledger import Attempt, Ledger, TrainLedger
+from skill_ratchet.ledger.ledger import Ledger, PastAttempt, TrainLedger
 from skill_ratchet.ledger.locks import RunLock
 from skill_ratchet.ledger.store import Reader, Ref, Store
 
-__all__ = ["Attempt", "Ledger", "Reader", "Ref", "RunLock", "Store", "TrainLedger"]
+__all__ = ["Ledger", "PastAttempt", "Reader", "Ref", "RunLock", "Store", "TrainLedger"]

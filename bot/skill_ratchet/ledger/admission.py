@@ -99,7 +99,7 @@ class Sealed:
         return named or (trace.key is not None and trace.key.fixture in self.digests)
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """Where on a branch a file is: the folder of its experiment, if it has one, and its name."""
 
     path: str
@@ -109,27 +109,27 @@ class Place(NamedTuple):
     match: re.Match[str] | None
 
 
-def place(ref: Ref, path: str, *, skill: str) -> Place:
+def place(ref: Ref, path: str, *, skill: str) -> RecordPlace:
     """The place of ``path``.
 
     Raises:
         RatchetError: It is outside the skill's folder, or nothing Ratchet writes is there.
     """
     if path == README:
-        return Place(path, "", README, None, None)
+        return RecordPlace(path, "", README, None, None)
     folder, _, rest = path.partition("/")
     for pattern, kind in _LAYOUT[ref] if folder == skill else ():
         if found := pattern.fullmatch(rest):
             home = found.groupdict().get("home")
             leaf = path.rpartition("/")[2]
-            return Place(path, f"{skill}/{home}" if home else "", leaf, kind, found)
+            return RecordPlace(path, f"{skill}/{home}" if home else "", leaf, kind, found)
     raise RatchetError(
         f"The bundle writes {path!a} on {_branch(ref)}, which is no place of a record of "
         f"skill {skill}."
     )
 
 
-class State(Enum):
+class Stage(Enum):
     """How far an experiment is: its records are final once it is decided."""
 
     UNKNOWN = "unknown"
@@ -149,7 +149,7 @@ class Before:
         self, files: Mapping[Ref, Mapping[str, str]], read: Callable[[str], bytes]
     ) -> None:
         self._files, self._read = files, read
-        self._states: dict[str, State] = {}
+        self._states: dict[str, Stage] = {}
 
     def has(self, ref: Ref, path: str) -> bool:
         """Whether there is a record at ``path``."""
@@ -160,24 +160,24 @@ class Before:
         sha = self._files[ref].get(path)
         return None if sha is None else parse(kind, self._read(sha), path)
 
-    def state(self, home: str) -> State:
+    def state(self, home: str) -> Stage:
         """How far the experiment in a folder is."""
         if home not in self._states:
             self._states[home] = self._look(home)
         return self._states[home]
 
-    def _look(self, home: str) -> State:
+    def _look(self, home: str) -> Stage:
         experiment = self.record(f"{home}/experiment.json", Experiment)
         result = self.record(f"{home}/result.json", Result)
         if not isinstance(experiment, Experiment):
-            return State.UNKNOWN
+            return Stage.UNKNOWN
         if not isinstance(result, Result):
-            return State.OPEN
+            return Stage.OPEN
         begun_anew = result.finished_at < experiment.started_at
-        return State.OPEN if begun_anew or result.reason == _SUPERSEDED else State.CLOSED
+        return Stage.OPEN if begun_anew or result.reason == _SUPERSEDED else Stage.CLOSED
 
 
-def check_change(ref: Ref, where: Place, data: bytes, before: Before) -> None:
+def check_change(ref: Ref, where: RecordPlace, data: bytes, before: Before) -> None:
     """Refuse a file that changes what was written before and is final.
 
     Raises:
@@ -186,12 +186,12 @@ def check_change(ref: Ref, where: Place, data: bytes, before: Before) -> None:
     new = not before.has(ref, where.path)
     if where.match is not None and "badge" in where.match.groupdict():
         return  # it says what the other records come to by now
-    state = before.state(where.home) if where.home else State.UNKNOWN
-    if state is State.CLOSED:
+    state = before.state(where.home) if where.home else Stage.UNKNOWN
+    if state is Stage.CLOSED:
         settles = new and where.leaf in ("landed.json", "reverted.json")
         if settles or (where.leaf == "result.json" and _amends(before, data, where)):
             return
-    elif new or state is State.OPEN or _goes_on(ref, before, data, where):
+    elif new or state is Stage.OPEN or _goes_on(ref, before, data, where):
         return
     raise RatchetError(
         f"The bundle changes {where.path} on {_branch(ref)}, a record from before.",
@@ -199,7 +199,7 @@ def check_change(ref: Ref, where: Place, data: bytes, before: Before) -> None:
     )
 
 
-def _amends(before: Before, data: bytes, where: Place) -> bool:
+def _amends(before: Before, data: bytes, where: RecordPlace) -> bool:
     """Whether a result says what became of a proposal that waited, and changes nothing else."""
     old, new = before.record(where.path, Result), parse(Result, data, where.path)
     if not isinstance(old, Result) or not isinstance(new, Result) or old.action != "hold":
@@ -207,7 +207,7 @@ def _amends(before: Before, data: bytes, where: Place) -> bool:
     return old.with_(**{name: getattr(new, name) for name in _AMENDED}) == new
 
 
-def _goes_on(ref: Ref, before: Before, data: bytes, where: Place) -> bool:
+def _goes_on(ref: Ref, before: Before, data: bytes, where: RecordPlace) -> bool:
     """Whether a transfer that was not finished is further than it was: its rows, and its end."""
     if where.kind is not Transfer:
         return False
@@ -218,7 +218,7 @@ def _goes_on(ref: Ref, before: Before, data: bytes, where: Place) -> bool:
     return old.with_(rows=new.rows, finished_at=new.finished_at) == new
 
 
-def check_record(ref: Ref, where: Place, data: bytes, *, skill: str, sealed: Sealed) -> None:
+def check_record(ref: Ref, where: RecordPlace, data: bytes, *, skill: str, sealed: Sealed) -> None:
     """Refuse a file that is not what its place says, or a held-out run beside the train runs.
 
     Raises:
@@ -254,7 +254,7 @@ def _is_text(match: re.Match[str], data: bytes, *, skill: str) -> bool:
     return digest("skill", text).startswith(match["owner"])
 
 
-def _refuse_held_out(ref: Ref, trace: Trace, where: Place, sealed: Sealed) -> None:
+def _refuse_held_out(ref: Ref, trace: Trace, where: RecordPlace, sealed: Sealed) -> None:
     held_out = trace.split != "train"
     if ref is Ref.LEDGER and (held_out or sealed.shows(trace)):
         raise RatchetError(f"The bundle has a held-out run beside the train runs: {where.path}")

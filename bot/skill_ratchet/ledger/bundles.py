@@ -63,7 +63,7 @@ _REFS: Final[dict[Kind, tuple[Ref, ...]]] = {
 _MESSAGE: Final = r"[A-Za-z0-9 :._-]{1,200}\n?"
 
 
-class Limits(Record):
+class BundleLimits(Record):
     """How large a bundle may be; more is refused before it is unpacked or read."""
 
     manifest: int = 64_000  # bytes
@@ -76,7 +76,7 @@ class Limits(Record):
     total: int = 2_000_000_000  # bytes of them
 
 
-LIMITS: Final = Limits()
+LIMITS: Final = BundleLimits()
 
 
 class Manifest(Record):
@@ -223,7 +223,7 @@ def _json(record: Record) -> str:
 # Reading --------------------------------------------------------------------------------------
 
 
-def read_manifest(folder: Path, *, kind: Kind, limits: Limits = LIMITS) -> Manifest:
+def read_manifest(folder: Path, *, kind: Kind, limits: BundleLimits = LIMITS) -> Manifest:
     """The manifest alone, to know what the rest has to be compared with.
 
     Raises:
@@ -242,7 +242,7 @@ def read(
     space: Workspace,
     *,
     kind: Kind,
-    limits: Limits = LIMITS,
+    limits: BundleLimits = LIMITS,
     by_person: bool = False,
 ) -> Checked:
     """Check a bundle against the base commit and the ledger as they are here.
@@ -343,7 +343,7 @@ def read_file(folder: Path, name: str, *, most: int) -> bytes:
     return data
 
 
-def _files(folder: Path, manifest: Manifest, limits: Limits) -> dict[str, bytes]:
+def _files(folder: Path, manifest: Manifest, limits: BundleLimits) -> dict[str, bytes]:
     """Every file but the manifest, as it says they are."""
     allowed = {REFS: limits.refs}
     if manifest.kind == "confirmation":
@@ -420,7 +420,7 @@ def _check_origin(manifest: Manifest, space: Workspace, *, by_person: bool) -> N
         raise RatchetError(f"A {manifest.kind} bundle may not have {min(extra)}.")
 
 
-def _check_packed(packed: quarantine.Packed, manifest: Manifest, limits: Limits) -> None:
+def _check_packed(packed: quarantine.Packed, manifest: Manifest, limits: BundleLimits) -> None:
     if packed.objects > limits.objects:
         raise RatchetError(f"The bundle has more than {limits.objects:,} objects.")
     listed = {ref.value: sha for ref, sha in manifest.refs.items()}
@@ -458,7 +458,7 @@ def _check_moves(
     tips: Mapping[Ref, str | None],
     apart: Quarantine,
     space: Workspace,
-    limits: Limits,
+    limits: BundleLimits,
     *,
     kind: Kind,
 ) -> None:
@@ -516,15 +516,15 @@ def _check_files(
     apart: Quarantine,
     commits: Sequence[Commit],
     *,
-    check: Callable[[admission.Place, bytes], None],
+    check: Callable[[admission.RecordPlace, bytes], None],
     skill: str,
-    limits: Limits,
+    limits: BundleLimits,
 ) -> None:
     """Every file that any of the commits wrote; none may take one away."""
     changes = set(apart.changes(commits))
     if len(changes) > limits.records:
         raise RatchetError(f"The bundle changes more than {limits.records:,} files of one branch.")
-    places: dict[str, list[admission.Place]] = {}
+    places: dict[str, list[admission.RecordPlace]] = {}
     for change in sorted(changes):
         if change.status not in ("A", "M") or change.mode != quarantine.REGULAR:
             raise RatchetError(
@@ -545,7 +545,7 @@ def _check_files(
 
 def _check_file(
     ref: Ref,
-    where: admission.Place,
+    where: admission.RecordPlace,
     data: bytes,
     *,
     before: admission.Before,

@@ -53,7 +53,7 @@ _BATCH = 1000  # traces held in memory at a time while looking through all of th
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
+class PastAttempt:
     """A past experiment as a proposer may know it."""
 
     experiment: Experiment
@@ -223,11 +223,11 @@ class _Reads:
 class TrainLedger(_Reads):
     """The read-only view a proposer gets: built on the ledger branch, it cannot see the other."""
 
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[PastAttempt]:
         """Finished experiments by number, each with whether it was merged and still is."""
         results, landed, reverted = self.results(), self.landings(), self.reversions()
         return [
-            Attempt(
+            PastAttempt(
                 experiment=found,
                 result=results[found.id],
                 outcome="merged" if found.id in landed.keys() - reverted.keys() else "not merged",

@@ -52,7 +52,7 @@ class Commit(NamedTuple):
     message: str
 
 
-class Change(NamedTuple):
+class CommitChange(NamedTuple):
     """What one commit did to one path: git's status letter, the new mode and the new content."""
 
     status: str
@@ -144,7 +144,7 @@ class Quarantine:
         answers = [line.split() for line in self._run(*asked, stdin=stdin).text.splitlines()]
         return [sha if kind == "tree" else None for sha, kind in answers]
 
-    def changes(self, commits: Sequence[Commit]) -> list[Change]:
+    def changes(self, commits: Sequence[Commit]) -> list[CommitChange]:
         """Every change that each of ``commits`` makes to its parent, in no order."""
         options = ("--stdin", "--root", "-r", "-z", "--raw", "--no-renames", "--no-commit-id")
         asked = "".join(f"{commit.sha}\n" for commit in commits)
@@ -152,7 +152,7 @@ class Quarantine:
         heads = (head.split() for head in fields[::2])
         paths = fields[1::2]
         return [
-            Change(status, mode, sha, path)
+            CommitChange(status, mode, sha, path)
             for (_, mode, _, sha, status), path in zip(heads, paths, strict=True)
         ]
 

@@ -692,7 +692,7 @@ class _Problem(NamedTuple):
     what: str
 
 
-class _Loader(yaml.SafeLoader):
+class _ConfigLoader(yaml.SafeLoader):
     """Composes nodes of YAML 1.2's core scalars, so that `on`, `no` and `1:30` are text.
 
     Aliases and tags are refused: nothing here needs them, and an alias can multiply a small
@@ -725,7 +725,7 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9]+$", list("-+0123456789")),
     ("float", r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$", list("-+.0123456789")),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    _ConfigLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 
 
 class _Reader:
@@ -786,7 +786,7 @@ def _compose(text: str, *, path: str) -> yaml.Node | None:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RatchetError(f"{path}: is larger than {MAX_BYTES // 1024} KB")
     try:
-        return _Loader(text).get_single_node()
+        return _ConfigLoader(text).get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RatchetError(f"{path}:{line}: contains a character that is not text") from error
