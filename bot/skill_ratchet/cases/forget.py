@@ -756,7 +756,7 @@ def _refuse_diverged(history: _History, now: Mapping[str, str], ref: Ref) -> Non
         and branches.is_ancestor(history.project, now.get(theirs, theirs), now.get(own, own))
     ):
         return
-    name = ref.removeprefix("refs/heads/")
+    name = ref.branch
     raise RatchetError(
         f"Branch {name} of origin has records that this clone has not; nothing was forgotten.",
         hint=f"Look at both: 'git log {name}...origin/{name}'. In a fresh clone this works.",
@@ -779,8 +779,7 @@ def _push(history: _History, now: Mapping[str, str], there: Mapping[Ref, bool]) 
             continue
         new = now.get(tip, tip)
         if theirs != new:
-            name = ref.removeprefix("refs/heads/")
-            remote.push(history.project, new, branch=name, expect=theirs)
+            remote.push(history.project, new, branch=ref.branch, expect=theirs)
             repository.run(history.project, "update-ref", _theirs(ref), new)
         _expire(history.project, [_theirs(ref)])
 

@@ -49,7 +49,7 @@ def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
     project = repository.open_project(start)
     found = remote.fetch_runs(project) if runs else remote.fetch_ledger(project, refs)
     if as_json:
-        print_json({ref.removeprefix("refs/heads/"): there for ref, there in found.items()})
+        print_json({ref.branch: there for ref, there in found.items()})
         return
     for ref, there in found.items():
         said = "is here" if there else "is not on the remote yet"

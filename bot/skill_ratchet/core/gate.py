@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from skill_ratchet.core import evidence as stats
-from skill_ratchet.core.records import Binding, Evidence, Pair, Record
+from skill_ratchet.core.records import Evidence, Pair, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,12 +213,7 @@ def _landed(evidence: Evidence) -> Verdict | None:
 def _binding(evidence: Evidence) -> Verdict | None:
     if evidence.tested is None or evidence.current is None:
         return _hold(Reason.UNKNOWN, "What was tested, or what is there now, is not known.")
-    changed = [
-        name
-        for name in Binding.model_fields
-        if getattr(evidence.tested, name) != getattr(evidence.current, name)
-    ]
-    if changed:
+    if changed := evidence.tested.differing(evidence.current):
         return _hold(Reason.STALE, f"Changed since the runs: {', '.join(changed)}.")
     return None
 

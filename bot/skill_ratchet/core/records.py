@@ -38,6 +38,11 @@ class Record(BaseModel):
             {name: getattr(self, name) for name in type(self).model_fields} | changes
         )
 
+    def differing(self, other: Self) -> list[str]:
+        """The names of the fields in which they are not equal."""
+        names = type(self).model_fields
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
 
 def canonical_json(value: Any) -> str:
     """One JSON text per value: sorted keys, no spaces; refuses NaN and infinity."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from skill_ratchet.project.workspace import Workspace
 
 GITHUB: Final = "https://github.com"
-BRANCH: Final = Ref.LEDGER.removeprefix("refs/heads/")
 
 
 def facts(ledger: Ledger, space: Workspace, *, text: str | None = None) -> Badge:
@@ -74,7 +73,7 @@ def markdown(project: Project, made: Badge, *, file: Path | None = None) -> str:
     if home is None:
         return f"![{words}]({quote(str(file or badge.LEAF))})"
     picture = f"{home}/raw/{Ref.LEDGER}/{quote(made.skill)}/{badge.LEAF}"
-    return f"[![{words}]({picture})]({home}/tree/{BRANCH}/{quote(made.skill)})"
+    return f"[![{words}]({picture})]({home}/tree/{Ref.LEDGER.branch}/{quote(made.skill)})"
 
 
 def repository(project: Project) -> str | None:

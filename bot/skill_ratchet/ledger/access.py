@@ -69,11 +69,10 @@ def ledger_tip(project: Project, ref: Ref) -> str | None:
 
 
 def _of_remotes(project: Project, ref: Ref) -> str | None:
-    name = ref.removeprefix("refs/heads/")
-    tips = git.tips_of_remotes(project.common_dir, name)
+    tips = git.tips_of_remotes(project.common_dir, ref.branch)
     if len(tips) > 1:
         raise RatchetError(
-            f"Several remotes have a branch {name}, and they differ.",
-            hint=f"Say which one to use: 'git branch {name} <remote>/{name}'.",
+            f"Several remotes have a branch {ref.branch}, and they differ.",
+            hint=f"Say which one to use: 'git branch {ref.branch} <remote>/{ref.branch}'.",
         )
     return next(iter(tips), None)

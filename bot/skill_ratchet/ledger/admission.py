@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,6 +20,7 @@ from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import Experiment, Landing, Record, Result, Run, Trace, digest
 from skill_ratchet.core.transfer import OWNER, Transfer
 from skill_ratchet.ledger import badge
+from skill_ratchet.ledger.clock import moment
 from skill_ratchet.ledger.store import README, READMES, Ref
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def place(ref: Ref, path: str, *, skill: str) -> RecordPlace:
             leaf = path.rpartition("/")[2]
             return RecordPlace(path, f"{skill}/{home}" if home else "", leaf, kind, found)
     raise RatchetError(
-        f"The bundle writes {path!a} on {_branch(ref)}, which is no place of a record of "
+        f"The bundle writes {path!a} on {ref.branch}, which is no place of a record of "
         f"skill {skill}."
     )
 
@@ -194,7 +194,7 @@ def check_change(ref: Ref, where: RecordPlace, data: bytes, before: Before) -> N
     elif new or state is Stage.OPEN or _goes_on(ref, before, data, where):
         return
     raise RatchetError(
-        f"The bundle changes {where.path} on {_branch(ref)}, a record from before.",
+        f"The bundle changes {where.path} on {ref.branch}, a record from before.",
         hint="Fetch the ledger's branches and run again. If it still does, do not use it.",
     )
 
@@ -236,9 +236,7 @@ def check_record(ref: Ref, where: RecordPlace, data: bytes, *, skill: str, seale
             raise RatchetError(f"The bundle has a transfer on the wrong branch: {where.path}")
         wrong = not (_fits(record, where.match, skill=skill) and _is_timed(record))
     if wrong:
-        raise RatchetError(
-            f"The bundle's {where.path} on {_branch(ref)} is not what belongs there."
-        )
+        raise RatchetError(f"The bundle's {where.path} on {ref.branch} is not what belongs there.")
 
 
 def _is_text(match: re.Match[str], data: bytes, *, skill: str) -> bool:
@@ -259,7 +257,7 @@ def _refuse_held_out(ref: Ref, trace: Trace, where: RecordPlace, sealed: Sealed)
     if ref is Ref.LEDGER and (held_out or sealed.shows(trace)):
         raise RatchetError(f"The bundle has a held-out run beside the train runs: {where.path}")
     if ref is Ref.HOLDOUT and not held_out:
-        raise RatchetError(f"The bundle has a train run on {_branch(ref)}: {where.path}")
+        raise RatchetError(f"The bundle has a train run on {ref.branch}: {where.path}")
 
 
 def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
@@ -290,14 +288,7 @@ def _fits(record: Record, match: re.Match[str], *, skill: str) -> bool:
 def _is_timed(record: Record) -> bool:
     """Whether its times are some: what came first is told by them, and how long ago it was."""
     stamps = (getattr(record, name, None) for name in _TIMES)
-    return all(_is_time(stamp) for stamp in stamps if stamp is not None)
-
-
-def _is_time(stamp: str) -> bool:
-    try:
-        return datetime.fromisoformat(stamp).tzinfo is not None
-    except ValueError:
-        return False
+    return all(moment(stamp) for stamp in stamps if stamp is not None)
 
 
 def parse(kind: type[Record], data: bytes, path: str) -> Record:
@@ -310,7 +301,3 @@ def parse(kind: type[Record], data: bytes, path: str) -> Record:
         return kind.model_validate(json.loads(data.decode("utf-8")))
     except (ValueError, ValidationError, RecursionError) as error:
         raise RatchetError(f"The bundle's {path} is not a {kind.__name__}.") from error
-
-
-def _branch(ref: Ref) -> str:
-    return ref.removeprefix("refs/heads/")

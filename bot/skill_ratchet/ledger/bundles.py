@@ -164,7 +164,7 @@ def write(
     with filled(folder) as made:
         if bring:
             create = ("bundle", "create", "--quiet", "--version=2", str(made / REFS))
-            known = (f"--remotes=*/{_short(ref)}" for ref in bring)
+            known = (f"--remotes=*/{ref.branch}" for ref in bring)
             repository.run(space.project, *create, *bring, "--not", *known)
         if decision is not None:
             (made / VERDICT).write_text(_json(decision), encoding="utf-8")
@@ -204,12 +204,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _is_news(project: Project, ref: Ref) -> bool:
     """Whether the branch has a commit that no remote has."""
-    asked = ("rev-list", "--max-count=1", ref, "--not", f"--remotes=*/{_short(ref)}")
+    asked = ("rev-list", "--max-count=1", ref, "--not", f"--remotes=*/{ref.branch}")
     return bool(repository.run(project, *asked).text)
-
-
-def _short(ref: Ref) -> str:
-    return ref.removeprefix("refs/heads/")
 
 
 def _sha256(data: bytes) -> str:
@@ -402,7 +398,7 @@ def _check_origin(manifest: Manifest, space: Workspace, *, by_person: bool) -> N
         if there.holdout_digest is not None:
             raise RatchetError("The proposal bundle was made where the held-out cases are.")
         here = here.with_(holdout_digest=None)
-    changed = [name for name in Setting.model_fields if getattr(here, name) != getattr(there, name)]
+    changed = here.differing(there)
     changed += ["skill"] if manifest.skill != space.name else []
     changed += ["parent"] if manifest.parent != space.text.digest else []
     if changed:
@@ -493,8 +489,8 @@ def _check_fork(
 
 def _elsewhere(ref: Ref) -> RatchetError:
     return RatchetError(
-        f"The bundle's {_short(ref)} does not go on from where that branch is here.",
-        hint=f"Fetch it ('git fetch origin {_short(ref)}'), or push what you have of it; "
+        f"The bundle's {ref.branch} does not go on from where that branch is here.",
+        hint=f"Fetch it ('git fetch origin {ref.branch}'), or push what you have of it; "
         "if another run of this skill has written it since, run again.",
     )
 
@@ -554,7 +550,7 @@ def _check_file(
     beside: bool,
 ) -> None:
     if beside and where.match is not None and not replay.is_beside(where.path, skill=skill):
-        raise RatchetError(f"A transfer bundle may not write {where.path} on {_short(ref)}.")
+        raise RatchetError(f"A transfer bundle may not write {where.path} on {ref.branch}.")
     admission.check_change(ref, where, data, before)
     admission.check_record(ref, where, data, skill=skill, sealed=sealed)
 

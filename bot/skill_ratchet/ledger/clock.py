@@ -33,7 +33,7 @@ class Clock:
         """A clock that is later than the experiments and results of a ledger."""
         stamps = [experiment.started_at for experiment in ledger.experiments()]
         stamps += [result.finished_at for result in ledger.results().values()]
-        return cls(read, after=max(filter(None, map(_moment, stamps)), default=None))
+        return cls(read, after=max(filter(None, map(moment, stamps)), default=None))
 
     def __call__(self) -> datetime:
         """The time."""
@@ -45,13 +45,13 @@ class Clock:
         return self._last
 
 
-def _moment(stamp: str) -> datetime | None:
+def moment(stamp: str) -> datetime | None:
     """The time that a record has; None where it is none."""
     try:
-        moment = datetime.fromisoformat(stamp)
+        found = datetime.fromisoformat(stamp)
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else None
+    return found if found.tzinfo is not None else None
 
 
 def now() -> datetime:

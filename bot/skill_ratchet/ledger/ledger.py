@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from difflib import unified_diff
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.edits import unified_diff
 from skill_ratchet.core.looks import Confirmation, Look
 from skill_ratchet.core.records import (
     Answers,
@@ -331,7 +331,8 @@ class Ledger(_Reads):
         texts = {f"{self._incumbent(experiment.parent)}/skill.txt": parent_text}
         if candidate_text is not None:
             texts[f"{home}/candidate.txt"] = candidate_text
-            texts[f"{home}/candidate.diff"] = _diff(parent_text, candidate_text)
+            patch = unified_diff(parent_text, candidate_text, path="skill.txt")
+            texts[f"{home}/candidate.diff"] = patch
         texts[f"{home}/experiment.json"] = _json(experiment)
         for path, text in texts.items():
             self._store.put(Ref.LEDGER, path, text)
@@ -700,15 +701,3 @@ def _only(names: list[str], *, what: Literal["experiment", "trace"], wanted: str
     raise RatchetError(
         f"{wanted!r} matches {len(names)} {what}s, such as {shown}", hint="Give more of it."
     )
-
-
-def _diff(old: str, new: str) -> str:
-    """A unified diff of the skill file, as git would print it."""
-    before, after = (_lines(text) for text in (old, new))
-    return "".join(unified_diff(before, after, "a/skill.txt", "b/skill.txt"))
-
-
-def _lines(text: str) -> list[str]:
-    lines = [f"{line}\n" for line in text.split("\n")]
-    last = lines.pop().removesuffix("\n")
-    return [*lines, f"{last}\n\\ No newline at end of file\n"] if last else lines

@@ -59,8 +59,7 @@ def fetch_ledger(project: Project, refs: Collection[Ref]) -> dict[Ref, bool]:
     for ref in refs:
         if ref.value not in have:
             continue
-        name = ref.removeprefix("refs/heads/")
-        theirs = f"refs/remotes/origin/{name}"
+        theirs = f"refs/remotes/origin/{ref.branch}"
         _talk(project, *_FETCH, *again, "origin", f"+{ref.value}:{theirs}")
         own = run(project, "for-each-ref", "--format=%(objectname)", ref.value).text
         if own and _is_ancestor(project, own, theirs):
@@ -92,7 +91,7 @@ def fetch_runs(project: Project) -> dict[Ref, bool]:
     """
     if not repository.is_shallow(project):
         return fetch_ledger(project, (Ref.LEDGER,))
-    theirs = f"refs/remotes/origin/{Ref.LEDGER.removeprefix('refs/heads/')}"
+    theirs = f"refs/remotes/origin/{Ref.LEDGER.branch}"
     if not _talk(project, "ls-remote", "--quiet", "origin", Ref.LEDGER.value).text:
         return {Ref.LEDGER: False}
     leave = ("--filter=blob:none", "--no-recurse-submodules", "--no-write-fetch-head", "--no-tags")
@@ -181,21 +180,20 @@ def push_ledger(project: Project, *, skill: str) -> None:
 
 
 def _push_ref(project: Project, ref: Ref, *, skill: str) -> None:
-    name = ref.removeprefix("refs/heads/")
-    theirs = f"refs/ratchet/origin/{name}"
+    theirs = f"refs/ratchet/origin/{ref.branch}"
     for _ in range(TRIES):
         pushed = _talk(project, "push", "--quiet", "origin", f"{ref}:{ref}", ok=range(256))
         if pushed.status == 0:
             return
         if not _talk(project, "ls-remote", "origin", ref.value).text:
             break
-        fetch(project, name)
+        fetch(project, ref.branch)
         if _is_ancestor(project, theirs, ref.value):
             break  # it was not refused for being behind
         own = run(project, "rev-parse", ref.value).text
         joined = replay.put_on_top(project, ref, own, here=theirs, skill=skill)
         run(project, "update-ref", ref.value, joined, own)
     raise RatchetError(
-        f"Branch {name} could not be published: {pushed.error.strip()}",
+        f"Branch {ref.branch} could not be published: {pushed.error.strip()}",
         hint="Run this job again; what was measured is in its bundle.",
     )

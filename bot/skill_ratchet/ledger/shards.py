@@ -14,7 +14,6 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -36,6 +35,7 @@ from skill_ratchet.core.records import (
     trace_id,
 )
 from skill_ratchet.ledger import bundles
+from skill_ratchet.ledger.clock import moment
 from skill_ratchet.project import workspace
 
 if TYPE_CHECKING:
@@ -113,17 +113,8 @@ class ShardPlan(Record):
 
     def differences(self, other: ShardPlan) -> list[str]:
         """The names of what differs, those of the setting by their own."""
-        names = [
-            name
-            for name in ShardPlan.model_fields
-            if name != "setting" and getattr(self, name) != getattr(other, name)
-        ]
-        names += [
-            name
-            for name in Setting.model_fields
-            if getattr(self.setting, name) != getattr(other.setting, name)
-        ]
-        return sorted(names)
+        own = [name for name in self.differing(other) if name != "setting"]
+        return sorted([*own, *self.setting.differing(other.setting)])
 
     def wanted(self, cases: Sequence[Fixture]) -> dict[str, Wanted]:
         """Every run that belongs to these cases, by the digest of its key."""
@@ -513,7 +504,7 @@ def _check(trace: Trace, *, plan: ShardPlan, wanted: Wanted) -> None:
     name = trace_id(trace.key, trace.started_at) + (JUDGE if trace.job == "judge" else "")
     if says != here or trace.id != name or trace.job == "meta":
         raise RatchetError("It has a run that is not what its key says.")
-    if not _is_time(trace.started_at) or trace.started_at < plan.begun:
+    if not moment(trace.started_at) or trace.started_at < plan.begun:
         raise RatchetError("It has a run from before its experiment was begun: a kept one is none.")
     if trace.score is not None and (trace.reply.error is not None or trace.reply.text is None):
         raise RatchetError("It has a score without an answer.")
@@ -524,13 +515,6 @@ def _check_judges(others: Sequence[Trace], traces: Sequence[Trace]) -> None:
     judged = [trace.id for trace in others if trace.job == "judge"]
     if len(set(judged)) != len(judged) or not {one.removesuffix(JUDGE) for one in judged} <= made:
         raise RatchetError("It has a judgement of a run that is not there, or one twice.")
-
-
-def _is_time(stamp: str) -> bool:
-    try:
-        return datetime.fromisoformat(stamp).tzinfo is not None
-    except ValueError:
-        return False
 
 
 # Taking up ------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ class Ref(StrEnum):
     LEDGER = "refs/heads/ratchet/ledger"
     HOLDOUT = "refs/heads/ratchet/holdout"
 
+    @property
+    def branch(self) -> str:
+        """Its short name."""
+        return self.removeprefix("refs/heads/")
+
 
 README = "README.md"
 READMES = {
