@@ -127,7 +127,7 @@ class _Reads:
 
     def train_corrections(self) -> list[Correction]:
         """What people said should have been answered in train cases, oldest first."""
-        return _corrections(self._train, self.skill)
+        return _corrections([self._train], self.skill)
 
     def candidate_text(self, experiment: str) -> str | None:
         """The skill as the experiment proposed it; None when it could not be applied."""
@@ -375,8 +375,7 @@ class Ledger(_Reads):
 
     def corrections(self) -> list[Correction]:
         """What people said should have been answered, of every case, oldest first."""
-        held_out = [] if self._sealed is None else _corrections(self._sealed, self.skill)
-        return sorted([*self.train_corrections(), *held_out], key=lambda one: (one.at, one.id))
+        return _corrections(self._readers("train", "holdout"), self.skill)
 
     def add_settled(self, settled: Settled, *, split: Split) -> None:
         """Record what became of corrections of one side."""
@@ -385,8 +384,7 @@ class Ledger(_Reads):
 
     def settled(self) -> list[Settled]:
         """What became of corrections, of both sides, by pull request."""
-        readers = [self._train, *([] if self._sealed is None else [self._sealed])]
-        folder = f"{self.skill}/settled/"
+        readers, folder = self._readers("train", "holdout"), f"{self.skill}/settled/"
         found = (one for reader in readers for one in _folder(reader, folder, Settled))
         return sorted(found, key=lambda one: one.pull)
 
@@ -410,17 +408,13 @@ class Ledger(_Reads):
 
     def spent_by_runs(self) -> list[Run]:
         """What every run of the skill spent, oldest first."""
-        paths = self._train.list(f"{self.skill}/runs/")
-        texts = self._train.read_many(paths)
-        return [_parse(Run, texts[path], path) for path in paths]
+        return _folder(self._train, f"{self.skill}/runs/", Run)
 
     def runs_of_month(self, month: str) -> list[Run]:
         """The runs of every skill that began in a month such as ``2026-07``."""
         begin = month.replace("-", "")
-        folders = [f"{skill}/runs" for skill in self._train.skills()]
-        named = [path for one in folders for path in self._train.list(f"{one}/{begin}")]
-        texts = self._train.read_many(named)
-        return [_parse(Run, texts[path], path) for path in named]
+        begins = [f"{skill}/runs/{begin}" for skill in self._train.skills()]
+        return [run for one in begins for run in _folder(self._train, one, Run)]
 
     def unfinished(self) -> list[Experiment]:
         """The experiments without a result, by number: a run died in each, or another has it.
@@ -455,23 +449,22 @@ class Ledger(_Reads):
         self, experiment: str, split: Split, *, job: Literal["task", "judge"] = "task"
     ) -> list[Trace]:
         """An experiment's own runs on one split, or the judgements of them."""
-        reader = self._train if split == "train" else self._sealed
-        if reader is None:
-            return []
-        return _runs(reader, self._home(experiment), split, folder=_FOLDERS[job])
+        return self._split_runs(self._home(experiment), split, job)
 
     def text_runs(
         self, skill_digest: str, split: Split, *, job: Literal["task", "judge"] = "task"
     ) -> list[Trace]:
         """A text's runs as the incumbent on one split, or the judgements of them."""
-        reader = self._train if split == "train" else self._sealed
-        if reader is None:
-            return []
-        return _runs(reader, self._incumbent(skill_digest), split, folder=_FOLDERS[job])
+        return self._split_runs(self._incumbent(skill_digest), split, job)
 
     def traces(self, *, split: Split = "train", job: Job | None = None) -> Iterator[Trace]:
         """Every trace of one split, one at a time; ``job`` narrows it."""
-        return (trace for trace in self._some(split) if job in (None, trace.job))
+        return (
+            trace
+            for reader in self._readers(split)
+            for trace in _traces(reader, list(filter(_job_of, reader.list(f"{self.skill}/"))))
+            if trace.split == split and job in (None, trace.job)
+        )
 
     def count_traces(self) -> int:
         """How many calls are on record in the ledger's branch."""
@@ -484,10 +477,12 @@ class Ledger(_Reads):
         Raises:
             RatchetError: There is none, or there are several.
         """
-        reader = self._train if split == "train" else self._sealed
-        paths = [] if reader is None else _find(reader, self.skill, prefix)
-        found = () if reader is None else _traces(reader, [one for one in paths if _job_of(one)])
-        matches = [one for one in found if one.split == split and one.id.startswith(prefix)]
+        matches = [
+            trace
+            for reader in self._readers(split)
+            for trace in _traces(reader, list(filter(_job_of, _find(reader, self.skill, prefix))))
+            if trace.split == split and trace.id.startswith(prefix)
+        ]
         return matches[_only([trace.id for trace in matches], what="trace", wanted=prefix)]
 
     def put_confirmation(self, confirmation: Confirmation) -> None:
@@ -497,9 +492,7 @@ class Ledger(_Reads):
 
     def confirmation(self, experiment: str) -> Confirmation | None:
         """An experiment's look at the holdout."""
-        path = f"{self._home(experiment)}/confirm.json"
-        text = None if self._sealed is None else self._sealed.get(path)
-        return None if text is None else _parse(Confirmation, text, path)
+        return self.some_confirmations([experiment]).get(experiment)
 
     def looks(self) -> list[Look]:
         """Every look at the holdout, also of experiments that are not on the ledger (any more)."""
@@ -532,8 +525,7 @@ class Ledger(_Reads):
         parse = partial(_parse, Transfer)
         found = [
             one
-            for reader in (self._train, self._sealed)
-            if reader is not None
+            for reader in self._readers("train", "holdout")
             for one in reader.leaves(self._transfers, "transfer.json", parse).values()
         ]
         return sorted(found, key=lambda one: (one.started_at, one.id))
@@ -561,14 +553,14 @@ class Ledger(_Reads):
     def _add(self, experiment: str, leaf: str, record: Record) -> None:
         self._store.put(Ref.LEDGER, f"{self._home(experiment)}/{leaf}", _json(record))
 
-    def _some(self, split: Split) -> Iterator[Trace]:
-        """The traces of one split."""
-        reader = self._train if split == "train" else self._sealed
-        if reader is None:
-            return iter(())
-        paths = reader.list(f"{self.skill}/")
-        found = _traces(reader, [path for path in paths if _job_of(path)])
-        return (trace for trace in found if trace.split == split)
+    def _readers(self, *splits: Split) -> list[Reader]:
+        """The branches that have records of these splits; never the holdout's when blind."""
+        sides = (self._train if split == "train" else self._sealed for split in splits)
+        return [side for side in sides if side is not None]
+
+    def _split_runs(self, home: str, split: Split, job: Job) -> list[Trace]:
+        readers, folder = self._readers(split), _FOLDERS[job]
+        return [run for reader in readers for run in _runs(reader, home, split, folder=folder)]
 
     def _trace_path(self, trace: Trace, reader: Reader) -> str:
         if trace.job == "meta":
@@ -612,8 +604,9 @@ def _runs(reader: Reader, home: str, split: Split, *, folder: str = "traces") ->
     return [trace for trace in found if trace.split == split]
 
 
-def _corrections(reader: Reader, skill: str) -> list[Correction]:
-    found = _folder(reader, f"{skill}/corrections/", Correction)
+def _corrections(readers: list[Reader], skill: str) -> list[Correction]:
+    folder = f"{skill}/corrections/"
+    found = (one for reader in readers for one in _folder(reader, folder, Correction))
     return sorted(found, key=lambda one: (one.at, one.id))
 
 
