@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skill_ratchet.core.edits import Limits
+from skill_ratchet.core.edits import Limits, Operation
 from skill_ratchet.core.records import Record, UnitInterval
 
 if TYPE_CHECKING:
@@ -35,33 +35,26 @@ def levels(*, max_lines: int, max_chars: int) -> tuple[Level, ...]:
         max_lines: Lines a narrow edit may change; each step doubles it.
         max_chars: Ceiling of the text's length at every step.
     """
-    steps: tuple[tuple[str, dict[str, object]], ...] = (
-        ("add lines", {"operations": ("add",), "max_lines": max_lines, "traces_shown": 5}),
-        (
-            "replace",
-            {"operations": ("add", "replace"), "max_lines": 2 * max_lines, "traces_shown": 10},
-        ),
-        (
-            "rewrite",
-            {
-                "operations": ("add", "replace", "rewrite"),
-                "max_lines": REWRITE_LINES,
-                "traces_shown": 20,
-            },
-        ),
-        (
-            "start again",
-            {
-                "operations": ("add", "replace", "rewrite"),
-                "max_lines": REWRITE_LINES,
-                "traces_shown": 40,
-                "restart": True,
-            },
-        ),
+    every: tuple[Operation, ...] = ("add", "replace", "rewrite")
+    steps = (  # name, operations, lines, traces shown
+        ("add lines", every[:1], max_lines, 5),
+        ("replace", every[:2], 2 * max_lines, 10),
+        ("rewrite", every, REWRITE_LINES, 20),
+        ("start again", every, REWRITE_LINES, 40),
     )
     return tuple(
-        Level(number=n, name=name, limits=Limits.model_validate({"max_chars": max_chars} | limits))
-        for n, (name, limits) in enumerate(steps)
+        Level(
+            number=number,
+            name=name,
+            limits=Limits(
+                operations=operations,
+                max_lines=lines,
+                max_chars=max_chars,
+                traces_shown=shown,
+                restart=name == "start again",
+            ),
+        )
+        for number, (name, operations, lines, shown) in enumerate(steps)
     )
 
 
