@@ -280,11 +280,8 @@ def _texts(expected: JsonValue) -> tuple[str, ...]:
     """The acceptable texts; whole numbers count as written, anything else is refused as ()."""
     items = expected if isinstance(expected, list) else [expected]
     texts = [str(item) if type(item) is int else item for item in items]
-    return tuple(t for t in texts if isinstance(t, str)) if _all_text(texts) else ()
-
-
-def _all_text(items: list[Any]) -> bool:
-    return all(isinstance(item, str) for item in items)
+    written = tuple(text for text in texts if isinstance(text, str))
+    return written if len(written) == len(texts) else ()
 
 
 # --- pure scorers ----------------------------------------------------------------------------
