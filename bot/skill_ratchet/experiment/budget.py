@@ -8,15 +8,14 @@ so: it counts as all it could have spent.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Ended, Run, RunJob, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.ledger.shards import Shard
@@ -189,6 +188,8 @@ def share(usd: float, jobs: int) -> float:
 class Account:
     """One run's budget and its record in the ledger.
 
+    As a context manager it is ended and flushed whatever happens.
+
     Args:
         ledger: Where to.
         job: What the run is.
@@ -206,7 +207,7 @@ class Account:
         job: RunJob,
         settings: BudgetConfig,
         clock: Callable[[], float],
-        usd: float | None,
+        usd: float | None = None,
         shard: Shard | None = None,
         earlier: Sequence[Run] = (),
     ) -> None:
@@ -244,6 +245,15 @@ class Account:
         )
         ledger.add_run(self._run)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self.end("done" if error is None else ending(error))
+        finally:
+            self._ledger.flush(f"{self._ledger.skill}: end of a run")
+
     @property
     def run(self) -> Run:
         """The record."""
@@ -261,32 +271,6 @@ class Account:
                 predicted=self.budget.predicted,
             )
             self._ledger.add_run(self._run)
-
-
-@contextmanager
-def account(
-    ledger: Ledger,
-    *,
-    job: RunJob,
-    settings: BudgetConfig,
-    clock: Callable[[], float],
-    usd: float | None = None,
-    shard: Shard | None = None,
-    earlier: Sequence[Run] = (),
-) -> Iterator[Account]:
-    """A run's account, ended and flushed whatever happens."""
-    opened = Account(
-        ledger, job=job, settings=settings, clock=clock, usd=usd, shard=shard, earlier=earlier
-    )
-    how: Ended = "done"
-    try:
-        yield opened
-    except BaseException as error:
-        how = ending(error)
-        raise
-    finally:
-        opened.end(how)
-        ledger.flush(f"{ledger.skill}: end of a run")
 
 
 def _part_of(cap: Cap, shard: Shard | None) -> Cap:

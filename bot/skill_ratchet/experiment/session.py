@@ -101,7 +101,7 @@ async def opened(
         clock = Clock.of(ledger, clocks.now)
         if account is None:
             account = stack.enter_context(
-                budgets.account(
+                budgets.Account(
                     ledger,
                     job=job,
                     settings=settings.budget,

@@ -377,7 +377,7 @@ async def _transfer(
         ledger.flush(f"{space.name}: transfer {begun.id[:12]}: begun")
     going = Going(space, ledger, asked, begun, observer)
     error: RatchetError | None = None
-    with budgets.account(
+    with budgets.Account(
         ledger, job="transfer", settings=space.config.budget, clock=time.monotonic, usd=usd
     ) as account:
         observer.budget = account.budget
