@@ -17,7 +17,7 @@ from skill_ratchet.cli.app import (
 )
 
 if TYPE_CHECKING:
-    from skill_ratchet.experiment.jobs import NoiseReport
+    from skill_ratchet.experiment.noise import NoiseReport
 
 FORMATS = ("csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals")
 

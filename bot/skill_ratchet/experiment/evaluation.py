@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from skill_ratchet.core.records import JUDGE
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.budget import known
-from skill_ratchet.experiment.runner import sweep
+from skill_ratchet.experiment.runner import mean_score, sweep
 from skill_ratchet.ledger import access
 from skill_ratchet.project import repository, workspace
 
@@ -40,8 +39,7 @@ class Evaluation:
     @property
     def score(self) -> float | None:
         """Mean over the cases with a score; None when there is none."""
-        values = [trace.score.value for trace in self.traces if trace.score]
-        return fmean(values) if values else None
+        return mean_score(self.traces)
 
     @property
     def failed(self) -> tuple[Trace, ...]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from skill_ratchet.core.records import Experiment, Run, RunJob, Trace
     from skill_ratchet.experiment.loop import PlannedLook, Report, Share
-    from skill_ratchet.experiment.noise import Detectable, Noise
     from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.proposer import Candidate
     from skill_ratchet.ledger import Ledger
@@ -59,9 +58,14 @@ def improve(
 
     check.require_sound(space)
     with RunLock(project.root, space.name):
-        job: RunJob = "propose" if blind else "run"
-        running = _improve(space, attempts, observer, job=job, usd=usd, override=override)
-        report = asyncio.run(running)
+        report = _run_loop(
+            space,
+            observer,
+            job="propose" if blind else "run",
+            usd=usd,
+            attempts=space.config.loop.attempts if attempts is None else attempts,
+            override=override,
+        )
         if bundle is not None:
             bundles.write(bundle, space, kind="proposal", experiment=_passed(space, report))
         return report
@@ -75,19 +79,18 @@ def _passed(space: Workspace, report: Report) -> Experiment | None:
     return access.open_ledger(space.project, space.name, blind=space.blind).find(last.experiment)
 
 
-async def _improve(
+def _run_loop(
     space: Workspace,
-    attempts: int | None,
     observer: Observer,
     *,
     job: RunJob,
     usd: float | None,
+    attempts: int = 1,
     override: Mapping[str, object] | None = None,
     confirm: str | None = None,
     share: Share | None = None,
     earlier: Sequence[Run] = (),
 ) -> Report:
-    shard = share.shard if share else None
     reopen = partial(
         workspace.open_at_base,
         space.project,
@@ -96,20 +99,28 @@ async def _improve(
         branch=space.branch,
         blind=space.blind,
     )
-    async with session.opened(
-        space, on_trace=observer.ran, job=job, usd=usd, shard=shard, earlier=earlier
-    ) as opened:
-        observer.budget = opened.budget
-        loop = Loop(
-            opened,
-            reopen=reopen,
-            now=clock.now,
-            observer=observer,
-            confirm=confirm,
-            share=share,
-        )
-        most = space.config.loop.attempts if attempts is None else attempts
-        return await loop.run(attempts=most)
+
+    async def run() -> Report:
+        async with session.opened(
+            space,
+            on_trace=observer.ran,
+            job=job,
+            usd=usd,
+            shard=share.shard if share else None,
+            earlier=earlier,
+        ) as opened:
+            observer.budget = opened.budget
+            loop = Loop(
+                opened,
+                reopen=reopen,
+                now=clock.now,
+                observer=observer,
+                confirm=confirm,
+                share=share,
+            )
+            return await loop.run(attempts=attempts)
+
+    return asyncio.run(run())
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,16 +276,9 @@ def confirm_shard(
         report: Report | None = None
         before = {run.id for run in _held_out_calls(ledger, experiment)}
         if experiment and _is_open(ledger, experiment):
-            running = _improve(
-                space,
-                1,
-                observer,
-                job="confirm",
-                usd=usd,
-                confirm=experiment.id,
-                share=share,
+            report = _run_loop(
+                space, observer, job="confirm", usd=usd, confirm=experiment.id, share=share
             )
-            report = asyncio.run(running)
         if report and report.error and report.look is None:
             raise report.error
         look = report.look if report else None
@@ -367,16 +371,9 @@ def _decide(
     report = None
     earlier = tuple(handed.spent) if handed else ()
     if experiment and refused is None and _is_open(ledger, experiment):
-        running = _improve(
-            space,
-            1,
-            observer,
-            job=job,
-            usd=usd,
-            confirm=experiment.id,
-            earlier=earlier,
+        report = _run_loop(
+            space, observer, job=job, usd=usd, confirm=experiment.id, earlier=earlier
         )
-        report = asyncio.run(running)
     decision = None
     if experiment and refused is None:
         decision = _decided(ledger, experiment, report, space)
@@ -428,18 +425,3 @@ def _note(experiment: Experiment | None, report: Report | None) -> str:
     if report and report.error:
         return report.error.message
     return (report.stopped if report else None) or "It was not decided."
-
-
-@dataclass(frozen=True, slots=True)
-class NoiseReport:
-    """An A/A run of a skill, and what its fixtures can show."""
-
-    skill: str
-    model: str
-    noise: Noise
-    deterministic: bool
-    detectable: Detectable | None
-    null_score: float | None  # mean of an empty skill on train
-    usd_per_call: float | None
-    calls: int
-    usd: float | None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from skill_ratchet.base.errors import RatchetError
@@ -42,7 +41,7 @@ from skill_ratchet.experiment.recorder import (
     price,
 )
 from skill_ratchet.experiment.recorder import attempt as attempt_of
-from skill_ratchet.experiment.runner import NO_DUEL, aimed, duel, sweep
+from skill_ratchet.experiment.runner import NO_DUEL, aimed, duel, mean_score, sweep
 from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ class Loop:
         _refuse_unscored(traces)
         await self._refuse_broken(traces)
         if self._baseline is None:
-            self._baseline = fmean(trace.score.value for trace in traces if trace.score)
+            self._baseline = mean_score(traces)
         return traces
 
     async def _refuse_broken(self, traces: Sequence[Trace]) -> None:
@@ -481,8 +480,7 @@ class Loop:
         # Any other hold is not about the candidate: it stays undecided, and a later run settles it
         # with the runs there are.
         if verdict.action is Action.HOLD and verdict.reason not in gate.WAITS:
-            calls, usd = self._since(spent)
-            return attempt_of(experiment, Outcome.of(verdict, evidence, calls=calls, usd=usd))
+            return attempt_of(experiment, self._outcome(verdict, evidence, spent))
         self._recorder.confirmed(experiment, evidence, verdict)
         if trial.confirm.progress.state is State.PASS:
             if self._confirm is not None:
@@ -490,10 +488,7 @@ class Loop:
             commit = self._publish(trial, evidence)
             if verdict.action is Action.MERGE:
                 verdict = self._settling().merge(experiment, commit, verdict)
-        calls, usd = self._since(spent)
-        attempt = self._recorder.close(
-            experiment, Outcome.of(verdict, evidence, calls=calls, usd=usd)
-        )
+        attempt = self._recorder.close(experiment, self._outcome(verdict, evidence, spent))
         if verdict.action is Action.MERGE:
             self._space = self._reopen()
         return attempt
@@ -502,9 +497,14 @@ class Loop:
         self, experiment: Experiment, evidence: Evidence, verdict: Verdict, spent: _Spent
     ) -> Attempt:
         """Write a candidate that won down as one that waits, until somebody has acted on it."""
-        calls, usd = self._since(spent)
-        waits = Outcome(Action.HOLD, NOT_CONFIRMED, NOT_MERGED, evidence, verdict, calls, usd)
+        cost = self._since(spent)
+        waits = Outcome(Action.HOLD, NOT_CONFIRMED, NOT_MERGED, evidence, verdict, *cost)
         return self._recorder.close(experiment, waits)
+
+    def _outcome(self, verdict: Verdict, evidence: Evidence, spent: _Spent) -> Outcome:
+        """What the gate said."""
+        action, reason, detail = verdict.action, verdict.reason.value, verdict.detail
+        return Outcome(action, reason, detail, evidence, verdict, *self._since(spent))
 
     def _publish(self, trial: _Trial, evidence: Evidence) -> str:
         name, at = evidence_digest(evidence), self._recorder.stamp()

@@ -20,8 +20,7 @@ from skill_ratchet.core.evidence import State
 from skill_ratchet.core.gate import confirm_progress, most_pairs, screen_progress
 from skill_ratchet.core.records import total
 from skill_ratchet.experiment import session
-from skill_ratchet.experiment.jobs import NoiseReport
-from skill_ratchet.experiment.runner import sweep
+from skill_ratchet.experiment.runner import mean_score, sweep
 from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
@@ -57,6 +56,21 @@ class Detectable:
     effect: float
     merged: float
     calls: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseReport:
+    """An A/A run of a skill, and what its fixtures can show."""
+
+    skill: str
+    model: str
+    noise: Noise
+    deterministic: bool
+    detectable: Detectable | None
+    null_score: float | None  # mean of an empty skill on train
+    usd_per_call: float | None
+    calls: int
+    usd: float | None
 
 
 def measure(first: Sequence[float], second: Sequence[float]) -> Noise:
@@ -275,13 +289,8 @@ def _noise_report(
             policy=space.policy,
             deterministic=opened.provider.deterministic,
         ),
-        null_score=_mean(null),
+        null_score=mean_score(null),
         usd_per_call=None if spent is None else spent / (2 * len(pairs)),
         calls=opened.budget.calls,
         usd=opened.budget.spent,
     )
-
-
-def _mean(traces: list[Trace]) -> float | None:
-    values = [trace.score.value for trace in traces if trace.score]
-    return fmean(values) if values else None

@@ -227,7 +227,7 @@ class Settling:
         if isinstance(done, Refused):
             detail = " ".join(part for part in (f"{done.detail}.", done.hint) if part)
             return verdict.with_(action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=detail)
-        self._land(experiment, done.commit, by="ratchet")
+        self.recorder.land(experiment.id, commit=done.commit, branch=space.branch, by="ratchet")
         self._shipping.ship(experiment, Arrival(done.commit, done.commit, "ratchet"))
         return verdict
 
@@ -239,21 +239,15 @@ class Settling:
             head: Digest of its candidate, as it is there now.
             age: Seconds since people could object.
         """
+        project, branch = self.space.project, self.space.branch
+        landed = branches.landed(project, branch=branch, experiment_id=experiment)
         return Present(
             current=self.reopen().binding(head=head),
-            held=workspace.held(self.space.project),
-            landed=self._landed(experiment) is not None,
+            held=workspace.held(project),
+            landed=landed is not None,
             age=age,
             released=False,  # here a person who wants it merges it
         )
-
-    def _landed(self, experiment: str) -> str | None:
-        return branches.landed(
-            self.space.project, branch=self.space.branch, experiment_id=experiment
-        )
-
-    def _land(self, experiment: Experiment, commit: str, *, by: str) -> None:
-        self.recorder.land(experiment.id, commit=commit, branch=self.space.branch, by=by)
 
     def _amend_merged(self, experiment: Experiment) -> None:
         self.recorder.amend(

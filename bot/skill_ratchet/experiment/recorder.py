@@ -69,21 +69,6 @@ class Outcome:
     calls: int = 0
     usd: float | None = 0.0
 
-    @classmethod
-    def of(
-        cls, verdict: Verdict, evidence: Evidence | None, *, calls: int, usd: float | None
-    ) -> Outcome:
-        """What the gate said."""
-        return cls(
-            action=verdict.action,
-            reason=verdict.reason.value,
-            detail=verdict.detail,
-            evidence=evidence,
-            verdict=verdict,
-            calls=calls,
-            usd=usd,
-        )
-
 
 class Recorder:
     """The one writer of experiments, confirmations, results and landings.

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import fsum
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.agents import task
@@ -394,6 +395,12 @@ async def aimed(
     both = list(map(_paired, cases, targets, made))
     pairs = tuple(one for one in both if isinstance(one, Pair))
     return replace(NO_DUEL, pairs=pairs, missing=_missing(dict(enumerate(both))))
+
+
+def mean_score(traces: Iterable[Trace]) -> float | None:
+    """Of the runs that have a score; None when none has."""
+    values = [trace.score.value for trace in traces if trace.score]
+    return fmean(values) if values else None
 
 
 def _blocked(finished: dict[int, Pair | list[Trace]]) -> bool:
