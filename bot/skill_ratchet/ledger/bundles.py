@@ -522,12 +522,12 @@ def _check_files(
         raise RatchetError(f"The bundle changes more than {limits.records:,} files of one branch.")
     places: dict[str, list[admission.RecordPlace]] = {}
     for change in sorted(changes):
-        if change.status not in ("A", "M") or change.mode != quarantine.REGULAR:
+        if change.how not in ("A", "M") or change.new != quarantine.REGULAR:
             raise RatchetError(
                 f"The bundle may only write plain files, and does not at {change.path!a}."
             )
         where = admission.place(ref, change.path, skill=skill)
-        places.setdefault(change.sha, []).append(where)
+        places.setdefault(change.blob, []).append(where)
     sizes = apart.sizes(places)
     if max(sizes.values(), default=0) > limits.record or sum(sizes.values()) > limits.total:
         raise RatchetError(

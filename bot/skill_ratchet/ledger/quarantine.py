@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.project.repository import run
+from skill_ratchet.project.repository import raw_differences, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from skill_ratchet.base.git import Output
-    from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.repository import Difference, Project
 
 ABSENT: Final = "0" * 40  # git's name for 'no object'
 REGULAR: Final = "100644"
@@ -50,15 +50,6 @@ class Commit(NamedTuple):
     author: str
     committer: str
     message: str
-
-
-class CommitChange(NamedTuple):
-    """What one commit did to one path: git's status letter, the new mode and the new content."""
-
-    status: str
-    mode: str
-    sha: str
-    path: str
 
 
 def take_apart(data: bytes) -> Packed:
@@ -144,17 +135,11 @@ class Quarantine:
         answers = [line.split() for line in self._run(*asked, stdin=stdin).text.splitlines()]
         return [sha if kind == "tree" else None for sha, kind in answers]
 
-    def changes(self, commits: Sequence[Commit]) -> list[CommitChange]:
+    def changes(self, commits: Sequence[Commit]) -> tuple[Difference, ...]:
         """Every change that each of ``commits`` makes to its parent, in no order."""
         options = ("--stdin", "--root", "-r", "-z", "--raw", "--no-renames", "--no-commit-id")
         asked = "".join(f"{commit.sha}\n" for commit in commits)
-        fields = self._run("diff-tree", *options, stdin=asked.encode()).fields
-        heads = (head.split() for head in fields[::2])
-        paths = fields[1::2]
-        return [
-            CommitChange(status, mode, sha, path)
-            for (_, mode, _, sha, status), path in zip(heads, paths, strict=True)
-        ]
+        return raw_differences(self._run("diff-tree", *options, stdin=asked.encode()).fields)
 
     def files(self, commit: str | None) -> dict[str, str]:
         """The content's name of every file of a commit, by path; none when there is no commit."""

@@ -208,7 +208,11 @@ class Difference(NamedTuple):
 def differences(project: Project, old: str, new: str) -> tuple[Difference, ...]:
     """What differs between two commits."""
     options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
-    fields = run(project, "diff-tree", *options, old, new).fields
+    return raw_differences(run(project, "diff-tree", *options, old, new).fields)
+
+
+def raw_differences(fields: Sequence[str]) -> tuple[Difference, ...]:
+    """What ``diff-tree`` says with ``--raw -z``."""
     told = ((info[1:].split(), path) for info, path in zip(fields[::2], fields[1::2], strict=True))
     return tuple(
         Difference(path, before, after, blob, how) for (before, after, _, blob, how), path in told
