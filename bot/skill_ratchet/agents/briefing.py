@@ -10,7 +10,14 @@ from pydantic import ConfigDict, Field, JsonValue, field_validator
 from skill_ratchet.agents.breadth import Accepted  # noqa: TC001 - pydantic reads it
 from skill_ratchet.agents.prompts import block, fit
 from skill_ratchet.core.edits import Limits
-from skill_ratchet.core.records import Correction, Record, Trace, UnitInterval, canonical_json
+from skill_ratchet.core.records import (
+    Correction,
+    Record,
+    Trace,
+    UnitInterval,
+    as_text,
+    canonical_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,7 +230,7 @@ def correction_block(group: Sequence[Correction], *, nonce: str) -> str:
     first = group[0]
     parts: list[tuple[str, JsonValue]] = [
         ("said", f"{len(group)} times" if len(group) > 1 else "once"),
-        ("input", _asked(first)),
+        ("input", as_text(first.input)),
         ("context", first.context),
         ("expected", first.expected),
     ]
@@ -232,12 +239,6 @@ def correction_block(group: Sequence[Correction], *, nonce: str) -> str:
     told = dict.fromkeys((name, _text(value)) for name, value in parts if value is not None)
     body = "\n\n".join(f"{name}:\n{text}" for name, text in told)
     return block(f"correction of {first.fixture}", body, nonce=nonce)
-
-
-def _asked(one: Correction) -> str:
-    if isinstance(one.input, str):
-        return one.input
-    return "\n\n".join(f"{message.role}: {message.content}" for message in one.input)
 
 
 def _failing(view: View, *, nonce: str, budget: int) -> str:

@@ -70,6 +70,13 @@ class Message(Record):
     content: str
 
 
+def as_text(given: str | tuple[Message, ...]) -> str:
+    """What was asked, as one text; a conversation becomes ``role: content`` paragraphs."""
+    if isinstance(given, str):
+        return given
+    return "\n\n".join(f"{message.role}: {message.content}" for message in given)
+
+
 class Fixture(Record):
     """One case: an input, and what a good answer to it is.
 
@@ -102,10 +109,8 @@ class Fixture(Record):
 
     @property
     def input_text(self) -> str:
-        """The input as one text; a conversation becomes ``role: content`` paragraphs."""
-        if isinstance(self.input, str):
-            return self.input
-        return "\n\n".join(f"{message.role}: {message.content}" for message in self.input)
+        """The input as one text."""
+        return as_text(self.input)
 
 
 class Score(Record):
