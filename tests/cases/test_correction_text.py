@@ -18,7 +18,7 @@ from skill_ratchet.cases.correction_text import (
     value,
 )
 from skill_ratchet.github import commands
-from skill_ratchet.github.commands import Command
+from skill_ratchet.github.commands import SlashCommand
 
 TICKS: Final = "```"
 ZERO_WIDTH: Final = "\u200b"
@@ -163,7 +163,7 @@ def test_a_comment_reaches_it_whole() -> None:
     said = commands.parse(
         f"/Ratchet Correct triage\r\nInput:\r\n{TICKS}\r\na\r\n{TICKS}\r\nExpected: b"
     )
-    assert isinstance(said, Command)
+    assert isinstance(said, SlashCommand)
     assert said.name == "correct"
     given = parse(said.argument)
     assert (given.words, texts(given)) == (("triage",), {"input": "a", "expected": "b"})

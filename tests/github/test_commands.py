@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from skill_ratchet.github.commands import LONG, NAMES, NEEDS, USES, Command, Unknown, parse
+from skill_ratchet.github.commands import LONG, NAMES, NEEDS, USES, SlashCommand, Unknown, parse
 
 REASON = "It drops the refund rule.\n\n> quoted\n- and *this*"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_understood(name: str) -> None:
-    assert parse(f"/ratchet {name}") == Command.model_validate({"name": name})
+    assert parse(f"/ratchet {name}") == SlashCommand.model_validate({"name": name})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_every_command_is_understood(name: str) -> None:
     ],
 )
 def test_what_a_command_says(body: str, name: str, argument: str) -> None:
-    assert parse(body) == Command.model_validate({"name": name, "argument": argument})
+    assert parse(body) == SlashCommand.model_validate({"name": name, "argument": argument})
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_only_blank_text_may_stand_before_a_command(before: str, after: str) -> 
 @given(st.text())
 def test_any_text_is_understood_or_left_alone(text: str) -> None:
     said = parse(f"/ratchet reject {text}")
-    assert isinstance(said, Command)
+    assert isinstance(said, SlashCommand)
     assert said.argument == text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    assert isinstance(parse(text), Command | Unknown | None)
+    assert isinstance(parse(text), SlashCommand | Unknown | None)
 
 
 def test_readers_may_ask_and_no_more() -> None:
@@ -142,5 +142,5 @@ def test_the_documentation_has_every_command_with_who_may_give_it() -> None:
 def test_only_what_a_person_says_takes_more_than_one_line() -> None:
     for name in NAMES:
         said = parse(f"/ratchet {name} a\nb")
-        assert isinstance(said, Command)
+        assert isinstance(said, SlashCommand)
         assert said.argument == ("a\nb" if name in LONG else "a")

@@ -17,7 +17,7 @@ from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.experiment.recorder import Recorder
 from skill_ratchet.github import api, comments, events, pages, replies
 from skill_ratchet.github.api import GitHub
-from skill_ratchet.github.commands import NAMES, NEEDS, Command, parse
+from skill_ratchet.github.commands import NAMES, NEEDS, SlashCommand, parse
 from skill_ratchet.github.http import Wire
 from skill_ratchet.github.pull_request import Job
 from skill_ratchet.github.replies import Asked
@@ -723,7 +723,7 @@ def _refusal(command: str, role: str, folder: Path) -> str:
     """What a person with a role is told, without a repository."""
     said = events.read("issue_comment", EVENTS["issue_comment"], repository=Silent.repository)
     asked = parse(f"/ratchet {command}")
-    assert isinstance(said, events.Comment)
+    assert isinstance(said, events.NewComment)
     assert asked is not None
     github = cast("GitHub", Silent(role))
     clerk = comments._Clerk(folder / "nowhere", github, said, Asked(said.number, said.id))
@@ -832,7 +832,7 @@ def test_an_experiment_to_be_reverted_is_named_by_number_or_id(name: str) -> Non
 
 def _argument(body: str) -> str:
     said = parse(body)
-    assert isinstance(said, Command)
+    assert isinstance(said, SlashCommand)
     return said.argument
 
 
@@ -1318,11 +1318,11 @@ def test_an_event_of_another_form_is_an_error(changes: dict[str, Any]) -> None:
 def test_the_official_examples_are_read() -> None:
     known = "codertocat/hello-world"
     said = events.read("issue_comment", EVENTS["issue_comment"], repository=known)
-    assert isinstance(said, events.Comment)
+    assert isinstance(said, events.NewComment)
     assert (said.number, said.author, said.on_pull) == (1, "Codertocat", False)
     given = changed(copy.deepcopy(EVENTS["pull_request_review"]), {"review__state": "approved"})
     review = events.read("pull_request_review", given, repository=known)
-    assert isinstance(review, events.Review)
+    assert isinstance(review, events.NewReview)
     assert (review.number, review.state, review.body) == (2, "APPROVED", "")
 
 

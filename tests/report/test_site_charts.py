@@ -7,13 +7,15 @@ import re
 import pytest
 from skill_ratchet.core.records import Tally
 from skill_ratchet.report.site import charts
-from skill_ratchet.report.site.views import Entry, Outcome, Sweep, Trial
+from skill_ratchet.report.site.views import ExperimentEntry, Outcome, Sweep, Trial
 
 TALLY = Tally(incumbent=0.1, candidate=0.9)
 
 
-def point(number: int, outcome: Outcome = "discarded", train: float | None = 0.5) -> Entry:
-    return Entry(
+def point(
+    number: int, outcome: Outcome = "discarded", train: float | None = 0.5
+) -> ExperimentEntry:
+    return ExperimentEntry(
         number=number,
         url=f"{number}.html",
         outcome=outcome,

@@ -34,7 +34,7 @@ Name = Literal[
 Role = Literal["read", "write"]
 
 
-class Command(Record):
+class SlashCommand(Record):
     """A command as a person wrote it; ``argument`` is word for word, stripped at both ends."""
 
     name: Name
@@ -86,7 +86,7 @@ _COMMAND = re.compile(
 )
 
 
-def parse(body: str) -> Command | Unknown | None:
+def parse(body: str) -> SlashCommand | Unknown | None:
     """The command in the first line that is not blank; None when it is not one for the bot.
 
     The line is ``/ratchet <word> [argument]``, its first two words in any case; without a word
@@ -102,7 +102,7 @@ def parse(body: str) -> Command | Unknown | None:
     if name is None:
         return Unknown(word=word[:LONGEST_WORD], nearest=_nearest(word[:LONGEST_WORD].lower()))
     text = "\n".join([*argument, more]) if name in LONG else "".join(argument)
-    return Command(name=name, argument=text.strip())
+    return SlashCommand(name=name, argument=text.strip())
 
 
 def _nearest(word: str) -> Name | None:

@@ -29,7 +29,7 @@ from skill_ratchet.github import (
     replies,
     revert,
 )
-from skill_ratchet.github.commands import NEEDS, Command, Unknown
+from skill_ratchet.github.commands import NEEDS, SlashCommand, Unknown
 from skill_ratchet.github.pull_request import HOLD_LABEL, NOTE_LENGTH
 from skill_ratchet.github.replies import Asked
 from skill_ratchet.github.reviews import UNKNOWN, WRITERS
@@ -80,7 +80,7 @@ class _Start(NamedTuple):
     inputs: dict[str, str]
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     """What a command comes to: Markdown for the reply, and what is to be started."""
 
     parts: tuple[str, ...]
@@ -135,7 +135,7 @@ def handle(start: Path, *, github: GitHub, name: str, event: dict[str, Any]) -> 
     heard = events.read(name, event, repository=github.repository)
     if isinstance(heard, events.Ignored):
         return Handled(None, "ignored", heard.why)
-    if isinstance(heard, events.Review):
+    if isinstance(heard, events.NewReview):
         return _review(start, github, heard)
     if isinstance(heard, events.Opened):
         done = corrections.hear_form(start, github, heard)
@@ -144,7 +144,7 @@ def handle(start: Path, *, github: GitHub, name: str, event: dict[str, Any]) -> 
     if command is None:
         return Handled(None, "ignored", "it is not a command")
     asked = Asked(heard.number, heard.id)
-    told = command.name if isinstance(command, Command) else "unknown"
+    told = command.name if isinstance(command, SlashCommand) else "unknown"
     if replies.answered(github, asked):
         return Handled(told, "ignored", "it was answered before")
     github.react(heard.id, "eyes")
@@ -160,10 +160,10 @@ class _Clerk:
 
     start: Path
     github: GitHub
-    said: events.Comment
+    said: events.NewComment
     asked: Asked
 
-    def serve(self, command: Command | Unknown, told: str) -> Handled:
+    def serve(self, command: SlashCommand | Unknown, told: str) -> Handled:
         """Act, answer, and say what came of it."""
         try:
             answer = self._act(command)
@@ -191,7 +191,7 @@ class _Clerk:
             extra = ()
         return Redactor.from_environ(os.environ, extra=extra).redact(text)
 
-    def _begin(self, answer: _Answer, start: _Start, told: str) -> Handled:
+    def _begin(self, answer: _Response, start: _Start, told: str) -> Handled:
         """Start a workflow, after the reply that keeps it from being started twice.
 
         The rocket is left to the job that does the work.
@@ -206,13 +206,13 @@ class _Clerk:
             return Handled(told, "refused", said)
         return Handled(told, "started", start.workflow)
 
-    def _act(self, command: Command | Unknown) -> _Answer:
+    def _act(self, command: SlashCommand | Unknown) -> _Response:
         role = self.github.permission(self.said.author)
         if role == UNKNOWN:
             raise _Refusal("Not done: GitHub does not say that you may read this repository.")
         if isinstance(command, Unknown):
             shown = command.with_(word=self._redact(command.word))
-            return _Answer((pages.unknown(shown),), well=False)
+            return _Response((pages.unknown(shown),), well=False)
         if NEEDS[command.name] == "write" and role not in WRITERS:
             raise _Refusal("Not done: that takes write access to this repository.")
         return _ACTS[command.name](self, command.argument)
@@ -256,7 +256,7 @@ class _Clerk:
             raise _Refusal("Say that on a pull request of Ratchet's.")
         return own, pull
 
-    def _finish(self, job: Job, said: str, *, done: bool) -> _Answer:
+    def _finish(self, job: Job, said: str, *, done: bool) -> _Response:
         """Answer where the pull request is closed: perhaps by the job that began to do just this.
 
         What that one left undone is made good.
@@ -265,22 +265,22 @@ class _Clerk:
             raise _Refusal("This pull request is closed.")
         with _speaking(job):
             job.settle()
-        return _Answer((said,))
+        return _Response((said,))
 
     def _job(self, skill: str) -> Job:
         return publish.open_job(self.start, github=self.github, skill=skill)
 
     # The commands
 
-    def run(self, argument: str) -> _Answer:
+    def run(self, argument: str) -> _Response:
         """Start a run."""
         return self._begun(RUN, skill=self._skill(argument))
 
-    def evaluate(self, argument: str) -> _Answer:
+    def evaluate(self, argument: str) -> _Response:
         """Start a run that proposes nothing."""
         return self._begun(RUN, skill=self._skill(argument), attempts="0")
 
-    def gate(self, argument: str) -> _Answer:
+    def gate(self, argument: str) -> _Response:
         """Start the test of a person's pull request, at a commit that they have named."""
         pull = self._pull()
         if pull is None:
@@ -301,7 +301,7 @@ class _Clerk:
             )
         return self._begun(GATE, pull=str(pull.number), sha=argument)
 
-    def transfer(self, argument: str) -> _Answer:
+    def transfer(self, argument: str) -> _Response:
         """Start a transfer: of the bot's pull request's edit, else of the last one merged."""
         if self._redact(argument) != argument:  # before it is cut at a space
             raise _Refusal("Not done: that is not the name of a model.")
@@ -327,7 +327,7 @@ class _Clerk:
             raise _Refusal("The ledger has no experiment for this.")
         return {"to": str(name)}
 
-    def explain(self, argument: str) -> _Answer:
+    def explain(self, argument: str) -> _Response:
         """The verdict and the numbers of an experiment."""
         job = self._job(self._skill(argument))
         with _speaking(job):
@@ -337,7 +337,7 @@ class _Clerk:
         if _is_sealed(f"{sentence}\n{numbers}", job.space):
             raise RatchetError("The explanation tells of a held-out case; it was not posted.")
         head = f"Experiment {one.number} (`{one.id[:12]}`) of skill `{job.skill}`."
-        return _Answer((f"{head} {markdown.inert(sentence)}", markdown.fence(numbers, "text")))
+        return _Response((f"{head} {markdown.inert(sentence)}", markdown.fence(numbers, "text")))
 
     def _experiment(self, job: Job) -> Experiment:
         """That of the bot's pull request, else the newest."""
@@ -351,14 +351,14 @@ class _Clerk:
             raise _Refusal("The ledger has no experiment for this.")
         return known[-1]
 
-    def status(self, _: str) -> _Answer:
+    def status(self, _: str) -> _Response:
         """What is under way."""
         project = repository.open_project(self.start)
         boxes = dashboard.held(self.github)
         lines = [self._line(project, skill, boxes) for skill in sorted(self._config().skills)]
         if repository.CommitTree(project, "HEAD").has(repository.HOLD_FILE):
             lines.append(f"The file `{repository.HOLD_FILE}` stops everything.")
-        return _Answer(("\n".join(lines),))
+        return _Response(("\n".join(lines),))
 
     def _line(self, project: Project, skill: str, boxes: Collection[str]) -> str:
         """One skill in a few words."""
@@ -375,22 +375,22 @@ class _Clerk:
             )
         return f"- `{skill}`: {waits}{', held' if held else ''}; {last}"
 
-    def hold(self, argument: str) -> _Answer:
+    def hold(self, argument: str) -> _Response:
         """Stop a skill."""
         job = self._job(self._skill(argument))
         with _speaking(job):
             job.hold(held=True)
-        return _Answer((f"`{job.skill}` is stopped until `/ratchet resume`.",))
+        return _Response((f"`{job.skill}` is stopped until `/ratchet resume`.",))
 
-    def resume(self, argument: str) -> _Answer:
+    def resume(self, argument: str) -> _Response:
         """Let a skill go on."""
         job = self._job(self._skill(argument))
         with _speaking(job):
             job.hold(held=False)
             done = job.settle()
-        return _Answer((f"`{job.skill}` goes on.", _outcome(job, done)))
+        return _Response((f"`{job.skill}` goes on.", _outcome(job, done)))
 
-    def reject(self, argument: str) -> _Answer:
+    def reject(self, argument: str) -> _Response:
         """Close a proposal, and tell the proposer why."""
         skill, pull = self._own_pull()
         if not argument:
@@ -403,19 +403,19 @@ class _Clerk:
             raise _Refusal(f"Not done: {problem}")
         with _speaking(job):
             done = job.reject(by=self.said.author, words=argument, url=self._url())
-        return _Answer((_outcome(job, done),))
+        return _Response((_outcome(job, done),))
 
-    def retry(self, argument: str) -> _Answer:
+    def retry(self, argument: str) -> _Response:
         """Look again at what is open; start a run if there is nothing, or it is stale."""
         job = self._job(self._skill(argument))
         with _speaking(job):
             done = job.settle() if job.pull() else None
             if done is not None and done.reason != STALE:
-                return _Answer((_outcome(job, done),))
+                return _Response((_outcome(job, done),))
         begun = self._begun(RUN, skill=job.skill)
         return begun._replace(parts=(_outcome(job, done),)) if done else begun
 
-    def merge(self, _: str) -> _Answer:
+    def merge(self, _: str) -> _Response:
         """Merge what waits for a person, if they can have seen it."""
         skill, pull = self._own_pull()
         job = self._job(skill)
@@ -432,16 +432,16 @@ class _Clerk:
                     "comment. Look at it, then say `/ratchet merge` again."
                 )
             done = job.settle(released_by=self.said.author)
-        return _Answer((_outcome(job, done),), well=done.action == "merge")
+        return _Response((_outcome(job, done),), well=done.action == "merge")
 
-    def revert(self, argument: str) -> _Answer:
+    def revert(self, argument: str) -> _Response:
         """Take a merged experiment out again."""
         if not _EXPERIMENT.fullmatch(argument):
             raise _Refusal("Name the experiment: `/ratchet revert <experiment>`.")
         job = self._job(self._skill_with(argument))
         with _speaking(job):
             done = revert.revert(job, argument, by=self.said.author)
-        return _Answer((_outcome(job, done),), well=done.action == "revert")
+        return _Response((_outcome(job, done),), well=done.action == "revert")
 
     def _skill_with(self, experiment: str) -> str:
         """The skill that has an experiment which begins so."""
@@ -459,28 +459,28 @@ class _Clerk:
             raise _Refusal(f"There is one in each of {_listed(found)}: give more of its id.")
         return found[0]
 
-    def correct(self, argument: str) -> _Answer:
+    def correct(self, argument: str) -> _Response:
         """Take a correction."""
         try:
-            return _Answer(
+            return _Response(
                 (corrections.from_comment(self.start, self.github, self.said, argument),)
             )
         except corrections.RefusedError as refusal:
             raise _Refusal(refusal.message) from refusal
 
-    def help(self, _: str) -> _Answer:
+    def help(self, _: str) -> _Response:
         """The commands."""
-        return _Answer((pages.usage(),))
+        return _Response((pages.usage(),))
 
-    def _begun(self, workflow: str, **inputs: str) -> _Answer:
-        return _Answer((), start=_Start(workflow, inputs | {"reply": str(self.asked)}))
+    def _begun(self, workflow: str, **inputs: str) -> _Response:
+        return _Response((), start=_Start(workflow, inputs | {"reply": str(self.asked)}))
 
     def _url(self) -> str:
         """Where the comment is."""
         return f"{self.github.url}/issues/{self.said.number}#issuecomment-{self.said.id}"
 
 
-_ACTS: Final[dict[Name, Callable[[_Clerk, str], _Answer]]] = {
+_ACTS: Final[dict[Name, Callable[[_Clerk, str], _Response]]] = {
     "run": _Clerk.run,
     "eval": _Clerk.evaluate,
     "gate": _Clerk.gate,
@@ -501,7 +501,7 @@ _ACTS: Final[dict[Name, Callable[[_Clerk, str], _Answer]]] = {
 # Reviews --------------------------------------------------------------------------------------
 
 
-def _review(start: Path, github: GitHub, given: events.Review) -> Handled:
+def _review(start: Path, github: GitHub, given: events.NewReview) -> Handled:
     """Keep what a request for changes says, and look at the pull request again."""
     if github.permission(given.author) not in WRITERS:
         return Handled("review", "ignored", "its author has no write access")
@@ -519,7 +519,7 @@ def _review(start: Path, github: GitHub, given: events.Review) -> Handled:
     return Handled("review", "done", " ".join(filter(None, (done.action, done.reason))))
 
 
-def _keep(job: Job, pull: Pull, given: events.Review, words: str) -> None:
+def _keep(job: Job, pull: Pull, given: events.NewReview, words: str) -> None:
     """What a review says goes to the ledger once, unless it is not fit for the proposer."""
     url = f"{job.github.url}/pull/{pull.number}#pullrequestreview-{given.id}"
     if problem := _unfit(words, job.space):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from skill_ratchet.core.golden import Filed
     from skill_ratchet.core.records import Correction, Digest
     from skill_ratchet.github.api import GitHub
-    from skill_ratchet.github.events import Comment, Opened
+    from skill_ratchet.github.events import NewComment, Opened
     from skill_ratchet.github.intake import Intake
     from skill_ratchet.github.pull_request import Published
     from skill_ratchet.ledger import Ledger
@@ -62,7 +62,7 @@ class UnfinishedError(RatchetError):
         self.said = said
 
 
-def from_comment(start: Path, github: GitHub, said: Comment, argument: str) -> str:
+def from_comment(start: Path, github: GitHub, said: NewComment, argument: str) -> str:
     """Take the correction of a comment, or the form of the issue that it is on.
 
     Returns:
@@ -122,7 +122,7 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
     return "answered"
 
 
-def _issue(github: GitHub, said: Comment) -> tuple[Given, str]:
+def _issue(github: GitHub, said: NewComment) -> tuple[Given, str]:
     """The form of the issue that a comment is on, as it was when the comment was written."""
     issue = github.opening(said.number)
     try:

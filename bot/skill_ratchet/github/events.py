@@ -19,7 +19,7 @@ Number = Annotated[int, Field(gt=0)]
 Moment = Annotated[AwareDatetime, Strict(strict=False)]  # GitHub writes it as text
 
 
-class Comment(Record):
+class NewComment(Record):
     """A comment that a person has just written on an issue or pull request."""
 
     id: int
@@ -30,7 +30,7 @@ class Comment(Record):
     body: str
 
 
-class Review(Record):
+class NewReview(Record):
     """A review that a person has just given, and that says yes or no."""
 
     id: int
@@ -57,7 +57,7 @@ class Ignored(NamedTuple):
 
 def read(
     name: str, event: Mapping[str, Any], *, repository: str
-) -> Comment | Review | Opened | Ignored:
+) -> NewComment | NewReview | Opened | Ignored:
     """What an event comes to.
 
     Args:
@@ -77,7 +77,7 @@ def read(
     return Ignored("it is neither a comment, nor a review, nor a new issue")
 
 
-def _comment(event: _CommentEvent, repository: str) -> Comment | Ignored:
+def _comment(event: _CommentEvent, repository: str) -> NewComment | Ignored:
     said = event.comment
     if why := _unfit(event, said.user, repository, action="created"):
         return Ignored(why)
@@ -86,7 +86,7 @@ def _comment(event: _CommentEvent, repository: str) -> Comment | Ignored:
     if said.performed_via_github_app is not None:
         return Ignored("an app wrote it")
     assert said.user is not None  # noqa: S101 - or it would be unfit
-    return Comment(
+    return NewComment(
         id=said.id,
         number=event.issue.number,
         on_pull=event.issue.pull_request is not None,
@@ -96,7 +96,7 @@ def _comment(event: _CommentEvent, repository: str) -> Comment | Ignored:
     )
 
 
-def _review(event: _ReviewEvent, repository: str) -> Review | Ignored:
+def _review(event: _ReviewEvent, repository: str) -> NewReview | Ignored:
     given = event.review
     if why := _unfit(event, given.user, repository, action="submitted"):
         return Ignored(why)
@@ -104,7 +104,7 @@ def _review(event: _ReviewEvent, repository: str) -> Review | Ignored:
     if state not in ("APPROVED", "CHANGES_REQUESTED"):
         return Ignored("the review says neither yes nor no")
     assert given.user is not None  # noqa: S101 - or it would be unfit
-    return Review(
+    return NewReview(
         id=given.id,
         number=event.pull_request.number,
         author=given.user.login,

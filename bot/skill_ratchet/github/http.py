@@ -59,7 +59,7 @@ class Answer(NamedTuple):
         return self.status == 0 or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-class Reply(NamedTuple):
+class GraphqlAnswer(NamedTuple):
     """What GraphQL said: ``data``, or in ``problem`` why not, with the types of the errors."""
 
     data: dict[str, Any]
@@ -209,7 +209,7 @@ class Wire:
             hint="Close or delete some.",
         )
 
-    def graphql(self, query: str, order: Any = None, *, once: bool = False) -> Reply:
+    def graphql(self, query: str, order: Any = None, *, once: bool = False) -> GraphqlAnswer:
         """Ask in GraphQL; ``once`` for what must not be repeated without a look."""
         body = {"query": query, "variables": {} if order is None else {"input": order}}
         answer = self.send("POST", self._graphql_url, body)
@@ -221,9 +221,9 @@ class Wire:
         if answer.status in {401, *_REDIRECTS}:
             raise self.error(answer)
         if answer.status != HTTPStatus.OK or not isinstance(answer.data, dict):
-            return Reply({}, self.words(answer), frozenset({f"HTTP {answer.status}"}))
+            return GraphqlAnswer({}, self.words(answer), frozenset({f"HTTP {answer.status}"}))
         problem = self.words(answer) if answer.data.get("errors") else ""
-        return Reply(answer.data.get("data") or {}, problem, _kinds(answer.data))
+        return GraphqlAnswer(answer.data.get("data") or {}, problem, _kinds(answer.data))
 
     # What an answer says
 

@@ -18,7 +18,7 @@ from skill_ratchet.core import wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from skill_ratchet.report.site.views import CaseHistory, Entry, Trial
+    from skill_ratchet.report.site.views import CaseHistory, ExperimentEntry, Trial
 
 HINT: Final = "pip install 'skill-ratchet[report]'"
 VEGALITE: Final = "5.21"  # as it is called by vl-convert; another draws another chart
@@ -35,7 +35,7 @@ _KINDS: Final = ("shape", "stroke", "fill")
 _HEAD = re.compile(r"<svg ([^>]*?)width=\"[\d.]+\" height=\"[\d.]+\" ")
 
 
-def scores(points: Sequence[Entry]) -> str:
+def scores(points: Sequence[ExperimentEntry]) -> str:
     """Score of each experiment's candidate on train, by outcome, with the running best.
 
     The line begins one step before the first experiment, at the skill it found.
@@ -52,7 +52,7 @@ def scores(points: Sequence[Entry]) -> str:
     return _draw("scores", points=drawn, best=_corners(best, "best"))
 
 
-def spend(points: Sequence[Entry], *, dollars: bool) -> str:
+def spend(points: Sequence[ExperimentEntry], *, dollars: bool) -> str:
     """What was spent up to each experiment: dollars, or calls."""
     rows = [
         {"n": one.number, "sum": round(one.total_usd, 6) if dollars else one.total_calls}
@@ -84,7 +84,7 @@ def case(one: CaseHistory) -> str:
     return _draw("case", points=rows)
 
 
-def thinned(points: Sequence[Entry]) -> list[Entry]:
+def thinned(points: Sequence[ExperimentEntry]) -> list[ExperimentEntry]:
     """What is drawn: every experiment that was kept or taken out, and of the others some."""
     rest = [one for one in points if one.outcome not in ("kept", "reverted")]
     some = {id(one) for one in _some(rest, MOST)}

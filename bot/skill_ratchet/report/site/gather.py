@@ -24,7 +24,7 @@ from skill_ratchet.report.site.runs import Runs
 from skill_ratchet.report.site.seal import FEWEST_FOR_MEANS, Seal
 from skill_ratchet.report.site.views import (
     CaseHistory,
-    Entry,
+    ExperimentEntry,
     ExperimentPage,
     HeldOut,
     Outcome,
@@ -65,7 +65,7 @@ class Book:
         self._runs, self._sealed_runs = Runs(), Runs()
         self._cases = Cases(self._runs, folder=f"skills/{space.name}/cases", train=space.train)
         self._rows = [*map(_fresh, history.every(ledger, {}))]
-        self._points: list[Entry] = []
+        self._points: list[ExperimentEntry] = []
         self._held_out: HeldOut | None = None
         self._moved = False  # a case of a train run is held-out now
         self._harmless: set[bytes] = set()  # digests of long texts in proposers' calls
@@ -187,7 +187,7 @@ class Book:
         name = f"{experiment.number}-{experiment.id[:8]}"
         return f"skills/{self.name}/experiments/{name}.html"
 
-    def _point(self, row: history.Row, totals: _Totals) -> Entry:
+    def _point(self, row: history.Row, totals: _Totals) -> ExperimentEntry:
         one, result = row.experiment, row.result
         train = result.train if result else None
         pair = None
@@ -195,7 +195,7 @@ class Book:
             pair = (train.incumbent, train.candidate)
         outcome = _outcome(row)
         totals.add(result, pair, kept=outcome == "kept")
-        return Entry(
+        return ExperimentEntry(
             number=one.number,
             url=self.url_of(one),
             outcome=outcome,
@@ -221,7 +221,7 @@ class Book:
         pairs = evidence.confirm
         return fmean(p.incumbent for p in pairs), fmean(p.candidate for p in pairs)
 
-    def _remember(self, row: history.Row, point: Entry) -> None:
+    def _remember(self, row: history.Row, point: ExperimentEntry) -> None:
         """Keep of a look at the holdout what the overview needs."""
         one, look = row.experiment, row.confirmation
         if look is None:
@@ -241,7 +241,7 @@ class Book:
     def _page(
         self,
         row: history.Row,
-        point: Entry,
+        point: ExperimentEntry,
         *,
         text: str | None,
         around: tuple[str, str],

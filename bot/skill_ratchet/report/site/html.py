@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from skill_ratchet.report.comparison import Rollout
-    from skill_ratchet.report.site.views import CaseHistory, Entry, ExperimentPage, Skill
+    from skill_ratchet.report.site.views import CaseHistory, ExperimentEntry, ExperimentPage, Skill
 
 NEWEST: Final = 20  # experiments on a skill's page
 ROWS: Final = 200  # experiments on a page of the list
@@ -119,7 +119,7 @@ def _thinned(skill: Skill) -> bool:
     return len(charts.thinned(skill.points)) < len(skill.points)
 
 
-def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[Entry]]]:
+def _listed(skill: Skill) -> Iterator[tuple[str, Sequence[ExperimentEntry]]]:
     """The pages of the list of experiments, newest first: their URLs and what is on them."""
     newest = skill.points[::-1]
     for number, start in enumerate(range(0, len(newest) or 1, ROWS), 1):

@@ -20,7 +20,7 @@ Outcome = Literal["kept", "reverted", "discarded", "waiting", "under way"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ExperimentEntry:
     """One experiment in the charts and lists of a skill. ``best`` is the score to beat then."""
 
     number: int
@@ -72,7 +72,7 @@ class Skill:
     model: str
     cases: int  # on train
     train: float | None  # of the skill as it is
-    points: tuple[Entry, ...]  # by number
+    points: tuple[ExperimentEntry, ...]  # by number
     held_out: HeldOut | None
     by_experiments: Spent
     by_runs: Spent  # every run on record: audits and baselines too
@@ -122,7 +122,7 @@ class ExperimentPage:
 
     experiment: Experiment
     result: Result | None
-    point: Entry
+    point: ExperimentEntry
     earlier: str  # URL of the one before; empty at the ends
     later: str
     sentence: str
