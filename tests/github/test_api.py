@@ -22,7 +22,15 @@ import pytest
 import requests
 import responses
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.github.api import GitHub, Status, Unsupported, Waiting
+from skill_ratchet.github.api import (
+    FileCommit,
+    GitHub,
+    MergeOrder,
+    Status,
+    Unsupported,
+    Waiting,
+)
+from skill_ratchet.github.http import Wire
 from skill_ratchet.project.proposal import Merged, Refused
 
 if TYPE_CHECKING:
@@ -117,7 +125,7 @@ def connect(hub: Hub, **overrides: Any) -> GitHub:
         "clock": lambda: 0.0,
         "sleep": hub.slept.append,
     }
-    return GitHub.connect(**(base | overrides))
+    return GitHub(Wire(**(base | overrides)))
 
 
 def ref(sha: str) -> dict[str, Any]:
@@ -177,17 +185,19 @@ def said(words: str, kind: str | None = "UNPROCESSABLE") -> dict[str, Any]:
 # Merging
 
 
-def merge(hub: Hub, plans: dict[str, Plan], **overrides: Any) -> Merged | Waiting | Refused:
+def merge(
+    hub: Hub, plans: dict[str, Plan], *, auto: bool = True, **overrides: Any
+) -> Merged | Waiting | Refused:
     hub.plan({PULL: pull(), MAIN: ref(BASE)} | plans)
     order: dict[str, Any] = {
+        "number": 7,
         "head_sha": HEAD,
         "base_ref": "main",
         "base_sha": BASE,
         "method": "squash",
-        "auto": True,
         "hold_labels": {"ratchet:hold"},
     }
-    return connect(hub).merge_pull(7, **(order | overrides))
+    return connect(hub).merge_pull(MergeOrder(**(order | overrides)), auto=auto)
 
 
 DONE = {"merged": True, "sha": OTHER, "message": "Pull Request successfully merged"}
@@ -236,8 +246,8 @@ def test_merges(hub: Hub, row: str) -> None:
 
 
 def test_every_merge_names_the_head_that_was_measured(hub: Hub) -> None:
-    merge(hub, {PUT: [502, 502, DONE]}, title="t", message="m")
-    wanted = {"sha": HEAD, "merge_method": "squash", "commit_title": "t", "commit_message": "m"}
+    merge(hub, {PUT: [502, 502, DONE]}, message="m")
+    wanted = {"sha": HEAD, "merge_method": "squash", "commit_message": "m"}
     assert hub.bodies[PUT] == [wanted] * 3
 
 
@@ -445,7 +455,7 @@ def commit(**changes: Any) -> dict[str, Any]:
 def put(hub: Hub, plans: dict[str, Plan]) -> str:
     hub.plan({READ: commit()} | plans)
     return connect(hub).put_file_commit(
-        BRANCH, expected_head=BASE, path=SKILL, content=TEXT, message=MESSAGE
+        FileCommit(branch=BRANCH, parent=BASE, path=SKILL, content=TEXT, message=MESSAGE)
     )
 
 
@@ -545,41 +555,25 @@ def test_does_not_commit(hub: Hub, row: str) -> None:
     assert hub.asked.count(GRAPHQL) <= 1
 
 
-MOVE = f"PATCH {ROOT}/git/refs/heads/{BRANCH}"
-
-
 @pytest.mark.parametrize(
-    ("expected", "tips", "writes"),
+    ("tips", "writes"),
     [
-        pytest.param(OTHER, [AT_OTHER, AT_BASE], [MOVE], id="moved"),
-        pytest.param(None, [404, 404, AT_BASE], [REFS], id="made"),
-        pytest.param(OTHER, [AT_BASE], [], id="there already"),
-        pytest.param(None, [404, 404, AT_BASE, AT_BASE], [REFS], id="made in spite of a 502"),
+        pytest.param([404, 404, AT_BASE], [REFS], id="made"),
+        pytest.param([AT_BASE], [], id="there already"),
+        pytest.param([404, 404, AT_BASE, AT_BASE], [REFS], id="made in spite of a 502"),
     ],
 )
-def test_moves_a_branch(
-    hub: Hub, expected: str | None, tips: list[Plan], writes: list[str]
-) -> None:
+def test_makes_a_branch(hub: Hub, tips: list[Plan], writes: list[str]) -> None:
     made = 502 if len(tips) > 3 else (201, AT_BASE)
-    hub.plan({TIP: tips, REFS: made, MOVE: AT_BASE})
-    connect(hub).move_branch(BRANCH, expected=expected, sha=BASE)
+    hub.plan({TIP: tips, REFS: made})
+    connect(hub).create_branch(BRANCH, sha=BASE)
     assert hub.writes == writes
 
 
-@pytest.mark.parametrize(
-    ("expected", "tips"),
-    [
-        pytest.param(HEAD, [AT_OTHER], id="is elsewhere"),
-        pytest.param(None, [AT_OTHER], id="is there"),
-        pytest.param(HEAD, [404], id="is gone"),
-    ],
-)
-def test_does_not_move_a_branch_that_is_not_where_it_was(
-    hub: Hub, expected: str | None, tips: list[Plan]
-) -> None:
-    hub.plan({TIP: tips})
+def test_leaves_a_branch_that_is_there_alone(hub: Hub) -> None:
+    hub.plan({TIP: [AT_OTHER]})
     with pytest.raises(RatchetError, match="left as it is"):
-        connect(hub).move_branch(BRANCH, expected=expected, sha=BASE)
+        connect(hub).create_branch(BRANCH, sha=BASE)
     assert hub.writes == []
 
 
@@ -790,19 +784,19 @@ PATCH = f"PATCH {ROOT}/pulls/7"
 @pytest.mark.parametrize(
     ("wanted", "sent"),
     [
-        pytest.param({"body": "new"}, {"body": "new"}, id="body"),
+        pytest.param({"title": "new", "body": "new"}, {"title": "new", "body": "new"}, id="both"),
         pytest.param({"title": "new", "body": "old"}, {"title": "new"}, id="title"),
         pytest.param({"title": "T", "body": "new"}, {"body": "new"}, id="only what differs"),
         pytest.param({"title": "T", "body": "old"}, None, id="nothing"),
-        pytest.param({"body": "old\n"}, None, id="GitHub trims"),
-        pytest.param({"body": ""}, {"body": ""}, id="empty"),
+        pytest.param({"title": "T", "body": "old\n"}, None, id="GitHub trims"),
+        pytest.param({"title": "T", "body": ""}, {"body": ""}, id="empty"),
     ],
 )
 def test_writes_a_pull_request_only_when_it_changes(
     hub: Hub, wanted: dict[str, str], sent: dict[str, str] | None
 ) -> None:
     hub.plan({PULL: pull(title="T", body="old\r\n"), PATCH: [502, pull()]})
-    assert connect(hub).update_pull(7, **wanted) is (sent is not None)
+    connect(hub).update_pull(7, **wanted)
     assert hub.bodies[PATCH] == ([sent] * 2 if sent else [])
 
 
@@ -1094,11 +1088,10 @@ def test_says_a_status_once(hub: Hub, row: str) -> None:
 
 def test_a_description_is_one_line_that_github_takes(hub: Hub) -> None:
     hub.plan({STATUSES: [NONE], SAY: (201, status())})
-    connect(hub).set_status(HEAD, state="failure", description="a\nb " * 99, url="https://x")
+    connect(hub).set_status(HEAD, state="failure", description="a\nb " * 99)
     (sent,) = hub.bodies[SAY]
     assert len(sent["description"]) == 140
     assert "\n" not in sent["description"]
-    assert sent["target_url"] == "https://x"
 
 
 def test_the_newest_status_of_a_context_holds(hub: Hub) -> None:
@@ -1130,9 +1123,10 @@ CALLS: dict[str, Callable[[GitHub], object]] = {
     "read": lambda github: github.head_of("main"),
     "list": lambda github: github.comments(7),
     "create": lambda github: github.reply(7, "x", MARKER),
-    "edit": lambda github: github.update_pull(7, title="x"),
+    "edit": lambda github: github.update_pull(7, title="x", body="y"),
     "merge": lambda github: github.merge_pull(
-        7, head_sha=HEAD, base_ref="main", base_sha=BASE, method="merge", auto=True
+        MergeOrder(number=7, head_sha=HEAD, base_ref="main", base_sha=BASE, method="merge"),
+        auto=True,
     ),
 }
 
@@ -1331,4 +1325,4 @@ def test_records_are_what_they_say(hub: Hub) -> None:
     assert (found.head_ref, found.head_sha, found.base_sha) == (BRANCH, HEAD, BASE)
     with pytest.raises(ValueError, match="frozen"):
         found.number = 8  # type: ignore[misc]  # that is the point
-    assert Status.model_fields.keys() == {"context", "state", "description", "url", "creator"}
+    assert Status.model_fields.keys() == {"context", "state", "description", "creator"}

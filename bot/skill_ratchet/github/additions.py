@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import digest
-from skill_ratchet.github.api import Unsupported
+from skill_ratchet.github.api import FileCommit, Unsupported
 from skill_ratchet.ledger import remote, replay
 from skill_ratchet.project import branches
 from skill_ratchet.project.proposal import CASES
@@ -57,11 +57,13 @@ def put(
     """
     try:
         made = github.put_file_commit(
-            branch,
-            expected_head=head,
-            path=project.full(path),
-            content=content,
-            message=_message(project, subject, path, content),
+            FileCommit(
+                branch=branch,
+                parent=head,
+                path=project.full(path),
+                content=content,
+                message=_message(project, subject, path, content),
+            )
         )
         remote.fetch(project, branch)
     except Unsupported:

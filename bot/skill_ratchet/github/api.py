@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -27,12 +26,13 @@ from skill_ratchet.github.reviews import Review
 from skill_ratchet.project.proposal import Merged, Reason, Refused, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Iterator, Mapping
 
 Method = Literal["merge", "squash", "rebase"]
 State = Literal["error", "failure", "pending", "success"]
 
 _POLLS: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0)  # seconds while mergeability is computed
+_CONTEXT: Final = "ratchet/holdout"
 _STATUS_WORDS: Final = 140  # characters of a commit status's description
 _SHA: Final = r"^[0-9a-f]{40}$"
 
@@ -125,7 +125,6 @@ class Status(Record):
     context: str
     state: State
     description: str
-    url: str
     creator: str
 
 
@@ -135,21 +134,24 @@ class Waiting(Record):
     how: Literal["auto_merge", "merge_queue"]
 
 
-class _Order(Record):
-    """A merge that was decided on, and all that has to be as it was then."""
+class MergeOrder(Record):
+    """A merge that was decided on, and all that has to be as it was then.
+
+    Any of ``hold_labels`` on the pull request stops it. ``message`` is for the commit that GitHub
+    makes; without one it writes its own.
+    """
 
     number: int
     head_sha: str = Field(pattern=_SHA)
     base_ref: str
     base_sha: str = Field(pattern=_SHA)
     method: Method
-    title: str | None
-    message: str | None
-    hold_labels: frozenset[str]
+    message: str | None = None
+    hold_labels: frozenset[str] = frozenset()
 
 
-class _Edit(Record):
-    """A commit of one file."""
+class FileCommit(Record):
+    """A commit of one file, on top of ``parent``, which is where the branch has to be."""
 
     branch: str
     parent: str = Field(pattern=_SHA)
@@ -164,7 +166,7 @@ class _Blocked(NamedTuple):
 
 
 class GitHub:
-    """One repository on GitHub, with one token. Use ``connect``.
+    """One repository on GitHub, with one token; ``connect`` makes it.
 
     Every method raises RatchetError, with a hint, when GitHub refuses or does not answer. No
     message, repr or log holds the token.
@@ -175,41 +177,6 @@ class GitHub:
         self.url = wire.url
         self._wire = wire
         self._login: str | None = None
-
-    @classmethod
-    def connect(
-        cls,
-        *,
-        token: str,
-        repository: str,
-        api_url: str = API_URL,
-        graphql_url: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> GitHub:
-        """Get ready to talk; nothing is sent yet.
-
-        Args:
-            token: Of an App's installation, of a workflow, or a person's.
-            repository: ``owner/name``.
-            api_url: ``GITHUB_API_URL``; of an Enterprise server ``https://HOST/api/v3``.
-            graphql_url: ``GITHUB_GRAPHQL_URL``; follows from ``api_url``. Must be on its host.
-            clock: Seconds, ever growing.
-            sleep: Waits that many seconds.
-
-        Raises:
-            RatchetError: One of them is not usable. The token is not sent over plain HTTP except
-                to this machine.
-        """
-        wire = Wire(
-            token=token,
-            repository=repository,
-            api_url=api_url,
-            graphql_url=graphql_url,
-            clock=clock,
-            sleep=sleep,
-        )
-        return cls(wire)
 
     def __repr__(self) -> str:
         return f"GitHub({self.url})"
@@ -264,26 +231,19 @@ class GitHub:
 
     # Commits
 
-    def move_branch(self, branch: str, *, expected: str | None, sha: str) -> None:
-        """Point a branch at ``sha``, if it still is at ``expected`` (None: if it is not there).
-
-        GitHub has no such condition for a branch that exists: the look comes just before.
-        """
+    def create_branch(self, branch: str, *, sha: str) -> None:
+        """Make a branch at ``sha``; one that is there already has to be at it."""
         tip = self.head_of(branch)
         if tip == sha:
             return
-        if tip != expected:
-            raise self._moved(branch, expected, tip)
-        if tip is None:
-            self._wire.create(
-                self._wire.path("git/refs"),
-                {"ref": f"refs/heads/{branch}", "sha": sha},
-                find=lambda: self.head_of(branch),
-                make=lambda data: _sha(data["object"]["sha"]),
-            )
-        else:
-            url = self._wire.path("git/refs/heads", branch, slashes=True)
-            self._wire.ask("PATCH", url, body={"sha": sha, "force": True})
+        if tip is not None:
+            raise self._moved(branch, None, tip)
+        self._wire.create(
+            self._wire.path("git/refs"),
+            {"ref": f"refs/heads/{branch}", "sha": sha},
+            find=lambda: self.head_of(branch),
+            make=lambda data: _sha(data["object"]["sha"]),
+        )
         if (tip := self.head_of(branch)) != sha:
             raise self._moved(branch, sha, tip)
 
@@ -302,10 +262,8 @@ class GitHub:
         if answer.status != HTTPStatus.NO_CONTENT and self.head_of(branch) is not None:
             raise self._wire.error(answer)
 
-    def put_file_commit(
-        self, branch: str, *, expected_head: str, path: str, content: bytes, message: str
-    ) -> str:
-        """Commit one file on a branch that is at ``expected_head``; made if it is not there.
+    def put_file_commit(self, order: FileCommit) -> str:
+        """Commit one file on a branch that is at its parent; made there if it is not.
 
         GitHub signs the commit, and refuses it when the branch has moved. Returns its SHA; when
         the branch already ends in this very commit, that one's.
@@ -314,22 +272,19 @@ class GitHub:
             Unsupported: This token, or this server, cannot commit so.
             RatchetError: The branch is elsewhere, or a rule forbids it. Nothing was committed.
         """
-        order = _Edit(
-            branch=branch, parent=expected_head, path=path, content=content, message=message
-        )
-        if (tip := self.head_of(branch)) is None:
-            self.move_branch(branch, expected=None, sha=expected_head)
-        elif tip != expected_head:
+        if (tip := self.head_of(order.branch)) is None:
+            self.create_branch(order.branch, sha=order.parent)
+        elif tip != order.parent:
             return self._own_commit(tip, order)
         reply = self._wire.graphql(_COMMIT, _commit_input(self.repository, order), once=True)
-        if (tip := self.base_sha(branch)) != expected_head:  # the branch is the judge
+        if (tip := self.base_sha(order.branch)) != order.parent:  # the branch is the judge
             return self._own_commit(tip, order)
-        said = f"GitHub did not commit to {branch}: {reply.problem or 'it gave no reason'}"
+        said = f"GitHub did not commit to {order.branch}: {reply.problem or 'it gave no reason'}"
         if reply.kinds & _CANNOT:
             raise Unsupported(said, hint="Push the commit with git.")
         raise RatchetError(said, hint="Check the rules of the branch, and run again.")
 
-    def _own_commit(self, tip: str, order: _Edit) -> str:
+    def _own_commit(self, tip: str, order: FileCommit) -> str:
         """``tip``, if it is what ``put_file_commit`` was to make."""
         answer = self._wire.ask("GET", self._wire.path("commits", tip))
         if not self._wire.made(answer, lambda data: _is_commit(data, order)):
@@ -354,14 +309,9 @@ class GitHub:
     ) -> Pull | None:
         """The bot's newest pull request from this repository's ``branch`` that bears the marker."""
         owner = self.repository.partition("/")[0]
-        for data in self._wire.pages(
-            self._wire.path("pulls"), head=f"{owner}:{branch}", state=state
-        ):
-            pull = self._wire.made(data, _pull)
-            from_here = pull.head_repository.casefold() == self.repository.casefold()
-            if from_here and pull.head_ref == branch and self._is_mine(pull, marker):
-                return self.pull(pull.number)
-        return None
+        found = self._my_pulls({branch: marker}, head=f"{owner}:{branch}", state=state)
+        newest = next(found, None)
+        return self.pull(newest.number) if newest else None
 
     def my_pulls(self, markers: Mapping[str, str]) -> dict[str, Pull]:
         """The bot's open pull requests from this repository's branches, by branch, in one list.
@@ -370,20 +320,21 @@ class GitHub:
             markers: What each branch's pull request has to bear.
         """
         found: dict[str, Pull] = {}
-        for data in self._wire.pages(self._wire.path("pulls"), state="open"):
-            pull = self._wire.made(data, _pull)
+        for pull in self._my_pulls(markers, state="open"):
+            found.setdefault(pull.head_ref, pull)
+        return found
+
+    def _my_pulls(self, markers: Mapping[str, str], **query: str) -> Iterator[Pull]:
+        """The bot's own among those that are listed, newest first."""
+        for pull in self._wire.listed(self._wire.path("pulls"), _pull, **query):
             from_here = pull.head_repository.casefold() == self.repository.casefold()
             marker = markers.get(pull.head_ref)
             if from_here and marker and self._is_mine(pull, marker):
-                found.setdefault(pull.head_ref, pull)
-        return found
+                yield pull
 
     def pulls_with_head(self, sha: str) -> tuple[Pull, ...]:
         """Every open pull request, forks' too, that shares this head and thereby its statuses."""
-        listed = (
-            self._wire.made(data, _pull)
-            for data in self._wire.pages(self._wire.path("pulls"), state="open")
-        )
+        listed = self._wire.listed(self._wire.path("pulls"), _pull, state="open")
         return tuple(pull for pull in listed if pull.head_sha == sha)
 
     def open_pull(
@@ -409,13 +360,11 @@ class GitHub:
             hint += f"The branch is kept; open the pull request by hand: {link}"
             raise RatchetError(error.message, hint=hint) from None
 
-    def update_pull(
-        self, number: int, *, title: str | None = None, body: str | None = None
-    ) -> bool:
-        """Set title and body; says whether anything had to be written."""
+    def update_pull(self, number: int, *, title: str, body: str) -> None:
+        """Set title and body; written only what differs."""
         pull = self.pull(number)
         wanted = {"title": (pull.title, title), "body": (pull.body, body)}
-        return self._edit(self._wire.path("pulls", number), wanted)
+        self._edit(self._wire.path("pulls", number), wanted)
 
     def close_pull(self, number: int, reason: str) -> None:
         """Close a pull request, after the reason was said in a comment."""
@@ -428,54 +377,31 @@ class GitHub:
 
     def reviews(self, number: int) -> tuple[Review, ...]:
         """All reviews of a pull request, oldest first."""
-        pages = self._wire.pages(self._wire.path("pulls", number, "reviews"))
-        return tuple(self._wire.made(data, _review) for data in pages)
+        return tuple(self._wire.listed(self._wire.path("pulls", number, "reviews"), _review))
 
     # Merging
 
-    def merge_pull(
-        self,
-        number: int,
-        *,
-        head_sha: str,
-        base_ref: str,
-        base_sha: str,
-        method: Method,
-        auto: bool,
-        hold_labels: Collection[str] = (),
-        title: str | None = None,
-        message: str | None = None,
-    ) -> Merged | Waiting | Refused:
-        """Merge exactly ``head_sha`` into ``base_ref``, which must be at ``base_sha`` just before.
+    def merge_pull(self, order: MergeOrder, *, auto: bool) -> Merged | Waiting | Refused:
+        """Merge exactly its head into its base, which must be where it was just before.
 
         Args:
+            order: What was decided on.
             auto: Where the rules of the branch ask for more, let GitHub merge later (auto-merge).
                 It then merges this head, but maybe onto a newer base. A merge queue, which tests
                 what it merges, is used where the branch demands one.
-            hold_labels: Any of them on the pull request stops it.
 
         Returns:
             What is true after reading it back, whatever GitHub's first answer was.
         """
-        order = _Order(
-            number=number,
-            head_sha=head_sha,
-            base_ref=base_ref,
-            base_sha=base_sha,
-            method=method,
-            title=title,
-            message=message,
-            hold_labels=frozenset(hold_labels),
-        )
         done = self._merge(order)
         if not isinstance(done, _Blocked):
             return done
-        entry = {"pullRequestId": done.pull.node, "expectedHeadOid": head_sha}
+        entry = {"pullRequestId": done.pull.node, "expectedHeadOid": order.head_sha}
         if "merge queue" in done.words.casefold():
             return self._arrange(done.pull, _ENQUEUE, entry)
         if not auto or done.pull.mergeable_state != "blocked":
             return _refuse("blocked", done.words, _RULES)
-        later = self._arrange(done.pull, _AUTO_MERGE, entry | {"mergeMethod": method.upper()})
+        later = self._arrange(done.pull, _AUTO_MERGE, entry | {"mergeMethod": order.method.upper()})
         if isinstance(later, Refused) and "clean status" in later.detail:
             done = self._merge(order)  # nothing is left to wait for
             return _refuse("blocked", done.words, _RULES) if isinstance(done, _Blocked) else done
@@ -498,7 +424,7 @@ class GitHub:
             hint="Take it back on the page of the pull request.",
         )
 
-    def _merge(self, order: _Order) -> Merged | Refused | _Blocked:
+    def _merge(self, order: MergeOrder) -> Merged | Refused | _Blocked:
         """PUT the merge until its outcome is known, looking afresh before each time."""
         answer = None
         for wait in (0.0, *WAITS):
@@ -522,7 +448,7 @@ class GitHub:
             "Look at the pull request, then run again.",
         )
 
-    def _merged(self, order: _Order, answer: Answer) -> Merged | Refused | _Blocked:
+    def _merged(self, order: MergeOrder, answer: Answer) -> Merged | Refused | _Blocked:
         """What a definite answer to the PUT means. Anything but 'merged' is read back."""
         said = answer.data if isinstance(answer.data, dict) else {}
         if answer.status == HTTPStatus.OK and said.get("merged") is True:
@@ -553,7 +479,7 @@ class GitHub:
             pull = self.pull(number)
         return pull
 
-    def _objection(self, pull: Pull, order: _Order) -> Merged | Refused | None:
+    def _objection(self, pull: Pull, order: MergeOrder) -> Merged | Refused | None:
         """Why there is nothing to merge, or nothing that may be; the base is read last."""
         if pull.head_sha != order.head_sha:
             detail = f"#{pull.number} has head {pull.head_sha[:12]}, not {order.head_sha[:12]}"
@@ -594,8 +520,7 @@ class GitHub:
 
     def comments(self, number: int) -> tuple[Comment, ...]:
         """All comments on an issue or pull request, oldest first."""
-        pages = self._wire.pages(self._wire.path("issues", number, "comments"))
-        return tuple(self._wire.made(data, _comment) for data in pages)
+        return tuple(self._wire.listed(self._wire.path("issues", number, "comments"), _comment))
 
     def sticky_comment(self, number: int, marker: str, body: str) -> Comment:
         """The bot's one comment with this marker says ``body``; written only when it did not.
@@ -603,9 +528,9 @@ class GitHub:
         A twin, left by a POST that GitHub carried out after it had failed, is deleted.
         """
         body = _marked(body, marker)
-        if not (mine := self._mine(number, marker)):
+        if not (mine := self.my_comments(number, marker)):
             created = self.reply(number, body, marker)
-            mine = self._mine(number, marker) or [created]
+            mine = self.my_comments(number, marker) or [created]
         first, *twins = mine
         for twin in twins:
             url = self._wire.path("issues/comments", twin.id)
@@ -618,7 +543,7 @@ class GitHub:
         return self._wire.create(
             self._wire.path("issues", number, "comments"),
             {"body": _marked(body, marker)},
-            find=lambda: next(iter(self._mine(number, marker)), None),
+            find=lambda: next(iter(self.my_comments(number, marker)), None),
             make=_comment,
         )
 
@@ -666,7 +591,8 @@ class GitHub:
         self._edit(self._wire.path("issues", issue.number), wanted)
         return issue.with_(title=title, body=body)
 
-    def _mine(self, number: int, marker: str) -> list[Comment]:
+    def my_comments(self, number: int, marker: str) -> list[Comment]:
+        """The bot's own comments with this marker, oldest first."""
         return [each for each in self.comments(number) if self._is_mine(each, marker)]
 
     def _is_mine(self, written: Pull | Comment | Issue, marker: str) -> bool:
@@ -674,23 +600,20 @@ class GitHub:
         lines = [line.strip() for line in written.body.splitlines()]
         return marker in lines and written.author == self.me()
 
-    def _edit(self, url: str, wanted: Mapping[str, tuple[str, str | None]]) -> bool:
-        """PATCH what differs from what is there; None leaves a field alone."""
+    def _edit(self, url: str, wanted: Mapping[str, tuple[str, str]]) -> None:
+        """PATCH what differs from what is there; each is given as it is, and as it shall be."""
         changes = {
-            name: new
-            for name, (old, new) in wanted.items()
-            if new is not None and _comparable(old) != _comparable(new)
+            name: new for name, (old, new) in wanted.items() if _comparable(old) != _comparable(new)
         }
         if changes:
             self._wire.ask("PATCH", url, body=changes)
-        return bool(changes)
 
     # Labels and statuses
 
     def labels(self, number: int) -> frozenset[str]:
         """The labels of an issue or pull request."""
-        pages = self._wire.pages(self._wire.path("issues", number, "labels"))
-        return frozenset(self._wire.made(data, lambda data: str(data["name"])) for data in pages)
+        url = self._wire.path("issues", number, "labels")
+        return frozenset(self._wire.listed(url, lambda data: str(data["name"])))
 
     def add_label(self, number: int, name: str) -> None:
         """Put a label on; GitHub makes it if the repository has none of that name."""
@@ -709,31 +632,21 @@ class GitHub:
     def statuses(self, sha: str) -> tuple[Status, ...]:
         """The latest status of each context of a commit."""
         latest: dict[str, Status] = {}
-        for data in self._wire.pages(self._wire.path("commits", sha, "statuses")):
-            status = self._wire.made(data, _status)
+        for status in self._wire.listed(self._wire.path("commits", sha, "statuses"), _status):
             latest.setdefault(status.context, status)
         return tuple(latest.values())
 
-    def set_status(
-        self,
-        sha: str,
-        *,
-        state: State,
-        description: str,
-        context: str = "ratchet/holdout",
-        url: str = "",
-    ) -> None:
-        """Say something about a commit; not again what the bot said last.
+    def set_status(self, sha: str, *, state: State, description: str) -> None:
+        """Say something about a commit, as ``ratchet/holdout``; not again what the bot said last.
 
         More than 140 characters of description are cut, as GitHub takes no more.
         """
         line = one_line(description)
         line = line if len(line) <= _STATUS_WORDS else line[: _STATUS_WORDS - 1] + "…"
-        wanted = Status(context=context, state=state, description=line, url=url, creator=self.me())
-        body = {"state": state, "context": context, "description": line}
+        wanted = Status(context=_CONTEXT, state=state, description=line, creator=self.me())
         self._wire.create(
             self._wire.path("statuses", sha),
-            body | ({"target_url": url} if url else {}),
+            {"state": state, "context": _CONTEXT, "description": line},
             find=lambda: wanted if wanted in self.statuses(sha) else None,
             make=_status,
         )
@@ -852,12 +765,11 @@ def _status(data: dict[str, Any]) -> Status:
         context=data["context"],
         state=data["state"],
         description=data.get("description") or "",
-        url=data.get("target_url") or "",
         creator=_login(data.get("creator")),
     )
 
 
-def _is_commit(data: dict[str, Any], order: _Edit) -> bool:
+def _is_commit(data: dict[str, Any], order: FileCommit) -> bool:
     """Whether a commit is this edit; GitHub may have added a trailer to the message."""
     name = hashlib.sha1(b"blob %d\0" % len(order.content) + order.content, usedforsecurity=False)
     (changed,) = data["files"] if len(data["files"]) == 1 else ({},)
@@ -873,7 +785,7 @@ def _is_commit(data: dict[str, Any], order: _Edit) -> bool:
 # Small things
 
 
-def _commit_input(repository: str, order: _Edit) -> dict[str, Any]:
+def _commit_input(repository: str, order: FileCommit) -> dict[str, Any]:
     headline, _, body = order.message.strip().partition("\n")
     contents = base64.b64encode(order.content).decode("ascii")
     return {
@@ -888,7 +800,7 @@ def _refuse(reason: Reason, detail: str, hint: str | None = None) -> Refused:
     return Refused(reason=reason, detail=detail, hint=hint)
 
 
-def _not_mergeable(pull: Pull, order: _Order) -> Refused | None:
+def _not_mergeable(pull: Pull, order: MergeOrder) -> Refused | None:
     """What the pull request itself says against it; unknown mergeability is not looked at."""
     what = f"#{pull.number}"
     held = sorted(order.hold_labels.intersection(pull.labels))
@@ -904,10 +816,9 @@ def _not_mergeable(pull: Pull, order: _Order) -> Refused | None:
     )
 
 
-def _merge_body(order: _Order) -> dict[str, Any]:
-    words = {"commit_title": order.title, "commit_message": order.message}
-    given = {name: text for name, text in words.items() if text is not None}
-    return {"sha": order.head_sha, "merge_method": order.method, **given}
+def _merge_body(order: MergeOrder) -> dict[str, Any]:
+    message = {} if order.message is None else {"commit_message": order.message}
+    return {"sha": order.head_sha, "merge_method": order.method, **message}
 
 
 def _marked(body: str, marker: str) -> str:
@@ -932,8 +843,6 @@ def connect(repository: str | None, *, environ: Mapping[str, str] = os.environ) 
     Raises:
         RatchetError: No token or no repository.
     """
-    from skill_ratchet.github.http import API_URL  # noqa: PLC0415
-
     token = environ.get(TOKEN) or environ.get("GH_TOKEN")
     if not token:
         raise RatchetError(
@@ -946,9 +855,10 @@ def connect(repository: str | None, *, environ: Mapping[str, str] = os.environ) 
             "Which repository on GitHub is not known.",
             hint="Give --repository OWNER/NAME, or set GITHUB_REPOSITORY.",
         )
-    return GitHub.connect(
+    wire = Wire(
         token=token,
         repository=name,
         api_url=environ.get("GITHUB_API_URL") or API_URL,
         graphql_url=environ.get("GITHUB_GRAPHQL_URL") or None,
     )
+    return GitHub(wire)

@@ -373,15 +373,9 @@ def _say_nothing(github: GitHub, pull: Pull, sha: str) -> Told:
     if gone := _gone(github.pull(pull.number), sha):
         return _told(pull, sha, gone)
     github.set_status(sha, state=state, description=why or NOTHING)
-    if _own_comments(github, pull):
+    if github.my_comments(pull.number, MARK):
         github.sticky_comment(pull.number, MARK, pages.not_tested(why or NOTHING))
     return _told(pull, sha, why or NOTHING, state=state)
-
-
-def _own_comments(github: GitHub, pull: Pull) -> list[str]:
-    """What the bot has said about a test of this pull request."""
-    there, me = github.comments(pull.number), github.me()
-    return [one.body for one in there if one.author == me and pages.is_marked(one.body, MARK)]
 
 
 def _object(
@@ -469,8 +463,8 @@ class _Job(Job):
         """Whether there is more to say of this head: of an older rejection the record has less."""
         if facts.cases:
             return True
-        mine = _own_comments(self.github, pull)
-        return not any(f"`{pull.head_sha[:12]}`" in body for body in mine)
+        mine = self.github.my_comments(pull.number, MARK)
+        return not any(f"`{pull.head_sha[:12]}`" in one.body for one in mine)
 
     def _tell(self, pull: Pull, facts: PullFacts) -> Told:
         """The status, and the comment where the bot's own pull request has not one already."""

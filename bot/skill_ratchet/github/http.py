@@ -79,12 +79,25 @@ class Wire:
         *,
         token: str,
         repository: str,
-        api_url: str,
-        graphql_url: str | None,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
+        api_url: str = API_URL,
+        graphql_url: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Get ready; nothing is sent yet. For the arguments see ``GitHub.connect``."""
+        """Get ready to talk; nothing is sent yet.
+
+        Args:
+            token: Of an App's installation, of a workflow, or a person's.
+            repository: ``owner/name``.
+            api_url: ``GITHUB_API_URL``; of an Enterprise server ``https://HOST/api/v3``.
+            graphql_url: ``GITHUB_GRAPHQL_URL``; follows from ``api_url``. Must be on its host.
+            clock: Seconds, ever growing.
+            sleep: Waits that many seconds.
+
+        Raises:
+            RatchetError: One of them is not usable. The token is not sent over plain HTTP except
+                to this machine.
+        """
         token, api_url = token.strip(), api_url.rstrip("/")
         _require_usable(token, repository, api_url, graphql_url or api_url)
         self.repository = repository
@@ -208,6 +221,10 @@ class Wire:
             f"{answer.asked} has more than {_PAGES * _PER_PAGE} entries",
             hint="Close or delete some.",
         )
+
+    def listed(self, url: str, make: Callable[[Any], T], **query: str) -> Iterator[T]:
+        """What ``make`` reads in each element of a list."""
+        return (self.made(data, make) for data in self.pages(url, **query))
 
     def graphql(self, query: str, order: Any = None, *, once: bool = False) -> GraphqlAnswer:
         """Ask in GraphQL; ``once`` for what must not be repeated without a look."""

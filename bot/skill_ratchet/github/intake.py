@@ -17,6 +17,7 @@ from skill_ratchet.base.redact import Redactor
 from skill_ratchet.cases import batch, check
 from skill_ratchet.core.records import Settled
 from skill_ratchet.github import additions, dashboard, intake_page, intake_policy, pages
+from skill_ratchet.github.api import MergeOrder
 from skill_ratchet.github.pull_request import HOLD_LABEL, LABEL, Published, in_words
 from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import Ref, access, clock, remote
@@ -157,7 +158,9 @@ class Intake:
     def hear(self) -> None:
         """Record what a person, or GitHub, has made of the last pull request."""
         pull = self.github.find_pull(MARKER, FIXTURES, state="closed")
-        if pull is None or (not pull.merged and self._closed_by_me(pull)):
+        if pull is None:
+            return
+        if not pull.merged and self.github.my_comments(pull.number, CLOSING):
             return
         for skill in self.skills():
             ledger = self.ledger(skill)
@@ -166,10 +169,6 @@ class Intake:
         tip = self.github.head_of(FIXTURES)
         if tip == pull.head_sha and self.pull() is None:
             self.github.delete_branch(FIXTURES, expected=tip)
-
-    def _closed_by_me(self, pull: Pull) -> bool:
-        mine = (one for one in self.github.comments(pull.number) if one.author == self.github.me())
-        return any(CLOSING in one.body.splitlines() for one in mine)
 
     def _settle(self, skill: str, ledger: Ledger, pull: Pull) -> None:
         """Those corrections are at an end that the pull request named, or had as new cases."""
@@ -382,17 +381,17 @@ class Intake:
             self.github.cancel_merge(pull.number)  # one that was left to a queue before
             return self._told(pull, "hold", decision.reason, decision.detail)
         settings = self.config.github
-        done = self.github.merge_pull(
-            pull.number,
+        order = MergeOrder(
+            number=pull.number,
             head_sha=commit,
             base_ref=self.branch,
             base_sha=self.tree.commit,
             method=settings.method,
-            auto=False,
-            hold_labels=(HOLD_LABEL,),
+            hold_labels=frozenset({HOLD_LABEL}),
             # A squash makes a message of its own, which is not to repeat the page.
             message=f"{CASES}: {commit}" if settings.method == "squash" else None,
         )
+        done = self.github.merge_pull(order, auto=False)
         if not isinstance(done, Merged):
             return self._told(pull, "hold", "merge_refused", in_words(done))
         self.hear()

@@ -21,7 +21,7 @@ from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
 from skill_ratchet.experiment.recorder import tally
 from skill_ratchet.experiment.shipment import CHANGED, Arrival, Shipping
 from skill_ratchet.github import dashboard, pages
-from skill_ratchet.github.api import Unsupported, Waiting
+from skill_ratchet.github.api import FileCommit, MergeOrder, Unsupported, Waiting
 from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import remote
 from skill_ratchet.project import branches, config, repository, workspace
@@ -424,8 +424,7 @@ class Job:
     def _closed_by_me(self, pull: Pull, experiment: Experiment) -> bool:
         """Whether the bot had closed it, before the same edit was tried once more."""
         closing = pages.marker("closing", experiment.id[:12])
-        mine = (one for one in self.github.comments(pull.number) if one.author == self.github.me())
-        return any(closing in one.body for one in mine)
+        return bool(self.github.my_comments(pull.number, closing))
 
     def _ended(self, experiment: Experiment, pull: Pull | None) -> Published | None:
         """What became of an experiment before; a pull request that was left open is closed."""
@@ -532,11 +531,13 @@ class Job:
         try:
             if tip in (None, now.base):  # the latter where a job ended before the commit
                 made = self.github.put_file_commit(
-                    branch,
-                    expected_head=now.base,
-                    path=now.project.full(now.skill.path),
-                    content=content,
-                    message=f"{subject}\n\n{lines}\n",
+                    FileCommit(
+                        branch=branch,
+                        parent=now.base,
+                        path=now.project.full(now.skill.path),
+                        content=content,
+                        message=f"{subject}\n\n{lines}\n",
+                    )
                 )
                 remote.fetch(now.project, branch)
                 return made
@@ -664,16 +665,16 @@ class Job:
         order = _trailers(experiment, tested).items()
         # A squash makes a message of its own, which has to name the experiment.
         message = "\n".join(f"{key}: {value}" for key, value in order)
-        return self.github.merge_pull(
-            pull.number,
+        wanted = MergeOrder(
+            number=pull.number,
             head_sha=commit,  # what was tested, whatever the head is by now
             base_ref=now.branch,
             base_sha=now.base,
             method=settings.method,
-            auto=settings.auto_merge,
-            hold_labels=(HOLD_LABEL,),
+            hold_labels=frozenset({HOLD_LABEL}),
             message=message if settings.method == "squash" else None,
         )
+        return self.github.merge_pull(wanted, auto=settings.auto_merge)
 
     def _land(self, experiment: Experiment, *, commit: str, by: str) -> None:
         """It is in: the ledger first says so, then its result."""

@@ -43,10 +43,7 @@ def parse(text: str) -> Asked:
 
 def answered(github: GitHub, asked: Asked) -> bool:
     """Whether the bot has answered that comment."""
-    marker = pages.marker("reply", asked.name)
-    me = github.me()
-    comments = github.comments(asked.issue)
-    return any(one.author == me and pages.is_marked(one.body, marker) for one in comments)
+    return bool(github.my_comments(asked.issue, pages.marker("reply", asked.name)))
 
 
 def answer(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from skill_ratchet.core import markdown
 from skill_ratchet.experiment import reversal
 from skill_ratchet.github import pages
+from skill_ratchet.github.api import MergeOrder
 from skill_ratchet.github.pull_request import Published, in_words
 from skill_ratchet.ledger import remote
 from skill_ratchet.project import branches
@@ -43,14 +44,14 @@ def revert(job: Job, experiment: str, *, by: str) -> Published:
     # Nothing is measured for it; where the branch asks for the status, a person has decided.
     said = markdown.line(f"Revert of experiment {found.number}, asked for by {by}", pages.STATUS)
     job.github.set_status(pull.head_sha, state="success", description=said)
-    done = job.github.merge_pull(
-        pull.number,
+    order = MergeOrder(
+        number=pull.number,
         head_sha=pull.head_sha,
         base_ref=now.branch,
         base_sha=now.base,
         method=job.space.config.github.method,
-        auto=False,
     )
+    done = job.github.merge_pull(order, auto=False)
     told = Published(job.skill, found.id, "hold", None, "", pull.number, pull.url)
     if not isinstance(done, Merged):
         return replace(told, detail=f"It waits in #{pull.number}. {in_words(done)}")
