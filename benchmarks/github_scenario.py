@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.github.api import FileCommit, MergeOrder
 from skill_ratchet.github.http import Answer, Wire
 from skill_ratchet.project.proposal import Merged, Refused
 
@@ -123,7 +124,7 @@ class Story:
 
     def pull(self, branch: str, line: str) -> Pull:
         """The bot's pull request from a new branch that adds one line."""
-        self.github.move_branch(branch, expected=None, sha=self.github.base_sha("main"))
+        self.github.create_branch(branch, sha=self.github.base_sha("main"))
         self.hands.push(branch, f"{TEXT}{line}\n")
         return self.open(branch)
 
@@ -133,18 +134,18 @@ class Story:
             branch=branch, base="main", title=f"Try {branch}", body="Why.", marker=MARKER
         )
 
-    def merge(self, pull: Pull, **other: Any) -> str:
+    def merge(self, pull: Pull, *, auto: bool = False, **other: Any) -> str:
         """Merge, and tell how it ended, where the head then is, and what the requests met."""
         self.tap.merges.clear()
         order: dict[str, Any] = {
+            "number": pull.number,
             "head_sha": pull.head_sha,
             "base_ref": "main",
             "base_sha": self.github.base_sha("main"),
             "method": "squash",
-            "auto": False,
             "hold_labels": {HOLD},
         }
-        done = self.github.merge_pull(pull.number, **(order | other))
+        done = self.github.merge_pull(MergeOrder(**(order | other)), auto=auto)
         ending = _words(done)
         if isinstance(done, Merged):
             ending += ", on main" if self.github.head_of("main") == done.commit else ", not on main"
@@ -181,16 +182,17 @@ def _branches(story: Story) -> None:
     story.step("head of main", lambda: main)
     story.step("head of no branch", lambda: github.head_of("nothing"))
     story.step("base that is not there", lambda: github.base_sha("nothing"))
-    story.step("make a branch", lambda: github.move_branch(new, expected=None, sha=main))
-    story.step("make it again", lambda: github.move_branch(new, expected=None, sha=main))
+    story.step("make a branch", lambda: github.create_branch(new, sha=main))
+    story.step("make it again", lambda: github.create_branch(new, sha=main))
     pushed = story.hands.push(new, TEXT + "Be kind.\n")
     story.step("head after a push", lambda: github.head_of(new) == pushed)
-    story.step("move from elsewhere", lambda: github.move_branch(new, expected=main, sha=NOWHERE))
+    story.step("make it elsewhere", lambda: github.create_branch(new, sha=NOWHERE))
 
     def commit() -> str:
-        return github.put_file_commit(
-            "ratchet/signed", expected_head=main, path=FILE, content=b"new\n", message="By API"
+        order = FileCommit(
+            branch="ratchet/signed", parent=main, path=FILE, content=b"new\n", message="By API"
         )
+        return github.put_file_commit(order)
 
     story.step("commit through the API", commit)
     story.step("commit it again", commit, lambda sha: sha == github.head_of("ratchet/signed"))
@@ -210,10 +212,10 @@ def _opening(story: Story) -> Pull:
         "find it", lambda: github.find_pull(MARKER, branch), lambda it: it and it.number == number
     )
     story.step("find another marker", lambda: github.find_pull(STICKY, branch))
-    story.step("find by head", lambda: github.pulls_with_head(pull.head_sha), len)
+    story.step("find by head", lambda: github.siblings(0, head=pull.head_sha), len)
     story.step("can it be merged", lambda: _computed(github, number))
-    story.step("update its body", lambda: github.update_pull(number, body=body))
-    story.step("update it again", lambda: github.update_pull(number, body=body))
+    story.step("update its body", lambda: github.update_pull(number, title=pull.title, body=body))
+    story.step("update it again", lambda: github.update_pull(number, title=pull.title, body=body))
     head = story.hands.push(branch, TEXT + "Be very kind.\n")
     story.step("a push moves its head", lambda: github.pull(number).head_sha == head)
     return github.pull(number)

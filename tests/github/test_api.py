@@ -260,7 +260,7 @@ def test_everything_is_read_afresh_before_each_attempt(hub: Hub) -> None:
 @pytest.mark.parametrize("field", ["head_sha", "base_sha"])
 def test_no_merge_without_the_exact_commits(hub: Hub, field: str, sha: str) -> None:
     with pytest.raises(ValueError, match=field):
-        merge(hub, {}, **{field: sha})
+        merge(hub, {}, auto=True, **{field: sha})
     assert hub.asked == []
 
 
@@ -828,13 +828,9 @@ def test_siblings_are_found_on_every_page_and_in_forks(hub: Hub) -> None:
     """A status belongs to a commit, so it would hold for them too."""
     link = '<https://api.github.com/repositories/1/pulls?page=2>; rel="next", <x>; rel="last"'
     fork = pull(number=9, head=head(repository="eve/shop"))
-    hub.plan(
-        {
-            PULLS: (200, [pull(), pull(number=8, head=head(OTHER))], {"Link": link}),
-            "GET /repositories/1/pulls": [[fork]],
-        }
-    )
-    assert [each.number for each in connect(hub).pulls_with_head(HEAD)] == [7, 9]
+    listed = [pull(), pull(number=5), pull(number=8, head=head(OTHER))]
+    hub.plan({PULLS: (200, listed, {"Link": link}), "GET /repositories/1/pulls": [[fork]]})
+    assert connect(hub).siblings(7, head=HEAD) == (5, 9)
     assert hub.queries[-1] == "page=2"
 
 

@@ -727,7 +727,7 @@ def _refusal(command: str, role: str, folder: Path) -> str:
     assert asked is not None
     github = cast("GitHub", Silent(role))
     clerk = comments._Clerk(folder / "nowhere", github, said, Asked(said.number, said.id))
-    with pytest.raises(comments._Refusal) as refusal:
+    with pytest.raises(replies.RefusedError) as refusal:
         clerk._act(asked)
     return refusal.value.message
 

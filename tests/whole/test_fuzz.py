@@ -23,7 +23,7 @@ from skill_ratchet.core import edits
 from skill_ratchet.core.edits import EditError
 from skill_ratchet.core.records import Edit, Proposal
 from skill_ratchet.github import commands, comments, events
-from skill_ratchet.github.commands import Command, Unknown
+from skill_ratchet.github.commands import SlashCommand, Unknown
 from skill_ratchet.ledger import bundles, journal
 from skill_ratchet.project import config, fixtures, skill_file
 
@@ -97,7 +97,7 @@ def read_settings(text: str) -> None:
 
 
 def read_comment(text: str) -> None:
-    assert isinstance(commands.parse(text), Command | Unknown | None)
+    assert isinstance(commands.parse(text), SlashCommand | Unknown | None)
 
 
 def read_answer(text: str) -> None:

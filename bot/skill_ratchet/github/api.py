@@ -332,10 +332,10 @@ class GitHub:
             if from_here and marker and self._is_mine(pull, marker):
                 yield pull
 
-    def pulls_with_head(self, sha: str) -> tuple[Pull, ...]:
-        """Every open pull request, forks' too, that shares this head and thereby its statuses."""
+    def siblings(self, number: int, *, head: str) -> tuple[int, ...]:
+        """The other open pull requests, forks' too, that share a head and thereby its statuses."""
         listed = self._wire.listed(self._wire.path("pulls"), _pull, state="open")
-        return tuple(pull for pull in listed if pull.head_sha == sha)
+        return tuple(one.number for one in listed if one.head_sha == head and one.number != number)
 
     def open_pull(
         self, *, branch: str, base: str, title: str, body: str, marker: str, draft: bool = False

@@ -20,6 +20,7 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import leaks, markdown, transfer
 from skill_ratchet.github import (
+    base_branch,
     commands,
     corrections,
     dashboard,
@@ -31,7 +32,7 @@ from skill_ratchet.github import (
 )
 from skill_ratchet.github.commands import NEEDS, SlashCommand, Unknown
 from skill_ratchet.github.pull_request import HOLD_LABEL, NOTE_LENGTH
-from skill_ratchet.github.replies import Asked
+from skill_ratchet.github.replies import Asked, RefusedError
 from skill_ratchet.github.reviews import UNKNOWN, WRITERS
 from skill_ratchet.ledger import access, remote
 from skill_ratchet.project import branches, config, repository
@@ -67,10 +68,6 @@ class Handled:
     command: str | None
     outcome: Literal["done", "started", "refused", "ignored"]
     detail: str
-
-
-class _Refusal(RatchetError):
-    """What the answer says instead; the message is Markdown that was made here."""
 
 
 class _Start(NamedTuple):
@@ -170,7 +167,7 @@ class _Clerk:
             if answer.start is not None:
                 return self._begin(answer, answer.start, told)
             self._say(*answer.parts)
-        except _Refusal as refusal:
+        except RefusedError as refusal:
             self._say(refusal.message)
             return Handled(told, "refused", " ".join(refusal.message.split()))
         except RatchetError as error:
@@ -196,7 +193,7 @@ class _Clerk:
 
         The rocket is left to the job that does the work.
         """
-        branch = self._branch()
+        branch = base_branch.name(repository.open_project(self.start))
         said = f"Asked GitHub to run `{start.workflow}`. What comes of it will be said here."
         self._say(*answer.parts, said)
         try:
@@ -209,12 +206,12 @@ class _Clerk:
     def _act(self, command: SlashCommand | Unknown) -> _Response:
         role = self.github.permission(self.said.author)
         if role == UNKNOWN:
-            raise _Refusal("Not done: GitHub does not say that you may read this repository.")
+            raise RefusedError("Not done: GitHub does not say that you may read this repository.")
         if isinstance(command, Unknown):
             shown = command.with_(word=self._redact(command.word))
             return _Response((pages.unknown(shown),), well=False)
         if NEEDS[command.name] == "write" and role not in WRITERS:
-            raise _Refusal("Not done: that takes write access to this repository.")
+            raise RefusedError("Not done: that takes write access to this repository.")
         return _ACTS[command.name](self, command.argument)
 
     # What a command is about
@@ -222,11 +219,6 @@ class _Clerk:
     def _config(self) -> Config:
         project = repository.open_project(self.start)
         return config.load_config(repository.CommitTree(project, "HEAD"))
-
-    def _branch(self) -> str:
-        """The base branch, which is where workflows are started."""
-        checked_out = repository.require_branch(repository.open_project(self.start))
-        return self._config().base or checked_out
 
     def _pull(self) -> Pull | None:
         """The pull request that the comment is on."""
@@ -238,14 +230,14 @@ class _Clerk:
         pull = self._pull()
         if pull is not None and (own := _skill_of(pull, self.github, skills)) is not None:
             if argument not in ("", own):
-                raise _Refusal(f"This pull request is for skill `{own}`.")
+                raise RefusedError(f"This pull request is for skill `{own}`.")
             return own
         if argument in skills:
             return argument
         if argument:
-            raise _Refusal(f"There is no such skill. There is {_listed(skills)}.")
+            raise RefusedError(f"There is no such skill. There is {pages.names(skills)}.")
         if len(skills) > 1:
-            raise _Refusal(f"Say for which skill: {_listed(skills)}.")
+            raise RefusedError(f"Say for which skill: {pages.names(skills)}.")
         return skills[0]
 
     def _own_pull(self) -> tuple[str, Pull]:
@@ -253,7 +245,7 @@ class _Clerk:
         pull = self._pull()
         own = _skill_of(pull, self.github, self._config().skills) if pull else None
         if pull is None or own is None:
-            raise _Refusal("Say that on a pull request of Ratchet's.")
+            raise RefusedError("Say that on a pull request of Ratchet's.")
         return own, pull
 
     def _finish(self, job: Job, said: str, *, done: bool) -> _Response:
@@ -262,7 +254,7 @@ class _Clerk:
         What that one left undone is made good.
         """
         if not done:
-            raise _Refusal("This pull request is closed.")
+            raise RefusedError("This pull request is closed.")
         with _speaking(job):
             job.settle()
         return _Response((said,))
@@ -284,18 +276,18 @@ class _Clerk:
         """Start the test of a person's pull request, at a commit that they have named."""
         pull = self._pull()
         if pull is None:
-            raise _Refusal("Say that on a pull request.")
+            raise RefusedError("Say that on a pull request.")
         own = _skill_of(pull, self.github, self._config().skills)
         if own is not None and not self._job(own).edited():
-            raise _Refusal(
+            raise RefusedError(
                 "This one is Ratchet's own and was tested: `/ratchet retry` looks again."
             )
         if pull.state != "open":
-            raise _Refusal("This pull request is closed.")
+            raise RefusedError("This pull request is closed.")
         if not _SHA.fullmatch(argument):
-            raise _Refusal("Name the commit by all 40 digits: `/ratchet gate <sha>`.")
+            raise RefusedError("Name the commit by all 40 digits: `/ratchet gate <sha>`.")
         if argument != pull.head_sha:
-            raise _Refusal(
+            raise RefusedError(
                 f"Not tested: the head of this pull request is `{pull.head_sha}`, not that commit. "
                 "Look at what is there now, then ask for that."
             )
@@ -304,14 +296,14 @@ class _Clerk:
     def transfer(self, argument: str) -> _Response:
         """Start a transfer: of the bot's pull request's edit, else of the last one merged."""
         if self._redact(argument) != argument:  # before it is cut at a space
-            raise _Refusal("Not done: that is not the name of a model.")
+            raise RefusedError("Not done: that is not the name of a model.")
         *named, models = argument.split() or [""]
         if len(named) > 1 or not models:
-            raise _Refusal("Name the models: `/ratchet transfer [skill] <model,model,...>`.")
+            raise RefusedError("Name the models: `/ratchet transfer [skill] <model,model,...>`.")
         try:
             wanted = ",".join(transfer.parse_models(models))
         except RatchetError as problem:
-            raise _Refusal(f"Not done. {_plain(problem)}") from problem
+            raise RefusedError(f"Not done. {_plain(problem)}") from problem
         skill = self._skill(*named or [""])
         return self._begun(TRANSFER, skill=skill, models=wanted, **self._edited(skill))
 
@@ -321,10 +313,10 @@ class _Clerk:
         if pull is None or _skill_of(pull, self.github, [skill]) is None:
             return {}
         project = repository.open_project(self.start)
-        name = branches.experiment_of(project, remote.fetch_pull(project, pull.number))
+        name = _proposed(project, pull)
         known = {one.id for one in access.open_ledger(project, skill).experiments()}
         if name not in known:
-            raise _Refusal("The ledger has no experiment for this.")
+            raise RefusedError("The ledger has no experiment for this.")
         return {"to": str(name)}
 
     def explain(self, argument: str) -> _Response:
@@ -344,11 +336,10 @@ class _Clerk:
         known = job.ledger.experiments()
         pull = self._pull()
         if pull is not None and _skill_of(pull, self.github, [job.skill]) is not None:
-            head = remote.fetch_pull(job.space.project, pull.number)
-            name = branches.experiment_of(job.space.project, head)
+            name = _proposed(job.space.project, pull)
             known = [one for one in known if one.id == name]
         if not known:
-            raise _Refusal("The ledger has no experiment for this.")
+            raise RefusedError("The ledger has no experiment for this.")
         return known[-1]
 
     def status(self, _: str) -> _Response:
@@ -394,13 +385,13 @@ class _Clerk:
         """Close a proposal, and tell the proposer why."""
         skill, pull = self._own_pull()
         if not argument:
-            raise _Refusal("Say why: `/ratchet reject <reason>`. The proposer reads it.")
+            raise RefusedError("Say why: `/ratchet reject <reason>`. The proposer reads it.")
         job = self._job(skill)
         if pull.state != "open":
             noted = any(note.url == self._url() for note in job.ledger.notes())
             return self._finish(job, "Closed; the proposer is told why.", done=noted)
         if problem := _unfit(argument, job.space):
-            raise _Refusal(f"Not done: {problem}")
+            raise RefusedError(f"Not done: {problem}")
         with _speaking(job):
             done = job.reject(by=self.said.author, words=argument, url=self._url())
         return _Response((_outcome(job, done),))
@@ -427,7 +418,7 @@ class _Clerk:
                 head != pull.head_sha
                 or branches.committed_at(job.space.project, head) >= self.said.at
             ):
-                raise _Refusal(
+                raise RefusedError(
                     f"Not merged: the head of this pull request, `{head}`, is newer than your "
                     "comment. Look at it, then say `/ratchet merge` again."
                 )
@@ -437,7 +428,7 @@ class _Clerk:
     def revert(self, argument: str) -> _Response:
         """Take a merged experiment out again."""
         if not _EXPERIMENT.fullmatch(argument):
-            raise _Refusal("Name the experiment: `/ratchet revert <experiment>`.")
+            raise RefusedError("Name the experiment: `/ratchet revert <experiment>`.")
         job = self._job(self._skill_with(argument))
         with _speaking(job):
             done = revert.revert(job, argument, by=self.said.author)
@@ -454,19 +445,16 @@ class _Clerk:
             if _has(access.open_ledger(project, skill), experiment)
         ]
         if not found:
-            raise _Refusal("There is no such experiment, or several begin so.")
+            raise RefusedError("There is no such experiment, or several begin so.")
         if len(found) > 1:
-            raise _Refusal(f"There is one in each of {_listed(found)}: give more of its id.")
+            raise RefusedError(
+                f"There is one in each of {pages.names(found)}: give more of its id."
+            )
         return found[0]
 
     def correct(self, argument: str) -> _Response:
         """Take a correction."""
-        try:
-            return _Response(
-                (corrections.from_comment(self.start, self.github, self.said, argument),)
-            )
-        except corrections.RefusedError as refusal:
-            raise _Refusal(refusal.message) from refusal
+        return _Response((corrections.from_comment(self.start, self.github, self.said, argument),))
 
     def help(self, _: str) -> _Response:
         """The commands."""
@@ -527,8 +515,7 @@ def _keep(job: Job, pull: Pull, given: events.NewReview, words: str) -> None:
         said = f"The pull request is held, but the proposer is not told why: {problem}"
         job.github.reply(pull.number, pages.reply(name, said), pages.marker("reply", name))
     elif all(note.url != url for note in job.ledger.notes()):
-        head = remote.fetch_pull(job.space.project, pull.number)
-        proposed = branches.experiment_of(job.space.project, head)
+        proposed = _proposed(job.space.project, pull)
         known = {one.id for one in job.ledger.experiments()}
         about = proposed if proposed in known else None
         job.note(by=given.author, words=words, url=url, experiment=about, kind="review")
@@ -550,6 +537,11 @@ def _skill_of(pull: Pull, github: GitHub, skills: Iterable[str]) -> str | None:
     return next(named, None) if pull.author == github.me() else None
 
 
+def _proposed(project: Project, pull: Pull) -> str | None:
+    """The experiment that a pull request's head names."""
+    return branches.experiment_of(project, remote.fetch_pull(project, pull.number))
+
+
 def _unfit(words: str, space: Workspace) -> str:
     """Why the proposer must not read what a person wrote; empty if it may."""
     if len(words) > NOTE_LENGTH:
@@ -565,10 +557,6 @@ def _has(ledger: Ledger, experiment: str) -> bool:
     except RatchetError:
         return False
     return True
-
-
-def _listed(skills: Iterable[str]) -> str:
-    return ", ".join(f"`{skill}`" for skill in skills)
 
 
 def _outcome(job: Job, done: Published) -> str:
@@ -587,13 +575,13 @@ def _speaking(job: Job) -> Iterator[None]:
     """Errors in here are said in the answer, unless they tell of a held-out case."""
     try:
         yield
-    except _Refusal:
+    except RefusedError:
         raise
     except RatchetError as error:
         said = job.redact(f"{error.message} {error.hint or ''}")
         if _is_sealed(said, job.space):
             raise
-        raise _Refusal(f"Not done. {_plain(RatchetError(said))}") from error
+        raise RefusedError(f"Not done. {_plain(RatchetError(said))}") from error
 
 
 def _is_sealed(said: str, space: Workspace) -> bool:

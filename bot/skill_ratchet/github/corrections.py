@@ -7,20 +7,18 @@ fixtures (``intake``) is merged. Nothing is said of a held-out case but that the
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.base.redact import Redactor
 from skill_ratchet.cases import batch, correction, correction_text
 from skill_ratchet.cases.correction import GivenBy
 from skill_ratchet.cases.correction_text import FaultyError
 from skill_ratchet.core import markdown, wording
 from skill_ratchet.github import intake as intakes
-from skill_ratchet.github import replies
-from skill_ratchet.github.replies import Asked
+from skill_ratchet.github import pages, replies
+from skill_ratchet.github.replies import Asked, RefusedError
 from skill_ratchet.github.reviews import WRITERS
 from skill_ratchet.project import repository
 
@@ -48,10 +46,6 @@ Expected: lost_card
 Why: It is about the card, not about money.
 ```"""
 _NO_SUCH: Final = "There is no such skill, and no train trace with that id. There is"
-
-
-class RefusedError(RatchetError):
-    """Nothing was kept; the message is the answer, Markdown that was made here."""
 
 
 class UnfinishedError(RatchetError):
@@ -98,8 +92,7 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
         given, faults = None, error.faults
     if (given is None and not faults) or replies.answered(github, asked):
         return None
-    redact = Redactor.from_environ(os.environ, extra=()).redact
-    say = partial(replies.answer, github, asked, well=False, redact=redact)
+    say = partial(replies.answer, github, asked, well=False)
     if github.permission(opened.author) not in WRITERS:
         say(
             "Thank you. This waits for somebody with write access, who takes it by the comment "
@@ -188,7 +181,7 @@ class _Registrar:
         traces = [word for word in given.words if word not in skills]
         unsaid = not traces and not named and len(skills) > 1
         if unsaid or len(named) > 1 or len(traces) > 1:
-            raise RefusedError(f"Say for which skill: {_listed(skills)}.")
+            raise RefusedError(f"Say for which skill: {pages.names(skills)}.")
         try:
             if traces:
                 return self._of_trace(traces[0], named or skills, given)
@@ -212,7 +205,7 @@ class _Registrar:
                 )
         close = difflib.get_close_matches(name, self.intake.skills(), n=1)
         meant = f" Did you mean `{close[0]}`?" if close else ""
-        raise RefusedError(f"{_NO_SUCH} {_listed(self.intake.skills())}.{meant}")
+        raise RefusedError(f"{_NO_SUCH} {pages.names(self.intake.skills())}.{meant}")
 
     def _filed(self, skill: str, about: Claim, ledger: Ledger, name: Digest) -> Filed:
         known = [one for one in ledger.corrections() if one.id != name]
@@ -300,7 +293,3 @@ def _refusal(faults: tuple[str, ...]) -> RefusedError:
 
 def _plain(text: str) -> str:
     return markdown.inert(wording.one_line(markdown.clean(text), 300))
-
-
-def _listed(skills: list[str]) -> str:
-    return ", ".join(f"`{skill}`" for skill in skills)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
@@ -11,12 +10,9 @@ from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import looks
 from skill_ratchet.experiment import badges
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.github import pages
+from skill_ratchet.github import base_branch, pages
 from skill_ratchet.github.http import SwitchedOff
-from skill_ratchet.ledger import access, remote
-from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.proposal import proposal_branch
-from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.report import history
 
 if TYPE_CHECKING:
@@ -24,10 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from skill_ratchet.github.api import GitHub, Issue, Pull
-    from skill_ratchet.ledger import Ledger
-    from skill_ratchet.project.config import Config
+    from skill_ratchet.github.base_branch import Base
     from skill_ratchet.project.repository import Project
-    from skill_ratchet.project.workspace import Workspace
 
 MARKER = pages.marker("dashboard")
 TITLE = "Ratchet"
@@ -70,7 +64,7 @@ def update(project: Project, github: GitHub, *, now: Callable[[], datetime]) -> 
     Raises:
         RatchetError: GitHub refuses, or does not answer.
     """
-    base = _base(project, github)
+    base = base_branch.now(project, github)
     wanted = {proposal_branch(name): pages.marker("pull", name) for name in base.config.skills}
     pulls = github.my_pulls(wanted)
     rows = [_row(base, name, pulls.get(proposal_branch(name))) for name in base.config.skills]
@@ -94,35 +88,7 @@ def _issue(github: GitHub) -> Issue | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """The base branch as it is on GitHub at this moment."""
-
-    project: Project
-    tree: CommitTree
-    branch: str
-    config: Config
-
-    def space(self, name: str) -> Workspace:
-        return workspace.read(
-            self.project, self.tree, self.config, name, base=self.tree.commit, branch=self.branch
-        )
-
-    def ledger(self, name: str) -> Ledger:
-        return access.open_ledger(self.project, name, redact=self.config.redact)
-
-
-def _base(project: Project, github: GitHub) -> _Base:
-    checked_out = repository.require_branch(project)
-    branch = config.load_config(CommitTree(project, "HEAD")).base or checked_out
-    sha = github.base_sha(branch)
-    if sha != repository.resolve(project, f"refs/heads/{branch}"):
-        remote.fetch(project, branch)
-    tree = CommitTree(project, sha)
-    return _Base(project, tree, branch, config.load_config(tree))
-
-
-def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
+def _row(base: Base, name: str, pull: Pull | None) -> pages.SkillRow:
     number = pull.number if pull else None
     try:
         space, ledger = base.space(name), base.ledger(name)
@@ -136,26 +102,17 @@ def _row(base: _Base, name: str, pull: Pull | None) -> pages.SkillRow:
             outcome=_outcome(history.rows(ledger, most=1)),
             looks=seen.looks,
             spent=seen.share,
-            held=False,
         )
     except RatchetError as error:  # of one skill; the others are to be seen all the same
-        return pages.SkillRow(
-            skill=name,
-            score=None,
-            pull=number,
-            last_run=None,
-            outcome=f"cannot be read: {pages.unsealed(error.message)}",
-            looks=0,
-            spent=0.0,
-            held=False,
-        )
+        told = f"cannot be read: {pages.unsealed(error.message)}"
+        return pages.SkillRow(skill=name, pull=number, outcome=told)
 
 
 def _outcome(newest: Iterable[history.Row]) -> str:
     return "".join(f"experiment {row.experiment.number}: {row.state}" for row in newest)
 
 
-def _budget(base: _Base, *, month: str) -> pages.MonthBudget:
+def _budget(base: Base, *, month: str) -> pages.MonthBudget:
     runs = base.ledger(min(base.config.skills)).runs_of_month(month)
     limit = base.config.budget.month_usd
     spent = budgets.known(runs) if limit is None else budgets.counted(runs)

@@ -11,7 +11,6 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
@@ -22,16 +21,15 @@ from skill_ratchet.core.records import Proposal, experiment_id
 from skill_ratchet.experiment import jobs
 from skill_ratchet.experiment.loop import same_surroundings
 from skill_ratchet.experiment.proposer import SUPERSEDED, Candidate
-from skill_ratchet.experiment.recorder import Recorder
-from skill_ratchet.github import pages, rejected, replies, touched_paths
+from skill_ratchet.github import base_branch, pages, rejected, replies, touched_paths
 from skill_ratchet.github.pull_request import Job
-from skill_ratchet.ledger import access, bundles, remote
-from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.ledger import bundles, clock, remote
 from skill_ratchet.project import branches, config, repository, skill_file, workspace
 from skill_ratchet.project.repository import CommitTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from skill_ratchet.core.records import Evidence, Experiment, Text
@@ -87,6 +85,18 @@ class Told:
 # What it changes ------------------------------------------------------------------------------
 
 
+@contextmanager
+def _judging() -> Iterator[None]:
+    """What is wrong here is wrong with the pull request, and not with the project."""
+    try:
+        yield
+    except Untestable:
+        raise
+    except RatchetError as problem:
+        raise Untestable(problem.message, hint=problem.hint) from problem
+
+
+@_judging()
 def read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str) -> Edit | None:
     """What a commit makes of a skill of the base; None when it leaves them all alone.
 
@@ -100,22 +110,6 @@ def read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str)
         Untestable: It does more than edit one skill as far as the numbers are concerned, or the
             base has gone on with the skill.
     """
-    with _judging():
-        return _read_edit(project, tree=tree, settings=settings, sha=sha)
-
-
-@contextmanager
-def _judging() -> Iterator[None]:
-    """What is wrong here is wrong with the pull request, and not with the project."""
-    try:
-        yield
-    except Untestable:
-        raise
-    except RatchetError as problem:
-        raise Untestable(problem.message, hint=problem.hint) from problem
-
-
-def _read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str) -> Edit | None:
     fork = _fork(project, tree.commit, sha)
     changes = _changes(project, fork, sha)
     paths = {name: project.full(one.path) for name, one in settings.skills.items()}
@@ -181,12 +175,6 @@ def require_testable(edit: Edit, space: Workspace) -> None:
         raise Leak("The edit repeats text of held-out cases.")
 
 
-def _base_branch(project: Project) -> str:
-    """The branch that experiments are merged into."""
-    own = config.load_config(CommitTree(project, "HEAD")).base
-    return own or repository.require_branch(project)
-
-
 def _require_sha(sha: str) -> None:
     if not re.fullmatch("[0-9a-f]{40}", sha):
         raise RatchetError(
@@ -223,7 +211,7 @@ def try_out(
             f"Pull request #{number} has head {head[:12]}, not {sha[:12]}.",
             hint="Test the head that it has now.",
         )
-    tree = CommitTree(project, f"refs/heads/{_base_branch(project)}")
+    tree = CommitTree(project, f"refs/heads/{base_branch.name(project)}")
     settings = config.load_config(tree)
     edit = read_edit(project, tree=tree, settings=settings, sha=sha)
     if edit is None:
@@ -243,10 +231,6 @@ def try_out(
 # The job with the write token -----------------------------------------------------------------
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def say(
     start: Path,
     *,
@@ -254,7 +238,7 @@ def say(
     number: int,
     sha: str,
     bundle: Path,
-    now: Callable[[], datetime] = _now,
+    now: Callable[[], datetime] = clock.now,
 ) -> Told:
     """Publish the ledger, then say on GitHub what the test of one commit came to.
 
@@ -274,7 +258,7 @@ def say(
     _require_sha(sha)
     project = repository.open_project(start)
     checked = _take_in(project, bundle)
-    pull, branch = github.pull(number), _base_branch(project)
+    pull, branch = github.pull(number), base_branch.name(project)
     gone = _gone(pull, sha)
     if gone is None and pull.base_ref != branch:
         gone = f"It aims at {pull.base_ref}; Ratchet measures what would go into {branch}."
@@ -282,14 +266,13 @@ def say(
         gone = "Its head has moved; that one has to be tested."
     if gone is not None:
         return _told(pull, sha, gone)
-    tree = _base_tree(project, github.base_sha(branch), branch)
-    settings = config.load_config(tree)
-    redact = Redactor.from_environ(os.environ, extra=settings.redact).redact
+    base = base_branch.at(project, github.base_sha(branch), branch=branch)
+    redact = Redactor.from_environ(os.environ, extra=base.config.redact).redact
     try:
-        edit = read_edit(project, tree=tree, settings=settings, sha=sha)
+        edit = read_edit(project, tree=base.tree, settings=base.config, sha=sha)
         if edit is None:
             return _say_nothing(github, pull, sha)
-        space = workspace.read(project, tree, settings, edit.skill, base=tree.commit, branch=branch)
+        space = base.space(edit.skill)
         require_testable(edit, space)
     except Untestable as problem:
         return _object(github, pull, sha, problem, redact)
@@ -298,17 +281,14 @@ def say(
             f"The bundle is about another text than pull request #{number} has at {sha[:12]}.",
             hint="Run the test of this commit again.",
         )
-    ledger = access.open_ledger(project, space.name, redact=settings.redact)
-    job = _Job(space, ledger, github, Recorder(ledger, Clock.of(ledger, now)), now, redact)
-    return job.report(pull, edit, checked)
+    return _Job.of(space, github=github, now=now).report(pull, edit, checked)
 
 
 def answer(github: GitHub, asked: Asked, told: Told) -> None:
     """Say the same in answer to the comment that asked for the test."""
     name = told.skill or f"#{told.pull}"
     line = pages.outcome(name, action=told.action, reason=told.reason, detail=told.detail)
-    redact = Redactor.from_environ(os.environ).redact
-    replies.answer(github, asked, line, well=told.state == "success", redact=redact)
+    replies.answer(github, asked, line, well=told.state == "success")
 
 
 def _take_in(project: Project, bundle: Path) -> Checked | None:
@@ -334,14 +314,7 @@ def as_tested(project: Project, skill: str, base: str) -> Workspace:
         project, base, space.base
     ):
         return space  # which the bundle is not for
-    tree = CommitTree(project, base)
-    settings = config.load_config(tree)
-    return workspace.read(project, tree, settings, skill, base=base, branch=space.branch)
-
-
-def _base_tree(project: Project, sha: str, branch: str) -> CommitTree:
-    remote.fetch(project, branch)
-    return CommitTree(project, sha)
+    return base_branch.at(project, base, branch=space.branch).space(skill)
 
 
 def _gone(pull: Pull, sha: str) -> str | None:
@@ -359,7 +332,7 @@ def _told(pull: Pull, sha: str, detail: str, *, state: State | None = None) -> T
 
 def _siblings(github: GitHub, pull: Pull, sha: str) -> str | None:
     """Why a good status would say too much: other pull requests would have it as well."""
-    others = [one.number for one in github.pulls_with_head(sha) if one.number != pull.number]
+    others = github.siblings(pull.number, head=sha)
     if not others:
         return None
     listed = ", ".join(map(str, sorted(others)))

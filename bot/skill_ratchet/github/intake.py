@@ -16,10 +16,17 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.cases import batch, check
 from skill_ratchet.core.records import Settled
-from skill_ratchet.github import additions, dashboard, intake_page, intake_policy, pages
+from skill_ratchet.github import additions, base_branch, intake_page, intake_policy, pages
 from skill_ratchet.github.api import MergeOrder
-from skill_ratchet.github.pull_request import HOLD_LABEL, LABEL, Published, in_words
-from skill_ratchet.github.reviews import last_word, standing
+from skill_ratchet.github.base_branch import Base
+from skill_ratchet.github.pull_request import (
+    HOLD_LABEL,
+    LABEL,
+    Published,
+    in_words,
+    is_held,
+    reviewed,
+)
 from skill_ratchet.ledger import Ref, access, clock, remote
 from skill_ratchet.project import branches, config, repository, workspace
 from skill_ratchet.project.fixtures import SPLITS, append_jsonl
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
     from skill_ratchet.github.api import GitHub, Pull
     from skill_ratchet.github.intake_policy import IntakeDecision
     from skill_ratchet.ledger import Ledger
-    from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Project
 
 NAME: Final = "fixtures"
@@ -48,23 +54,15 @@ _EMPTY: Final = "Everything in it has become a fixture by another way, or was ta
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Base):
     """The base branch as it is on GitHub at this moment, and who writes what about it."""
 
-    project: Project
     github: GitHub
-    tree: CommitTree
-    branch: str
-    config: Config
     now: Callable[[], datetime] = clock.now
     redact: Callable[[str], str] = field(default=str)
     _existing: dict[str, tuple[Fixture, ...]] = field(default_factory=dict)  # of the tree
 
     # What there is
-
-    def ledger(self, skill: str) -> Ledger:
-        """A skill's ledger, as it is in this clone."""
-        return access.open_ledger(self.project, skill, redact=self.config.redact)
 
     def folder(self, skill: str) -> str:
         """Where a skill's fixtures are."""
@@ -131,12 +129,11 @@ class Intake:
             at=self.now().isoformat(),
         )
         try:
+            with_cases = Base(
+                self.project, CommitTree(self.project, built), self.branch, self.config
+            )
             for one in batches:
-                tree = CommitTree(self.project, built)
-                space = workspace.read(
-                    self.project, tree, self.config, one.skill, base=built, branch=self.branch
-                )
-                check.require_sound(space)
+                check.require_sound(with_cases.space(one.skill))
         except RatchetError as error:
             return error.message
         return ""
@@ -345,19 +342,12 @@ class Intake:
         return max(0.0, (self.now() - made).total_seconds())
 
     def _is_held(self, pull: Pull, batches: list[Batch]) -> bool:
-        boxes = dashboard.held(self.github)
         concerned = {one.skill for one in batches if not one.is_empty}
-        return (
-            HOLD_LABEL in self.github.labels(pull.number)
-            or self.tree.has(repository.HOLD_FILE)
-            or bool(boxes & concerned)
-        )
+        return is_held(self.github, pull, self.tree, skills=concerned)
 
     def _objections(self, pull: Pull, commit: str) -> int:
-        reviews = self.github.reviews(pull.number)
-        roles = {author: self.github.permission(author) for author in last_word(reviews)}
-        twins = [one for one in self.github.pulls_with_head(commit) if one.number != pull.number]
-        return len(standing(reviews, head=commit, roles=roles).holders) + len(twins)
+        holders = reviewed(self.github, pull, head=commit).holders
+        return len(holders) + len(self.github.siblings(pull.number, head=commit))
 
     def _adds(self, commit: str, since: str | None, files: Mapping[str, bytes]) -> bool | None:
         if since is None:
@@ -398,22 +388,18 @@ class Intake:
         return self._told(pull, "merge", decision.reason, intake_page.summary(batches))
 
     def _told(self, pull: Pull | None, action: str, reason: str, detail: str) -> Published:
-        number, url = (pull.number, pull.url) if pull else (None, None)
-        return Published(NAME, None, action, reason, detail, number, url)
+        return Published.of(NAME, None, action, reason, detail, pull=pull)
 
 
 def open_intake(
     project: Project, github: GitHub, *, now: Callable[[], datetime] = clock.now
 ) -> Intake:
     """The intake of a project, on its base branch as it is on GitHub at this moment."""
-    checked_out = repository.require_branch(project)
-    branch = config.load_config(CommitTree(project, "HEAD")).base or checked_out
-    sha = github.base_sha(branch)
-    remote.fetch(project, branch)
-    tree = CommitTree(project, sha)
-    settings = config.load_config(tree)
-    redactor = Redactor.from_environ(os.environ, extra=settings.redact)
-    return Intake(project, github, tree, branch, settings, now, redactor.redact)
+    base = base_branch.now(project, github)
+    redactor = Redactor.from_environ(os.environ, extra=base.config.redact)
+    return Intake(
+        project, base.tree, base.branch, base.config, github, now=now, redact=redactor.redact
+    )
 
 
 def look(

@@ -55,9 +55,6 @@ Trailer = Annotated[str, Field(max_length=200, pattern=r"^[A-Z][A-Za-z-]*: [0-9a
 _SEALED: Final = re.compile(r"[\\/](?:holdout|vault)[\\/]")
 _ELSEWHERE: Final = "held-out cases: see the log;"
 
-# Text that nobody can make dangerous ----------------------------------------------------------
-
-
 # Markers and sections -------------------------------------------------------------------------
 
 
@@ -163,13 +160,13 @@ class SkillRow(Record):
     """A skill on the dashboard."""
 
     skill: Slug
-    score: UnitInterval | None  # mean on train; None before there is one
+    score: UnitInterval | None = None  # mean on train; None before there is one
     pull: int | None = Field(default=None, ge=1)  # number of the open pull request
-    last_run: str | None  # UTC, ISO 8601
+    last_run: str | None = None  # UTC, ISO 8601
     outcome: str = ""  # of the last experiment, in a few words
-    looks: int = Field(ge=0)  # at the holdout, ever
-    spent: UnitInterval  # part of the error budget against the skill as it is
-    held: bool
+    looks: int = Field(default=0, ge=0)  # at the holdout, ever
+    spent: UnitInterval = 0.0  # part of the error budget against the skill as it is
+    held: bool = False
 
 
 class MonthBudget(Record):
@@ -285,6 +282,11 @@ def outcome(skill: str, *, action: str | None, reason: str | None, detail: str) 
     """One line on what became of a skill's proposal."""
     head = f"{action}, {reason}: " if action and reason else f"{action}: " if action else ""
     return f"`{skill}`: {head}{_short(detail, LONG_SENTENCE)}"
+
+
+def names(skills: Iterable[str]) -> str:
+    """Names of skills, one after the other."""
+    return ", ".join(f"`{skill}`" for skill in skills)
 
 
 def unsealed(error: str) -> str:

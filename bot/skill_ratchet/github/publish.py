@@ -6,18 +6,14 @@ looked at again from the ledger alone. What is done about one skill is in ``pull
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.base.redact import Redactor
-from skill_ratchet.experiment.recorder import Recorder
 from skill_ratchet.github import dashboard, intake, pages, rejected, replies
 from skill_ratchet.github.pull_request import Job, Published
-from skill_ratchet.ledger import access, bundles, remote
-from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.ledger import bundles, remote
 from skill_ratchet.project import config, repository, workspace
 
 if TYPE_CHECKING:
@@ -47,11 +43,7 @@ def open_job(
 ) -> Job:
     """What is done on GitHub about one skill, as it is on the base branch of this clone."""
     space = workspace.open_at_base(repository.open_project(start), skill=skill, override={})
-    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
-    # What comes from the ledger was redacted where it was written, by another job's environment.
-    redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
-    recorder = Recorder(ledger, Clock.of(ledger, now))
-    return Job(space, ledger, github, recorder, now, redactor.redact)
+    return Job.of(space, github=github, now=now)
 
 
 def publish(
@@ -151,8 +143,7 @@ def answer(github: GitHub, asked: Asked, done: Round) -> None:
         )
         for where, error in done.failed
     ]
-    redact = Redactor.from_environ(os.environ, extra=()).redact
-    replies.answer(github, asked, *lines, well=not done.failed, redact=redact)
+    replies.answer(github, asked, *lines, well=not done.failed)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -6,10 +6,12 @@ model or a person wrote goes out through ``core.pages`` and the redactor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import edits, gate, wording
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
@@ -18,26 +20,28 @@ from skill_ratchet.core.records import NO_TALLY, Note
 from skill_ratchet.experiment import badges, proposal_tip
 from skill_ratchet.experiment.open_proposal import evidence_digest
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
-from skill_ratchet.experiment.recorder import tally
+from skill_ratchet.experiment.recorder import Recorder, tally
 from skill_ratchet.experiment.shipment import CHANGED, Arrival, Shipping
-from skill_ratchet.github import dashboard, pages
+from skill_ratchet.github import base_branch, dashboard, pages
 from skill_ratchet.github.api import FileCommit, MergeOrder, Unsupported, Waiting
 from skill_ratchet.github.reviews import last_word, standing
-from skill_ratchet.ledger import remote
-from skill_ratchet.project import branches, config, repository, workspace
+from skill_ratchet.ledger import access, remote
+from skill_ratchet.ledger.clock import Clock
+from skill_ratchet.project import branches, repository, workspace
 from skill_ratchet.project.proposal import EXPERIMENT, Merged, Refused, proposal_branch
-from skill_ratchet.project.repository import CommitTree
 from skill_ratchet.report import history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from typing import Self
 
     from skill_ratchet.core.gate import Verdict
     from skill_ratchet.core.records import Binding, Evidence, Experiment, Result
-    from skill_ratchet.experiment.recorder import Recorder
     from skill_ratchet.github.api import GitHub, Pull, State
+    from skill_ratchet.github.reviews import Standing
     from skill_ratchet.ledger import Ledger
+    from skill_ratchet.project.repository import Tree
     from skill_ratchet.project.workspace import Workspace
 
 HOLD_LABEL = "ratchet:hold"
@@ -60,6 +64,22 @@ class Published:
     url: str | None = None
     page: str = ""  # for the step summary
 
+    @classmethod
+    def of(
+        cls,
+        skill: str,
+        experiment: Experiment | None,
+        action: str,
+        reason: str | None,
+        detail: str,
+        *,
+        pull: Pull | None = None,
+    ) -> Published:
+        """What became of an experiment, by the pull request that it has."""
+        number, url = (pull.number, pull.url) if pull else (None, None)
+        name = experiment.id if experiment else None
+        return cls(skill, name, action, reason, detail, number, url)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -71,6 +91,16 @@ class Job:
     recorder: Recorder
     now: Callable[[], datetime]
     redact: Callable[[str], str]
+
+    @classmethod
+    def of(cls, space: Workspace, *, github: GitHub, now: Callable[[], datetime]) -> Self:
+        """What is done about a skill, with its ledger as it is in this clone."""
+        ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
+        recorder = Recorder(ledger, Clock.of(ledger, now))
+        # What comes from the ledger was redacted where it was written, by another job's
+        # environment.
+        redactor = Redactor.from_environ(os.environ, extra=space.config.redact)
+        return cls(space, ledger, github, recorder, now, redactor.redact)
 
     @property
     def skill(self) -> str:
@@ -128,9 +158,7 @@ class Job:
         if tested is None or head.evidence != evidence_digest(tested):
             self.github.cancel_merge(pull.number)
             detail = "The ledger does not have the evidence that it was proposed with."
-            return Published(
-                self.skill, experiment.id, "hold", "unknown", detail, pull.number, pull.url
-            )
+            return Published.of(self.skill, experiment, "hold", "unknown", detail, pull=pull)
         return self.act(experiment, tested, released_by=released_by)
 
     def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
@@ -179,9 +207,7 @@ class Job:
         detail = "Closed; the proposer is told why."
         if not closed:
             detail = "The proposer is told why. Somebody has just pushed to it, so it stays open."
-        return Published(
-            self.skill, experiment.id, "reject", REJECTED, detail, pull.number, pull.url
-        )
+        return Published.of(self.skill, experiment, "reject", REJECTED, detail, pull=pull)
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, said by its name
         """Stop the skill, or let it go on: the open pull request's label and the dashboard's box.
@@ -234,12 +260,7 @@ class Job:
         sha = self.github.base_sha(space.branch)
         if sha == space.base:
             return space
-        remote.fetch(space.project, space.branch)
-        tree = CommitTree(space.project, sha)
-        settings = config.load_config(tree)
-        return workspace.read(
-            space.project, tree, settings, space.name, base=sha, branch=space.branch
-        )
+        return base_branch.at(space.project, sha, branch=space.branch).space(space.name)
 
     def _out_of_date(
         self, experiment: Experiment, tested: Evidence, now: Workspace
@@ -271,10 +292,8 @@ class Job:
             released_by: Who with write access asked for the merge; None where it is not for
                 Ratchet to merge, whoever says so.
         """
-        siblings = [one for one in self.github.pulls_with_head(commit) if one.number != pull.number]
-        reviews = self.github.reviews(pull.number)
-        roles = {author: self.github.permission(author) for author in last_word(reviews)}
-        stand = standing(reviews, head=commit, roles=roles)
+        siblings = self.github.siblings(pull.number, head=commit)
+        stand = reviewed(self.github, pull, head=commit)
         current = _binding(experiment, now)
         text = proposal_tip.text_at(now.project, commit, path=now.skill.path)
         as_tested = text is not None and text.digest == experiment.candidate  # or it just moved
@@ -282,7 +301,8 @@ class Job:
         committed = branches.committed_at(self.space.project, commit)
         present = Present(
             current=current if as_tested else None,
-            held=bool(siblings or stand.holders) or self._held(now, pull),
+            held=bool(siblings or stand.holders)
+            or is_held(self.github, pull, now.tree, skills={self.skill}),
             landed=pull.merged or self.landed(now, experiment) is not None,
             age=waited(
                 self.ledger.confirmation(experiment.id), committed=committed, now=self.now()
@@ -290,11 +310,6 @@ class Job:
             released=released,
         )
         return gather(Findings.of(tested).followed(current), present)
-
-    def _held(self, now: Workspace, pull: Pull) -> bool:
-        labels = self.github.labels(pull.number)
-        stop_file = now.tree.has(repository.HOLD_FILE)
-        return HOLD_LABEL in labels or stop_file or self.skill in dashboard.held(self.github)
 
     def landed(self, now: Workspace, experiment: Experiment) -> str | None:
         """The commit that took an experiment in."""
@@ -404,7 +419,7 @@ class Job:
             self.github.delete_branch(self.branch, expected=gone)
         action, reason = ("merge", "improved") if whole else ("reject", SHIPPED_EDITED)
         detail = "A person merged it." if whole else CHANGED
-        return Published(self.skill, experiment.id, action, reason, detail)
+        return Published.of(self.skill, experiment, action, reason, detail)
 
     def _shipping(self, now: Workspace) -> Shipping:
         return Shipping(now, self.ledger, self.recorder)
@@ -419,7 +434,7 @@ class Job:
         if tip == pull.head_sha and self.at(tip).experiment == experiment:
             self.github.delete_branch(self.branch, expected=tip)
         detail = f"{said.removesuffix('.')}; that is taken as a no."
-        return Published(self.skill, experiment.id, "reject", REJECTED, detail)
+        return Published.of(self.skill, experiment, "reject", REJECTED, detail)
 
     def _closed_by_me(self, pull: Pull, experiment: Experiment) -> bool:
         """Whether the bot had closed it, before the same edit was tried once more."""
@@ -434,24 +449,17 @@ class Job:
         detail = f"It was decided before: {result.detail}"
         if result.action == "merge":
             self._clear(experiment)  # the job that merged it may have been killed
-            return Published(self.skill, experiment.id, "hold", Reason.ALREADY_MERGED.value, detail)
+            return Published.of(self.skill, experiment, "hold", Reason.ALREADY_MERGED.value, detail)
         if pull is not None and self.at(pull.head_sha).experiment == experiment:
             self._close(experiment, result.detail, pull)
-        return Published(self.skill, experiment.id, "reject", result.reason, detail)
+        return Published.of(self.skill, experiment, "reject", result.reason, detail)
 
     def _theirs(self, experiment: Experiment | None, pull: Pull | None) -> Published:
         """A person has edited it: nothing is done, and nothing is left to be done by GitHub."""
         if pull is not None:
             self.github.cancel_merge(pull.number)
-        return Published(
-            skill=self.skill,
-            experiment=experiment.id if experiment else None,
-            action="hold",
-            reason=EDITED,
-            detail=f"Branch {self.branch} holds a person's work: merge it or close it by hand.",
-            pull=pull.number if pull else None,
-            url=pull.url if pull else None,
-        )
+        detail = f"Branch {self.branch} holds a person's work: merge it or close it by hand."
+        return Published.of(self.skill, experiment, "hold", EDITED, detail, pull=pull)
 
     def _waiting(self) -> Experiment | None:
         """The bot's newest experiment, if it won and nothing has become of it yet."""
@@ -689,16 +697,22 @@ class Job:
     ) -> Published:
         commit = pull.head_sha if pull else None
         facts = self.facts(experiment, evidence, verdict, commit or "0" * 40)
-        return Published(
-            skill=self.skill,
-            experiment=experiment.id,
-            action=verdict.action.value,
-            reason=verdict.reason.value,
-            detail=verdict.detail,
-            pull=pull.number if pull else None,
-            url=pull.url if pull else None,
-            page=self.redact(pages.summary(facts.with_(head=commit))),
-        )
+        action, reason = verdict.action.value, verdict.reason.value
+        told = Published.of(self.skill, experiment, action, reason, verdict.detail, pull=pull)
+        return replace(told, page=self.redact(pages.summary(facts.with_(head=commit))))
+
+
+def reviewed(github: GitHub, pull: Pull, *, head: str) -> Standing:
+    """Who holds a pull request by review, and who has let this head of it go, just now."""
+    reviews = github.reviews(pull.number)
+    roles = {author: github.permission(author) for author in last_word(reviews)}
+    return standing(reviews, head=head, roles=roles)
+
+
+def is_held(github: GitHub, pull: Pull, tree: Tree, *, skills: set[str]) -> bool:
+    """Whether the label, the stop file of the base or the box of one of the skills stops it."""
+    labels, stop_file = github.labels(pull.number), tree.has(repository.HOLD_FILE)
+    return HOLD_LABEL in labels or stop_file or bool(skills & dashboard.held(github))
 
 
 def in_words(done: Merged | Waiting | Refused) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import Redactor
 from skill_ratchet.github import pages
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ class Asked(NamedTuple):
         return f"{self.issue}/{self.comment}"
 
 
+class RefusedError(RatchetError):
+    """It was not done; the message is the answer instead, Markdown that was made here."""
+
+
 def parse(text: str) -> Asked:
     """``ISSUE/COMMENT``; raises RatchetError for anything else."""
     found = re.fullmatch(r"([1-9][0-9]{0,17})/([1-9][0-9]{0,17})", text, re.ASCII)
@@ -47,7 +53,11 @@ def answered(github: GitHub, asked: Asked) -> bool:
 
 
 def answer(
-    github: GitHub, asked: Asked, *parts: str, well: bool, redact: Callable[[str], str]
+    github: GitHub,
+    asked: Asked,
+    *parts: str,
+    well: bool,
+    redact: Callable[[str], str] | None = None,
 ) -> None:
     """Say what came of it (nothing, if ``parts`` are empty), and a rocket if it went well.
 
@@ -58,9 +68,10 @@ def answer(
         asked: What is answered.
         parts: Markdown from ``core.pages``.
         well: Whether it was done.
-        redact: Takes secrets out.
+        redact: Takes secrets out; by itself those of this job's environment.
     """
     if parts:
+        redact = redact or Redactor.from_environ(os.environ).redact
         body = redact(pages.reply(asked.name, *parts))
         github.sticky_comment(asked.issue, pages.marker("reply", asked.name), body)
     if well and asked.comment is not None:

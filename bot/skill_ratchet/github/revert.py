@@ -52,7 +52,7 @@ def revert(job: Job, experiment: str, *, by: str) -> Published:
         method=job.space.config.github.method,
     )
     done = job.github.merge_pull(order, auto=False)
-    told = Published(job.skill, found.id, "hold", None, "", pull.number, pull.url)
+    told = Published.of(job.skill, found, "hold", None, "", pull=pull)
     if not isinstance(done, Merged):
         return replace(told, detail=f"It waits in #{pull.number}. {in_words(done)}")
     _record(job, todo, done, by=by)
@@ -75,7 +75,7 @@ def _is_out(job: Job, todo: Reversal, *, now: Workspace, by: str) -> Published:
         return job.nothing(f"Experiment {experiment.number} is not in the skill any more.")
     _record(job, todo, Merged(branch=now.branch, commit=todo.since, already=True), by=by)
     detail = f"It was taken out again in {todo.since[:12]}."
-    return Published(job.skill, experiment.id, "revert", None, detail)
+    return Published.of(job.skill, experiment, "revert", None, detail)
 
 
 def _branch(experiment: Experiment) -> str:

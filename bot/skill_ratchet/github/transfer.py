@@ -64,5 +64,4 @@ def answer(github: GitHub, asked: Asked, relayed: Relayed) -> None:
     """Post the matrix in answer to the comment that asked for it."""
     one = relayed.transfer
     well = one is not None and one.finished_at is not None
-    redact = Redactor.from_environ(os.environ, extra=()).redact
-    replies.answer(github, asked, relayed.page, well=well, redact=redact)
+    replies.answer(github, asked, relayed.page, well=well)
