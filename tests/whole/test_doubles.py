@@ -18,7 +18,7 @@ from skill_ratchet.github.http import Answer
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests/support/data"
-SAID = "RatchetError: branch ratchet/triage is not at nothing but at …; it was left as it is"
+SAID = "RatchetError: branch ratchet/triage is not at … but at …; it was left as it is"
 
 # What each step comes to. A write more than here is a second thing where there was to be one.
 TOLD = {
@@ -34,7 +34,7 @@ TOLD = {
     "make a branch": "nothing (1 written)",
     "make it again": "nothing",
     "head after a push": "yes",
-    "make it elsewhere": SAID,
+    "make it elsewhere": SAID.replace("…", "nothing", 1),
     "commit through the API": "a commit (2 written)",
     "commit it again": "yes",
     "open a pull request": "open, robot, main, yes (1 written)",
