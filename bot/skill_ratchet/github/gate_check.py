@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from skill_ratchet.github.api import GitHub, Pull, State
     from skill_ratchet.github.pages import PullFacts
     from skill_ratchet.github.replies import Asked
-    from skill_ratchet.ledger.bundles import Checked
+    from skill_ratchet.ledger.bundles import Checked, Kind
     from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
@@ -141,18 +141,15 @@ def _fork(project: Project, base: str, sha: str) -> str:
 
 
 def _changes(project: Project, old: str, new: str) -> tuple[edits.Change, ...]:
-    options = ("-r", "-z", "--no-renames", "--ignore-submodules=none")
-    fields = repository.run(project, "diff-tree", *options, old, new).fields
-    heads = (head.removeprefix(":").split() for head in fields[::2])
     return tuple(
         edits.Change(
             # A name that is no text is nobody's: it only must not be taken for another.
-            path=os.fsencode(path).decode("utf-8", "replace"),
-            old_mode=before,
-            new_mode=after,
-            status=status,
+            path=os.fsencode(one.path).decode("utf-8", "replace"),
+            old_mode=one.old,
+            new_mode=one.new,
+            status=one.how,
         )
-        for (before, after, _, _, status), path in zip(heads, fields[1::2], strict=True)
+        for one in repository.differences(project, old, new)
     )
 
 
@@ -257,7 +254,7 @@ def say(
     """
     _require_sha(sha)
     project = repository.open_project(start)
-    checked = _take_in(project, bundle)
+    checked = take_in(project, bundle, kind="confirmation", by_person=True)
     pull, branch = github.pull(number), base_branch.name(project)
     gone = _gone(pull, sha)
     if gone is None and pull.base_ref != branch:
@@ -291,20 +288,24 @@ def answer(github: GitHub, asked: Asked, told: Told) -> None:
     replies.answer(github, asked, line, well=told.state == "success")
 
 
-def _take_in(project: Project, bundle: Path) -> Checked | None:
-    """Bring a bundle's records to the ledger, whatever becomes of the rest: a look is a look."""
+def take_in(
+    project: Project, bundle: Path, *, kind: Kind, by_person: bool = False
+) -> Checked | None:
+    """Bring a bundle's records to the ledger, whatever becomes of the rest: a look is a look.
+
+    None when there is no bundle: the job that was to write it came to nothing.
+    """
     if not bundle.is_dir() or not any(bundle.iterdir()):
         return None
-    manifest = bundles.read_manifest(bundle, kind="confirmation")
-    skill = manifest.skill
-    space = as_tested(project, skill, manifest.setting.base)
-    checked = bundles.read(bundle, space, kind="confirmation", by_person=True)
+    manifest = bundles.read_manifest(bundle, kind=kind)
+    space = _as_tested(project, manifest.skill, manifest.setting.base)
+    checked = bundles.read(bundle, space, kind=kind, by_person=by_person)
     bundles.apply(checked, space)
-    remote.push_ledger(project, skill=skill)
+    remote.push_ledger(project, skill=manifest.skill)
     return checked
 
 
-def as_tested(project: Project, skill: str, base: str) -> Workspace:
+def _as_tested(project: Project, skill: str, base: str) -> Workspace:
     """The skill as it was when the test began, if the base branch has gone on from there.
 
     Whether what has come since makes a difference to the numbers is for the gate to say.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import transfer as core
 from skill_ratchet.github import gate_check, pages, replies
-from skill_ratchet.ledger import bundles, remote
 from skill_ratchet.project import config, repository
 
 if TYPE_CHECKING:
@@ -48,15 +47,10 @@ def relay(start: Path, *, bundle: Path) -> Relayed:
     project = repository.open_project(start)
     settings = config.load_config(repository.CommitTree(project, "HEAD"))
     redact = Redactor.from_environ(os.environ, extra=settings.redact).redact
-    if not bundle.is_dir() or not any(bundle.iterdir()):
+    checked = gate_check.take_in(project, bundle, kind="transfer")
+    if checked is None or checked.transfer is None:
         return Relayed(None, NOTHING, NOTHING)
-    manifest = bundles.read_manifest(bundle, kind="transfer")
-    space = gate_check.as_tested(project, manifest.skill, manifest.setting.base)
-    checked = bundles.read(bundle, space, kind="transfer")
-    bundles.apply(checked, space)
-    remote.push_ledger(project, skill=space.name)
     one = checked.transfer
-    assert one is not None  # noqa: S101 - a bundle of this kind has one
     return Relayed(one, core.sentence(one), redact(pages.transfer(one)))
 
 
