@@ -92,15 +92,10 @@ def every(ledger: Ledger, looks: Mapping[str, Look]) -> list[Row]:
 
 def points(ledger: Ledger, *, last: int | None = None) -> tuple[sparklines.Point, ...]:
     """Every experiment with a score on train, oldest first, up to number ``last``."""
-    results, reverted = ledger.results(), ledger.reversions()
     found = (
-        sparklines.point(
-            one,
-            result := results.get(one.id),
-            kept=result is not None and result.action == "merge" and one.id not in reverted,
-        )
-        for one in ledger.experiments()
-        if last is None or one.number <= last
+        sparklines.point(one.experiment, one.result, kept=one.kind == "merged")
+        for one in every(ledger, {})
+        if last is None or one.experiment.number <= last
     )
     return tuple(one for one in found if one is not None)
 
@@ -152,17 +147,16 @@ def details(ledger: Ledger, row: Row, *, path: str) -> dict[str, Any]:
 
 def comparison(ledger: Ledger, *, by: str) -> tuple[compared.Group, ...]:
     """Every finished experiment, tabulated by a field that ``compare.field_named`` knows."""
-    results, reverted = ledger.results(), ledger.reversions()
     looks = {look.experiment: look for look in ledger.confirmations()}
     done = (
         compared.Done(
-            experiment=experiment,
-            result=results[experiment.id],
-            confirmation=looks.get(experiment.id),
-            merged=results[experiment.id].action == "merge" and experiment.id not in reverted,
+            experiment=one.experiment,
+            result=one.result,
+            confirmation=one.confirmation,
+            merged=one.kind == "merged",
         )
-        for experiment in ledger.experiments()
-        if experiment.id in results
+        for one in every(ledger, looks)
+        if one.result
     )
     return compared.tabulate(done, by=by)
 
@@ -278,10 +272,8 @@ def explain(row: Row) -> Explanation:
     if done is None or done.evidence is None or done.verdict is None:
         numbers = _train_numbers(row)
         return Explanation(sentence, numbers, document(row) | {"sentence": sentence})
-    from skill_ratchet.experiment.recorder import tally  # noqa: PLC0415 - brings the proposers with it
-
     evidence, verdict = done.evidence, done.verdict
-    held = tally(evidence.confirm, evidence.holdout_fixtures)
+    held = _held_out(evidence)
     lines = [_train_numbers(row), *_holdout_numbers(evidence, verdict, held)]
     repeated = verdict.false_merge_rate is None and not evidence.deterministic
     if repeated and verdict.log_bar is not None:
@@ -300,9 +292,7 @@ def verdict_sentence(row: Row) -> str:
             return "It is still under way. The holdout was not consulted."
         head = f"{wording.HEADS[ended.action]} ({ended.reason})"
         return f"{head}: {ended.detail} The holdout was not consulted."
-    from skill_ratchet.experiment.recorder import tally  # noqa: PLC0415 - brings the proposers with it
-
-    held = tally(done.evidence.confirm, done.evidence.holdout_fixtures)
+    held = _held_out(done.evidence)
     return wording.sentence(
         done.verdict,
         holdout=held if held.pairs else None,
@@ -310,6 +300,12 @@ def verdict_sentence(row: Row) -> str:
         rule="evidence" if done.verdict.false_merge_rate is None else "improves",
         deterministic=done.evidence.deterministic,
     )
+
+
+def _held_out(evidence: Evidence) -> Tally:
+    from skill_ratchet.experiment.recorder import tally  # noqa: PLC0415 - brings the proposers with it
+
+    return tally(evidence.confirm, evidence.holdout_fixtures)
 
 
 def _train_numbers(row: Row) -> str:

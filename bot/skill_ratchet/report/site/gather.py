@@ -41,9 +41,17 @@ if TYPE_CHECKING:
     from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
+    from skill_ratchet.report.graph import Kind
 
 _ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|.)")
 LONG: Final = 200  # characters
+OUTCOMES: Final[dict[Kind, Outcome]] = {
+    "merged": "kept",
+    "reverted": "reverted",
+    "held": "waiting",
+    "rejected": "discarded",
+    "open": "under way",
+}
 AT_ONCE: Final = 25  # experiments whose evidence is in memory
 
 
@@ -193,7 +201,7 @@ class Book:
         pair = None
         if train and train.incumbent is not None and train.candidate is not None:
             pair = (train.incumbent, train.candidate)
-        outcome = _outcome(row)
+        outcome = OUTCOMES[row.kind]
         totals.add(result, pair, kept=outcome == "kept")
         return ExperimentEntry(
             number=one.number,
@@ -412,15 +420,6 @@ def _fresh(row: history.Row) -> history.Row:
     """Without a result from before the experiment was begun anew, which is of an earlier try."""
     old = row.result and row.result.finished_at < row.experiment.started_at
     return replace(row, result=None) if old else row
-
-
-def _outcome(row: history.Row) -> Outcome:
-    if row.reversion:
-        return "reverted"
-    if row.result is None:
-        return "under way"
-    named: dict[str, Outcome] = {"merge": "kept", "hold": "waiting", "reject": "discarded"}
-    return named[row.result.action]
 
 
 def _spent(done: Sequence[Result | Run]) -> Spent:
