@@ -13,6 +13,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from skill_ratchet.base import documents
@@ -70,19 +71,13 @@ class Handled:
     detail: str
 
 
-class _Start(NamedTuple):
-    """A workflow to start."""
-
-    workflow: str
-    inputs: dict[str, str]
-
-
 class _Response(NamedTuple):
-    """What a command comes to: Markdown for the reply, and what is to be started."""
+    """What a command comes to: Markdown for the reply, and the workflow to be started, if any."""
 
     parts: tuple[str, ...]
     well: bool = True
-    start: _Start | None = None
+    workflow: str = ""
+    inputs: Mapping[str, str] = MappingProxyType({})
 
 
 def read_event(
@@ -164,8 +159,8 @@ class _Clerk:
         """Act, answer, and say what came of it."""
         try:
             answer = self._act(command)
-            if answer.start is not None:
-                return self._begin(answer, answer.start, told)
+            if answer.workflow:
+                return self._begin(answer, told)
             self._say(*answer.parts)
         except RefusedError as refusal:
             self._say(refusal.message)
@@ -188,20 +183,20 @@ class _Clerk:
             extra = ()
         return Redactor.from_environ(os.environ, extra=extra).redact(text)
 
-    def _begin(self, answer: _Response, start: _Start, told: str) -> Handled:
+    def _begin(self, answer: _Response, told: str) -> Handled:
         """Start a workflow, after the reply that keeps it from being started twice.
 
         The rocket is left to the job that does the work.
         """
         branch = base_branch.name(repository.open_project(self.start))
-        said = f"Asked GitHub to run `{start.workflow}`. What comes of it will be said here."
+        said = f"Asked GitHub to run `{answer.workflow}`. What comes of it will be said here."
         self._say(*answer.parts, said)
         try:
-            self.github.dispatch(start.workflow, ref=branch, inputs=start.inputs)
+            self.github.dispatch(answer.workflow, ref=branch, inputs=answer.inputs)
         except RatchetError as error:
             self._say(*answer.parts, said := _plain(error))
             return Handled(told, "refused", said)
-        return Handled(told, "started", start.workflow)
+        return Handled(told, "started", answer.workflow)
 
     def _act(self, command: SlashCommand | Unknown) -> _Response:
         role = self.github.permission(self.said.author)
@@ -461,7 +456,7 @@ class _Clerk:
         return _Response((pages.usage(),))
 
     def _begun(self, workflow: str, **inputs: str) -> _Response:
-        return _Response((), start=_Start(workflow, inputs | {"reply": str(self.asked)}))
+        return _Response((), workflow=workflow, inputs=inputs | {"reply": str(self.asked)})
 
     def _url(self) -> str:
         """Where the comment is."""

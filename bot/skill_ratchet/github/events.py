@@ -79,18 +79,18 @@ def read(
 
 def _comment(event: _CommentEvent, repository: str) -> NewComment | Ignored:
     said = event.comment
-    if why := _unfit(event, said.user, repository, action="created"):
-        return Ignored(why)
+    author = _author(event, said.user, repository, action="created")
+    if isinstance(author, Ignored):
+        return author
     if said.created_at != said.updated_at:
         return Ignored("it was edited")
     if said.performed_via_github_app is not None:
         return Ignored("an app wrote it")
-    assert said.user is not None  # noqa: S101 - or it would be unfit
     return NewComment(
         id=said.id,
         number=event.issue.number,
         on_pull=event.issue.pull_request is not None,
-        author=said.user.login,
+        author=author,
         at=said.created_at,
         body=said.body or "",
     )
@@ -98,16 +98,16 @@ def _comment(event: _CommentEvent, repository: str) -> NewComment | Ignored:
 
 def _review(event: _ReviewEvent, repository: str) -> NewReview | Ignored:
     given = event.review
-    if why := _unfit(event, given.user, repository, action="submitted"):
-        return Ignored(why)
+    author = _author(event, given.user, repository, action="submitted")
+    if isinstance(author, Ignored):
+        return author
     state = given.state.upper()
     if state not in ("APPROVED", "CHANGES_REQUESTED"):
         return Ignored("the review says neither yes nor no")
-    assert given.user is not None  # noqa: S101 - or it would be unfit
     return NewReview(
         id=given.id,
         number=event.pull_request.number,
-        author=given.user.login,
+        author=author,
         state=state,
         body=given.body or "",
     )
@@ -115,30 +115,30 @@ def _review(event: _ReviewEvent, repository: str) -> NewReview | Ignored:
 
 def _opened(event: _IssueEvent, repository: str) -> Opened | Ignored:
     issue = event.issue
-    if why := _unfit(event, issue.user, repository, action="opened"):
-        return Ignored(why)
+    author = _author(event, issue.user, repository, action="opened")
+    if isinstance(author, Ignored):
+        return author
     if issue.performed_via_github_app is not None:
         return Ignored("an app wrote it")
-    assert issue.user is not None  # noqa: S101 - or it would be unfit
     return Opened(
         number=issue.number,
-        author=issue.user.login,
+        author=author,
         at=issue.created_at,
         body=issue.body or "",
     )
 
 
-def _unfit(event: _Event, author: _User | None, repository: str, *, action: str) -> str:
-    """Why nothing is done about an event; empty if there is no such reason."""
+def _author(event: _Event, author: _User | None, repository: str, *, action: str) -> str | Ignored:
+    """The person who has done just that here; otherwise why nothing is done about an event."""
     if event.repository.full_name.casefold() != repository.casefold():
-        return "it is about another repository"
+        return Ignored("it is about another repository")
     if event.action != action:
-        return f"only one that was {action} just now counts"
+        return Ignored(f"only one that was {action} just now counts")
     if author is None or author.login != event.sender.login:
-        return "who wrote it is not who sent it"
+        return Ignored("who wrote it is not who sent it")
     if author.type != "User" or author.login.endswith("[bot]"):
-        return "a bot wrote it"
-    return ""
+        return Ignored("a bot wrote it")
+    return author.login
 
 
 # What is read of GitHub's JSON; everything else in it is left alone
