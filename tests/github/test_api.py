@@ -872,6 +872,10 @@ STICKY: dict[str, tuple[dict[str, Plan], list[str]]] = {
     ),
     "nobody's marker": ({COMMENTS: [[comment(1, MARKER, None), AFTER]]}, []),
     "a quoted marker": ({COMMENTS: [[comment(1, f"> {MARKER}"), AFTER]]}, []),
+    "a marker in a text that its own comment quotes": (
+        {COMMENTS: [[comment(1, f"It said:\n```\n{MARKER}\n```"), AFTER]]},
+        [],
+    ),
 }
 
 

@@ -592,11 +592,15 @@ class GitHub:
         return issue.with_(title=title, body=body)
 
     def my_comments(self, number: int, marker: str) -> list[Comment]:
-        """The bot's own comments with this marker, oldest first."""
-        return [each for each in self.comments(number) if self._is_mine(each, marker)]
+        """The bot's own comments that begin with this marker, oldest first.
 
-    def _is_mine(self, written: Pull | Comment | Issue, marker: str) -> bool:
-        """A marker counts on a line of its own, in what the bot wrote."""
+        Further down it may stand in a text that the comment quotes.
+        """
+        own = (each for each in self.comments(number) if each.author == self.me())
+        return [each for each in own if each.body.lstrip().splitlines()[:1] == [marker]]
+
+    def _is_mine(self, written: Pull | Issue, marker: str) -> bool:
+        """A marker counts on a line of its own, in what the bot wrote: people add to both."""
         lines = [line.strip() for line in written.body.splitlines()]
         return marker in lines and written.author == self.me()
 
@@ -822,11 +826,10 @@ def _merge_body(order: MergeOrder) -> dict[str, Any]:
 
 
 def _marked(body: str, marker: str) -> str:
-    """``body`` with its marker on a line of its own."""
+    """``body`` with its marker as its first line."""
     if not re.fullmatch(r"<!-- ratchet:[^\n<>]+ -->", marker):
         raise ValueError(f"{marker!r} is not a marker")
-    lines = [line.strip() for line in body.splitlines()]
-    return body if marker in lines else f"{marker}\n{body}"
+    return body if body.lstrip().splitlines()[:1] == [marker] else f"{marker}\n{body}"
 
 
 def _comparable(text: str) -> str:
