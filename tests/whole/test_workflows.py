@@ -702,3 +702,10 @@ def test_an_action_is_pinned_or_refused(tmp_path: Path, given: str | None, fine:
     else:
         with pytest.raises(RatchetError, match="action"):
             workflows.choose_action(given, tmp_path)
+
+
+def test_the_action_puts_the_folder_of_the_package_on_the_path() -> None:
+    """Not the top of the repository, where nothing can be imported."""
+    text = (ROOT / "action.yml").read_text(encoding="utf-8")
+    [folder] = re.findall(r'cd "\$GITHUB_ACTION_PATH/?(.*?)" && pwd\) > "\$packages/', text)
+    assert (ROOT / folder / "skill_ratchet/__main__.py").is_file()
