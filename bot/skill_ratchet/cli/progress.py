@@ -9,6 +9,7 @@ import sys
 from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,12 +21,10 @@ from rich.progress import (
 )
 from rich.text import Text as RichText
 
-from skill_ratchet.cli.terminal import clean, console
+from skill_ratchet.cli.terminal import clean
 from skill_ratchet.core import wording
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from skill_ratchet.core.records import Trace
     from skill_ratchet.experiment.budget import Budget
     from skill_ratchet.experiment.recorder import Attempt
@@ -39,7 +38,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self.budget: Budget | None = None
-        self._console = console(stderr=True)
+        self._console = _console()
         self._live = sys.stderr.isatty()
         self._bar = _bar(self._console, TextColumn("{task.fields[state]}", markup=False))
         self._task: TaskID | None = None
@@ -120,7 +119,7 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self._console = console(stderr=True)
+        self._console = _console()
         self._live = sys.stderr.isatty()
         self._bar = _bar(self._console)
         self._task: TaskID | None = None
@@ -144,6 +143,13 @@ class Steps:
         """One part is done."""
         if self._task is not None:
             self._bar.advance(self._task)
+
+
+def _console() -> Console:
+    """Stderr, at most 80 columns; colour only on a terminal and without NO_COLOR."""
+    made = Console(stderr=True, highlight=False, markup=False, soft_wrap=False)
+    made.width = min(made.width, wording.WIDTH)
+    return made
 
 
 def _bar(shown: Console, *more: ProgressColumn) -> Progress:

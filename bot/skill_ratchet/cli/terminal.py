@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text as RichText
-
-from skill_ratchet.cli import error_handler
+from skill_ratchet.cli import columns, error_handler
 from skill_ratchet.core import wording
 from skill_ratchet.report import graph, sparklines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console of at most 80 columns; colour only on a terminal and without NO_COLOR."""
-    made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=False)
-    made.width = min(made.width, wording.WIDTH)
-    return made
+    from collections.abc import Callable, Iterable, Sequence
 
 
 clean = error_handler.clean
@@ -99,46 +89,52 @@ def table(
         rest: The column that has the room the others leave, its cells cut to one line; without it
             cells that are too long are wrapped.
     """
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column, name in enumerate(header):
-        made.add_column(
-            name,
-            justify="right" if column in right else "left",
-            overflow="fold",
-            no_wrap=rest not in (None, column),
-        )
     shown = _shower()
-    for row in rows:
-        cells = [RichText(shown(cell)) for cell in row]
-        if rest is not None:
-            cells[rest].no_wrap, cells[rest].overflow = True, "ellipsis"
-        made.add_row(*cells)
-    _print(made)
+    cells = [[shown(cell) for cell in row] for row in (header, *rows)]
+    drawn = columns.lines(
+        cells,
+        width=width(),
+        right=right,
+        wraps=() if rest is not None else None,
+        cut=rest,
+        ellipsis="~" if plain() else "…",
+    )
+    first, *others = ("".join(line).rstrip() for line in drawn)
+    _print([_heading(first), *others])
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> None:
     """Print names and values on stdout, a value's further lines below its first."""
-    made = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in pairs:
-        made.add_row(RichText(_shown(name), style="bold"), RichText(_shown(value)))
-    _print(made)
+    shown = _shower()
+    cells = [(shown(name), shown(value)) for name, value in pairs]
+    drawn = columns.lines(cells, width=width(), gap=1, wraps=(1,))
+    _print([f"{_heading(name)}{value}".rstrip() for name, value in drawn])
 
 
-def _print(made: Table) -> None:
-    """A table without the spaces at the ends of its lines."""
-    target = console()
-    with target.capture() as capture:
-        target.print(made)
-    drawn = capture.get().translate(_ASCII) if plain() else capture.get()
-    for line in drawn.splitlines():
-        sys.stdout.write(f"{line.rstrip()}\n")
+def width() -> int:
+    """Columns of a line: what the terminal has, 80 at most."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdigit() and int(said):
+        return min(int(said), wording.WIDTH)
+    for stream in (0, 2, 1):  # wherever there is a terminal
+        with contextlib.suppress(OSError):
+            return min(os.get_terminal_size(stream).columns or wording.WIDTH, wording.WIDTH)
+    return wording.WIDTH
+
+
+def _heading(text: str) -> str:
+    """Bold, where that can be shown."""
+    able = sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb", "unknown")
+    return f"\x1b[1m{text}\x1b[0m" if able and text.strip() else text
+
+
+def _print(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def say(text: str) -> None:
     """Print text on stdout, wrapped at the width, data never markup."""
-    console().print(RichText(_shown(text)))
+    _print(columns.wrap(_shown(text), width()))
 
 
 def raw(text: str) -> None:
