@@ -115,6 +115,17 @@ def test_looking_back_asks_git_a_few_times(
     assert processes_of(*args, folder=world.path, at=tmp_path) == [*most]
 
 
+def test_an_evaluation_draws_nothing_that_moves_where_there_is_no_terminal(
+    world: World, tmp_path: Path
+) -> None:
+    """Nor does it import what proposes edits, or the SDK."""
+    copy = World(Path(shutil.copytree(world.path, tmp_path / "p", symlinks=True)))
+    found = modules_of("eval", folder=copy.path)
+    assert "skill_ratchet.experiment.evaluation" in found
+    never = {"anthropic", "email", "git", "github", "jinja2", "rich.console", "rich.progress"}
+    assert not found & (never | {"skill_ratchet.experiment.loop"})
+
+
 def test_a_run_asks_git_as_often_however_much_there_is(world: World, tmp_path: Path) -> None:
     """With nothing to try; what is left is where the checkout and the proposal's branch are."""
     copy = World(Path(shutil.copytree(world.path, tmp_path / "p", symlinks=True)))

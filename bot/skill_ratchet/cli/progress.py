@@ -1,6 +1,7 @@
 """What people see on stderr while a command works. Decides nothing.
 
-Apart from ``terminal``: what moves takes as long to import as tables, and few commands need it.
+A line that moves takes as long to import as a hundred calls to make: elsewhere than on a terminal,
+where there is none, nothing of it is.
 """
 
 from __future__ import annotations
@@ -9,25 +10,61 @@ import sys
 from statistics import fmean
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text as RichText
-
-from skill_ratchet.cli.terminal import clean
+from skill_ratchet.cli import columns
+from skill_ratchet.cli.terminal import clean, width
 from skill_ratchet.core import wording
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from skill_ratchet.core.records import Trace
     from skill_ratchet.experiment.budget import Budget
     from skill_ratchet.experiment.recorder import Attempt
+
+
+class _Line:
+    """A line that moves, on a terminal; elsewhere only what is said."""
+
+    def __init__(self, *, states: bool = False) -> None:
+        """``states``: a text beside the count."""
+        self.live = sys.stderr.isatty()
+        self._bar = _bar(states=states) if self.live else None
+        self._task: TaskID | None = None
+
+    def start(self) -> None:
+        """Show it."""
+        if self._bar:
+            self._bar.start()
+
+    def stop(self) -> None:
+        """Take it away."""
+        if self._bar:
+            self._bar.stop()
+
+    def begin(self, name: str, *, total: int | None) -> None:
+        """Begin anew, with so many parts; None when their number is not known."""
+        self.end()
+        if self._bar:
+            self._task = self._bar.add_task(name, total=total, state="")
+
+    def advance(self, state: str = "") -> None:
+        """One part is done."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, advance=1, state=state)
+
+    def end(self) -> None:
+        """Remove what was begun."""
+        if self._bar and self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = None
+
+    def say(self, text: str) -> None:
+        """Show a sentence, above the line if there is one."""
+        said = "\n".join(columns.wrap(clean(text), width()))
+        if self._bar:
+            self._bar.console.print(said)
+        else:
+            sys.stderr.write(f"{said}\n")
 
 
 class Reporter:
@@ -38,54 +75,51 @@ class Reporter:
 
     def __init__(self) -> None:
         self.budget: Budget | None = None
-        self._console = _console()
-        self._live = sys.stderr.isatty()
-        self._bar = _bar(self._console, TextColumn("{task.fields[state]}", markup=False))
-        self._task: TaskID | None = None
-        self._name = ""
+        self._line = _Line(states=True)
+        self._name, self._under_way = "", False  # the phase
         self._done = self._reused = 0
         self._scores: dict[str, list[float]] = {}  # by version of the skill
         self._incumbent = ""
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._line.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._finish_phase()
-        self._bar.stop()
+        self._line.stop()
 
     def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:
         """Begin a phase of at most ``runs`` runs; the incumbent's score is shown first."""
         self._finish_phase()
-        self._name = name
+        self._name, self._under_way = name, True
         self._incumbent = incumbent
         self._done = self._reused = 0
         self._scores = {}
-        self._task = self._bar.add_task(name, total=runs or None, state="")
+        self._line.begin(name, total=runs or None)
 
     def ran(self, trace: Trace, paid: bool) -> None:  # noqa: FBT001 - the runner's callback
         """Count one finished run."""
-        if paid and not self._live and self._done == self._reused:
-            self._say(f"{self._name} ...")
+        if paid and not self._line.live and self._done == self._reused:
+            self._line.say(f"{self._name} ...")
         self._done += 1
         self._reused += not paid
         if trace.score is not None:
             version = trace.key.skill if trace.key else ""
             self._scores.setdefault(version, []).append(trace.score.value)
-        if self._task is not None:
-            self._bar.update(self._task, advance=1, state=self._state())
+        if self._line.live:
+            self._line.advance(self._state())
 
     def said(self, text: str) -> None:
         """Show a sentence."""
         self._finish_phase()
-        self._say(text)
+        self._line.say(text)
 
     def decided(self, attempt: Attempt) -> None:
         """Show how an attempt ended."""
         self._finish_phase()
         head = f"experiment {attempt.number} ({attempt.experiment[:8]}): {attempt.action}"
-        self._say(f"{head}, {attempt.reason}; train {wording.change(attempt.train)}")
+        self._line.say(f"{head}, {attempt.reason}; train {wording.change(attempt.train)}")
 
     def _state(self) -> str:
         sides = sorted(self._scores.items(), key=lambda side: side[0] != self._incumbent)
@@ -100,16 +134,13 @@ class Reporter:
         return " \N{MIDDLE DOT} ".join(parts)
 
     def _finish_phase(self) -> None:
-        if self._task is None:
+        if not self._under_way:
             return
-        self._bar.remove_task(self._task)
-        self._task = None
+        self._line.end()
+        self._under_way = False
         if self._done > self._reused:
             again = f", {self._reused} re-used" if self._reused else ""
-            self._say(f"{self._name}: {self._done} runs{again}, {self._state()}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(RichText(clean(text)))
+            self._line.say(f"{self._name}: {self._done} runs{again}, {self._state()}")
 
 
 class Steps:
@@ -119,48 +150,40 @@ class Steps:
     """
 
     def __init__(self) -> None:
-        self._console = _console()
-        self._live = sys.stderr.isatty()
-        self._bar = _bar(self._console)
-        self._task: TaskID | None = None
+        self._line = _Line()
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self._line.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._line.stop()
 
     def begin(self, name: str, *, total: int | None) -> None:
         """Begin a step of so many parts; None when their number is not known."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(clean(name), total=total)
-        if not self._live:
-            self._console.print(RichText(clean(f"{name} ...")))
+        self._line.begin(clean(name), total=total)
+        if not self._line.live:
+            self._line.say(f"{name} ...")
 
     def advance(self) -> None:
         """One part is done."""
-        if self._task is not None:
-            self._bar.advance(self._task)
+        self._line.advance()
 
 
-def _console() -> Console:
-    """Stderr, at most 80 columns; colour only on a terminal and without NO_COLOR."""
-    made = Console(stderr=True, highlight=False, markup=False, soft_wrap=False)
-    made.width = min(made.width, wording.WIDTH)
-    return made
+def _bar(*, states: bool) -> Progress:
+    """A line that moves; colour only without NO_COLOR."""
+    from rich import progress
+    from rich.console import Console
 
-
-def _bar(shown: Console, *more: ProgressColumn) -> Progress:
-    """A line that moves on a terminal, and is not there elsewhere; ``more`` is beside the count."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        *more,
-        TimeRemainingColumn(compact=True),
-        console=shown,
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=False)
+    console.width = min(console.width, wording.WIDTH)
+    state = [progress.TextColumn("{task.fields[state]}", markup=False)] if states else []
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(bar_width=16),
+        progress.MofNCompleteColumn(),
+        *state,
+        progress.TimeRemainingColumn(compact=True),
+        console=console,
         transient=True,
-        disable=not sys.stderr.isatty(),
     )

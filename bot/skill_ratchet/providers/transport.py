@@ -148,6 +148,7 @@ class _Direct:
         )
         self._idle = [self._new()]  # the last one used first
         self._endpoint = url.rstrip("/")
+        self._addresses: dict[str, httpx2.URL] = {}  # by path: to parse one takes a while
         self._headers = {
             "authorization": f"Bearer {secret}",
             "anthropic-version": API_VERSION,
@@ -157,10 +158,12 @@ class _Direct:
         }
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
+        if path not in self._addresses:
+            self._addresses[path] = httpx2.URL(f"{self._endpoint}{path}")
         client = self._idle.pop() if self._idle else self._new()
         try:
             got = await client.post(
-                f"{self._endpoint}{path}", content=_encoded(body), headers=self._headers
+                self._addresses[path], content=_encoded(body), headers=self._headers
             )
         except httpx2.TimeoutException as error:
             raise LostError(_lost("Request timed out", error)) from None
