@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.cli import terminal
@@ -155,6 +154,8 @@ def trace_text(trace: Trace, *, raw: bool) -> str:
 
 
 def _block(block: conversation.Block, indent: str) -> str:
+    import textwrap
+
     called = " ".join(filter(None, [block.name, block.call]))
     text = "\n".join(filter(None, [called, block.text])).rstrip()
     return f"\n{_heading(block.heading)}\n{textwrap.indent(text, indent)}"

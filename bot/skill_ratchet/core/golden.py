@@ -50,7 +50,7 @@ class Rules(Record):
 
     ratio: float = Field(default=0.5, ge=0, le=1)
     near: float = Field(default=90.0, ge=50, le=100)
-    caps: Caps = Caps()
+    caps: Caps = Caps.model_construct()
 
 
 class Filed(Record):

@@ -166,7 +166,7 @@ class Reply(Record):
     stop_reason: str | None = None
     request: JsonValue = None
     response: JsonValue = None
-    usage: Usage = Usage()
+    usage: Usage = Usage.model_construct()  # its validator is built when one is needed
     usd: float | None = Field(default=None, ge=0)
     latency: float = Field(default=0.0, ge=0)  # seconds
     request_id: str | None = None

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.ledger import Ref, badge
+from skill_ratchet.ledger.store import BADGE
 from skill_ratchet.project import repository as repositories
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def markdown(project: Project, made: Badge, *, file: Path | None = None) -> str:
     home = repository(project)
     words = made.title.partition(":")[0]
     if home is None:
-        return f"![{words}]({quote(str(file or badge.LEAF))})"
-    picture = f"{home}/raw/{Ref.LEDGER}/{quote(made.skill)}/{badge.LEAF}"
+        return f"![{words}]({quote(str(file or BADGE))})"
+    picture = f"{home}/raw/{Ref.LEDGER}/{quote(made.skill)}/{BADGE}"
     return f"[![{words}]({picture})]({home}/tree/{Ref.LEDGER.branch}/{quote(made.skill)})"
 
 

@@ -15,7 +15,6 @@ from pydantic import Field
 from skill_ratchet.core import wording
 from skill_ratchet.core.records import Record, Slug
 
-LEAF: Final = "badge.svg"  # its name in the skill's folder on the ledger
 WIDTH: Final = 24  # characters of a skill's name
 PADDING: Final = 6  # pixels on either side of a text
 NOTHING: Final = "no data yet"

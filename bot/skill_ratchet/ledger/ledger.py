@@ -32,8 +32,7 @@ from skill_ratchet.core.records import (
     digest,
 )
 from skill_ratchet.core.transfer import OWNER, Transfer
-from skill_ratchet.ledger import badge
-from skill_ratchet.ledger.store import Ref, check_path
+from skill_ratchet.ledger.store import BADGE, Ref, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -394,11 +393,11 @@ class Ledger(_Reads):
 
     def badge(self) -> str | None:
         """The skill's badge, an SVG."""
-        return self._train.get(f"{self.skill}/{badge.LEAF}")
+        return self._train.get(f"{self.skill}/{BADGE}")
 
     def put_badge(self, svg: str) -> None:
         """Replace the skill's badge."""
-        self._store.put(Ref.LEDGER, f"{self.skill}/{badge.LEAF}", svg)
+        self._store.put(Ref.LEDGER, f"{self.skill}/{BADGE}", svg)
 
     def last_run(self) -> Run | None:
         """The skill's newest run."""

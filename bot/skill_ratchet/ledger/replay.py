@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.ledger.badge import LEAF
-from skill_ratchet.ledger.store import README, Ref
+from skill_ratchet.ledger.store import BADGE, README, Ref
 from skill_ratchet.project.proposal import IDENTITY
 from skill_ratchet.project.repository import differences, run
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
 # Written by people's commands, and by every run and publication, in files of their own; no number
 # of an experiment depends on them.
-BESIDE: Final = ("notes/", "runs/", "transfers/", "corrections/", "answers/", "settled/", LEAF)
+BESIDE: Final = ("notes/", "runs/", "transfers/", "corrections/", "answers/", "settled/", BADGE)
 
 
 def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -> str:
@@ -55,7 +54,7 @@ def put_on_top(project: Project, ref: Ref, new: str, *, here: str, skill: str) -
     if outside := sorted(path for path in ours if not path.startswith(own) and path != README):
         raise RatchetError(f"What is to be published of {skill} changes {outside[0]!a} as well.")
     # A badge is made of the other records, and made again when they change.
-    clash = ours.keys() & theirs.keys() - {README, f"{skill}/{LEAF}"}
+    clash = ours.keys() & theirs.keys() - {README, f"{skill}/{BADGE}"}
     if ref is Ref.HOLDOUT and overlapping(ours, skill=skill):
         clash |= set(overlapping(theirs, skill=skill))
     if clash:

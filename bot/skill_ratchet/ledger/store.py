@@ -24,6 +24,7 @@ _ATTEMPTS = 5  # our own writers queue for a lock; only a fetch or a person can 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,189}[A-Za-z0-9_-])?")
 # Files end so and folders do not, so no file can ever take a folder's place.
 _SUFFIXES = (".json", ".txt", ".diff", ".md", ".svg")
+BADGE = "badge.svg"  # in a skill's folder on the ledger
 
 
 class Ref(StrEnum):
