@@ -830,7 +830,9 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-print(*sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+from skill_ratchet.base.plugins import SEARCH  # only its name is pydantic's
+names = sys.modules.keys() - {{SEARCH}}
+print(*sorted({{name.partition(".")[0] for name in names}}), file=sys.stderr)
 """
 
 
