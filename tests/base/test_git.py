@@ -322,6 +322,22 @@ def test_a_ref_is_where_git_says(repo: GitRepo, there: object) -> None:
     assert git.tip(git_dir(repo), "refs/heads/other") == repo.git(*asked) == repo.tip("main")
 
 
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_branch_may_be_named_in_any_language(repo: GitRepo, *, pack: bool) -> None:
+    repo.git("branch", "--move", "main", "förbättra")
+    if pack:
+        repo.git("pack-refs", "--all")
+    assert git.pointed_to(git_dir(repo), "HEAD") == "refs/heads/förbättra"
+    assert git.tip(git_dir(repo), "refs/heads/förbättra") == repo.tip("HEAD")
+
+
+def test_an_empty_file_is_not_the_branch_that_was_packed_before(repo: GitRepo) -> None:
+    """A machine that lost its power leaves such a file; git takes no older value for it."""
+    packed(repo)
+    (git_dir(repo) / "refs" / "heads" / "other").write_text("")
+    assert git.tip(git_dir(repo), "refs/heads/other") is None
+
+
 @pytest.mark.parametrize("there", [below, below_packed, tag, longer])
 def test_a_ref_that_is_not_there_is_no_other(repo: GitRepo, there: object) -> None:
     assert callable(there)

@@ -174,7 +174,9 @@ def tip(common_dir: Path, ref: str) -> str | None:
     keeps its refs in another way, git is asked.
     """
     try:
-        text = _read_text(common_dir / ref) or _packed(common_dir, ref)
+        text = _read_text(common_dir / ref)
+        if text is None:
+            text = _packed(common_dir, ref)
     except OSError:
         return _tip(common_dir, ref)
     return text if text is None or _OID.fullmatch(text) else _tip(common_dir, ref)
@@ -217,7 +219,7 @@ _ELSEWHERE_HEAD: Final = "ref: refs/heads/.invalid"  # of a repository whose ref
 
 def _read_text(file: Path) -> str | None:
     try:
-        return file.read_bytes().decode("latin-1").removesuffix("\n")
+        return os.fsdecode(file.read_bytes()).removesuffix("\n")
     except (FileNotFoundError, IsADirectoryError):
         return None
 
