@@ -656,3 +656,27 @@ def test_a_killed_runs_lock_is_free(repo: Path) -> None:
 def test_a_lock_needs_a_plain_skill_name(repo: Path, skill: str) -> None:
     with pytest.raises(RatchetError, match="skill name"):
         RunLock(repo, skill)
+
+
+@pytest.mark.parametrize("lost", ["", "s", "s/experiments"])
+def test_a_folder_that_is_lost_is_not_an_empty_one(repo: Path, lost: str) -> None:
+    """As if nothing had been tried, the looks at the holdout would be counted from 1 again."""
+    store = make_store(repo)
+    store.put(Ref.HOLDOUT, "s/experiments/e/confirm.json", "{}")
+    store.flush("one")
+    (pack,) = (repo / ".git/objects/pack").glob("*.pack")
+    pack.with_suffix(".idx").unlink()
+    away = pack.rename(repo / "away.pack")
+    with away.open("rb") as file:
+        subprocess.run(["git", "unpack-objects", "-q"], cwd=repo, stdin=file, check=True)
+    oid = git(repo, "rev-parse", f"{Ref.HOLDOUT}:{lost}")
+    (repo / ".git/objects" / oid[:2] / oid[2:]).unlink()
+    reader = make_store(repo).reader(Ref.HOLDOUT)
+    for ask in (
+        lambda: reader.children("s/experiments"),
+        lambda: reader.leaves("s/experiments", "confirm.json", lambda text, _: text),
+        lambda: reader.list("s/"),
+        lambda: reader.get("s/experiments/e/confirm.json"),
+    ):
+        with pytest.raises(RatchetError, match="has no sound object"):
+            ask()

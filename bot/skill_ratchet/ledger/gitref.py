@@ -62,7 +62,11 @@ class GitRef:
         tip = self.tip()
         if tip is None:
             return []
-        below = git.files_below(self.common_dir, f"{tip}:{folder}") or {}
+        if folder and self._folders(tip, [folder]) == {folder: {}}:
+            return []
+        below = git.files_below(self.common_dir, f"{tip}:{folder}")
+        if below is None:
+            raise self._lost(f"{tip}:{folder}")
         return [f"{folder}/{path}" if folder else path for path in below]
 
     def grep(self, needle: str, folder: str) -> list[str]:
@@ -177,10 +181,27 @@ class GitRef:
         """What is directly in each of these folders of a commit; nothing where there is none."""
         names = [f"{tip}:{folder}" for folder in folders]
         found = git.read_objects(self.common_dir, names)
+        for folder, one in zip(folders, found, strict=True):
+            if one is None:
+                self._require_absent(tip, folder)
         return {
             folder: git.members_of(one) if one else {}
             for folder, one in zip(folders, found, strict=True)
         }
+
+    def _require_absent(self, tip: str, folder: str) -> None:
+        """Check that a folder that was not found is in no other: git says the same of a lost one.
+
+        Raises:
+            RatchetError: It is lost, or one that it lies in.
+        """
+        name, parts = f"{tip}^{{tree}}", [part for part in folder.split("/") if part]
+        while at := git.read_object(self.common_dir, name):
+            member = git.members_of(at).get(parts.pop(0)) if parts else None
+            if member is None:
+                return
+            name = member.oid
+        raise self._lost(name)
 
     def _blobs(self, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Texts by name, of those that are there; ``wanted`` is (name, what git calls it)."""
@@ -202,6 +223,12 @@ class GitRef:
         settings = [word for setting in _GIT_SETTINGS for word in ("-c", setting)]
         command = (f"--git-dir={self.common_dir}", *settings, *args)
         return git.execute(self.common_dir, command, stdin=stdin)
+
+    def _lost(self, name: str) -> RatchetError:
+        return RatchetError(
+            f"{self.ref} cannot be read: {self.common_dir} has no sound object {name}",
+            hint="Run 'git fsck'; in a partial clone, 'git fetch --refetch'.",
+        )
 
     def _failed(self, command: str, done: Output) -> RatchetError:
         return RatchetError(
