@@ -395,6 +395,20 @@ def test_another_name_for_a_branch_is_known(repo: GitRepo) -> None:
     assert git.pointed_to(git_dir(repo), "HEAD") is None
 
 
+def test_the_branch_that_is_checked_out_has_its_own_name(repo: GitRepo) -> None:
+    """Also where HEAD is a link, as core.preferSymlinkRefs makes it, or names another name."""
+    project = repository.open_project(repo.path)
+    head = git_dir(repo) / "HEAD"
+    head.unlink()
+    head.symlink_to(MAIN)
+    assert repository.current_branch(project) == "main"
+    head.unlink()
+    head.write_text(f"ref: {MAIN}\n")
+    pointer(repo)
+    repo.git("symbolic-ref", "HEAD", "refs/heads/other")
+    assert repository.current_branch(project) == "main"
+
+
 def test_a_branch_that_leads_nowhere_is_not_there(repo: GitRepo) -> None:
     repo.git("symbolic-ref", "refs/heads/other", "refs/heads/none")
     assert git.tip(git_dir(repo), "refs/heads/other") is None

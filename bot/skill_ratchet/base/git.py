@@ -203,9 +203,10 @@ def pointed_to(git_dir: Path, ref: str) -> str | None:
 
     ``HEAD`` is in the folder of its checkout, any other in the common one.
     """
+    file = git_dir / ref
     try:
-        text = _read_text(git_dir / ref) or ""
-        if text != _ELSEWHERE_HEAD:
+        text = _read_text(file) or ""
+        if text != _ELSEWHERE_HEAD and not file.is_symlink():  # which is how it was done once
             return text.removeprefix("ref: ").strip() if text.startswith("ref: ") else None
     except OSError:
         pass

@@ -237,6 +237,8 @@ def require_history(project: Project) -> None:
 def current_branch(project: Project) -> str | None:
     """The branch that is checked out; None when HEAD is detached."""
     head = git.pointed_to(project.git_dir, "HEAD")
+    if head and git.pointed_to(project.common_dir, head):  # another name for another branch
+        head = run(project, "symbolic-ref", "--quiet", "HEAD", ok=(0, 1)).text or None
     return head and head.removeprefix("refs/heads/")
 
 
