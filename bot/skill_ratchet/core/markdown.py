@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ZWSP = "\u200b"
 
 
-# What ``render.safe`` lets pass because a terminal is not harmed by it: characters without a
+# What ``wording.safe`` lets pass because a terminal is not harmed by it: characters without a
 # shape, the hidden 'tag' letters, further line breaks, and halves of a surrogate pair.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u2028\u2029\u2060-\u206f\u3164\uffa0"

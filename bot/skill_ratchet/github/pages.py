@@ -129,7 +129,7 @@ class PullFacts(Record):
 
     experiment: Experiment
     verdict: Verdict
-    sentence: str  # from ``render.sentence``
+    sentence: str  # from ``wording.sentence``
     train: Tally
     holdout: Tally | None
     cases: tuple[TrainCase, ...] = ()  # of train

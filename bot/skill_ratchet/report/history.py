@@ -146,7 +146,7 @@ def details(ledger: Ledger, row: Row, *, path: str) -> dict[str, Any]:
 
 
 def comparison(ledger: Ledger, *, by: str) -> tuple[compared.Group, ...]:
-    """Every finished experiment, tabulated by a field that ``compare.field_named`` knows."""
+    """Every finished experiment, tabulated by a field that ``comparison.field_named`` knows."""
     looks = {look.experiment: look for look in ledger.confirmations()}
     done = (
         compared.Done(

@@ -23,10 +23,10 @@ MOST: Final = 60  # points of a chart; GitHub draws it about 700 pixels wide
 FEWEST: Final = 2  # points below which there is no line
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 DIGITS: Final = "0123456789"
-ROWS: Final = 10  # of the chart as text, ``render.chart``
+ROWS: Final = 10  # of the chart as text, ``wording.chart``
 # The default's first colour is all but white. These differ in lightness, too, and are seen on both
 # of GitHub's backgrounds; what is which is said by bars and a line. A digit behind '#' would be a
-# reference to an issue, which ``pages.fence`` breaks.
+# reference to an issue, which ``markdown.fence`` breaks.
 COLOURS: Final = (
     '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#a3bfea, #c2410c"}}}}%%'
 )
@@ -118,7 +118,7 @@ def train(points: Sequence[Point]) -> str:
 def evidence(path: Sequence[float], *, log_bar: float) -> str:
     """Evidence by sweep against the bar, as Mermaid text; of a long path the last sweeps.
 
-    It shows no more than ``render.chart`` does: every value is that of one of its rows.
+    It shows no more than ``wording.chart`` does: every value is that of one of its rows.
 
     Args:
         path: Log E at the end of each sweep.
