@@ -18,6 +18,7 @@ echo
 echo "What was merged:"
 git log --reverse --format='    %h %s' "origin/HEAD..main" 2>/dev/null || git log -5 --format='    %h %s'
 echo
-echo "That took $(($(date +%s) - started)) s. Look further (in .demo/): ratchet log, ratchet show 1,"
-echo "ratchet explain 1, ratchet diff 1, ratchet report --open; every model call is"
-echo "on branch ratchet/ledger."
+echo "That took $(($(date +%s) - started)) s. Look further: cd .demo, and then"
+echo "    ../.venv/bin/ratchet log"
+echo "with log, show 1, explain 1, diff 1 or report --open; every model call is on the"
+echo "branch ratchet/ledger."
