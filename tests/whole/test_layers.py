@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -162,15 +163,16 @@ def upward(imports: list[Import]) -> list[str]:
 
 
 def circle(imports: list[Import]) -> list[str]:
-    """Modules that import each other in a ring, at run time."""
-    graph: dict[str, set[str]] = {}
+    """Imports, at run time, by which modules import each other in a ring."""
+    graph: dict[str, dict[str, Import]] = {}
     for one in imports:
         if one.ours and not one.typing and one.importer != one.target:
-            graph.setdefault(one.importer, set()).add(one.target)
+            graph.setdefault(one.importer, {})[one.target] = one
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        return list(error.args[1])
+        ring = error.args[1]  # each is imported by the next
+        return [str(graph[importer][target]) for target, importer in pairwise(ring)]
     return []
 
 
@@ -219,7 +221,8 @@ def test_no_room_imports_one_above_it(imports: list[Import]) -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle(imports: list[Import]) -> None:
-    assert circle(imports) == []
+    ring = circle(imports)
+    assert not ring, "\n".join(ring)
 
 
 def test_pure_modules_reach_nothing_outside(imports: list[Import]) -> None:
@@ -271,7 +274,10 @@ def test_a_broken_rule_is_found(path: str, text: str, rule: object, tmp_path: Pa
 def test_a_circle_is_found(tmp_path: Path) -> None:
     for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
         (tmp_path / f"{name}.py").write_text(f"from {PACKAGE} import {other}\n")
-    assert set(circle(read(tmp_path))) == {"a", "b", "c"}
+    assert set(circle(read(tmp_path))) == {
+        f"bot/{PACKAGE}/{name}.py:1 imports {other}"
+        for name, other in (("a", "b"), ("b", "c"), ("c", "a"))
+    }
 
 
 def test_what_only_annotations_need_makes_no_circle(tmp_path: Path) -> None:
