@@ -65,16 +65,18 @@ def pytest_sessionfinish() -> None:
 
 def measured(file: str) -> tuple[float, dict[str, list[float]]]:
     """The CPU seconds of a file's process, and the costs of its tests."""
-    with tempfile.NamedTemporaryFile() as out:
-        here = str(Path(__file__).parent)
-        env = os.environ | {OUT: out.name, "PYTHONPATH": here}
-        before = spent()
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "test_time", file]
+    before = spent()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "costs.json")
+        env = os.environ | {OUT: str(out), "PYTHONPATH": str(Path(__file__).parent)}
+        # A base of its own: pytest would tidy up after other sessions in the one that they share.
+        options = ["-q", "-p", "test_time", f"--basetemp={folder}/base"]
+        command = [sys.executable, "-m", "pytest", *options, file]
         done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
-        cpu = spent() - before
         if done.returncode:
             sys.stderr.write(done.stdout)
-        return cpu, json.loads(Path(out.name).read_text(encoding="utf-8"))
+        costs = json.loads(out.read_text(encoding="utf-8"))
+    return spent() - before, costs
 
 
 def main() -> None:
