@@ -836,6 +836,18 @@ print(*sorted({{name.partition(".")[0] for name in names}}), file=sys.stderr)
 """
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("stats", "No such command 'stats'. Did you mean 'status'?"),
+        ("zzz", "No such command 'zzz'."),
+    ],
+)
+def test_a_command_that_is_not_there_is_told_its_nearest(name: str, said: str) -> None:
+    ran = typed(name, "--json")
+    assert (ran.code, ran.json["error"]["message"]) == (ExitCode.USAGE, said)
+
+
 def test_help_lists_every_command_once_and_whole() -> None:
     """Under a heading each, with a first line that 80 columns do not cut."""
     out = typed("--help").out

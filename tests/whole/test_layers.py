@@ -92,6 +92,9 @@ OUTSIDE: Final = frozenset(
 )
 
 
+CALLS: Final = frozenset({"open", "__import__", "input", "datetime.now", "date.today"})
+
+
 class Import(NamedTuple):
     """One module that another imports."""
 
@@ -200,6 +203,19 @@ def _is_pure(module: str) -> bool:
     return module in PURE or room(module) == "core"
 
 
+def reached(package: Path) -> list[str]:
+    """Calls in pure modules that reach outside without an import that says so."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        if not _is_pure(dotted(path, package)):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in CALLS:
+                where = f"bot/{PACKAGE}/{path.relative_to(package).as_posix()}:{node.lineno}"
+                found.append(f"{where} calls {ast.unparse(node.func)}")
+    return found
+
+
 def _is_outside(module: str) -> bool:
     return module in OUTSIDE or module.partition(".")[0] in OUTSIDE
 
@@ -237,6 +253,14 @@ def test_a_name_of_two_classes_is_found(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("class Same: ...\nclass Only: ...\n")
     (tmp_path / "b.py").write_text("def f():\n    class Same: ...\n")
     assert named_twice(tmp_path) == {"Same": ["a", "b"]}
+
+
+def test_pure_modules_open_no_file_and_ask_no_clock(tmp_path: Path) -> None:
+    assert reached(ROOT / "bot" / PACKAGE) == []
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/gate.py").write_text("def f():\n    return datetime.now(UTC), open('x')\n")
+    told = f"bot/{PACKAGE}/core/gate.py:2 calls "
+    assert reached(tmp_path) == [f"{told}datetime.now", f"{told}open"]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,19 @@ class Commands(click.Group):
         """Load a command; None when there is none of that name."""
         return command(cmd_name) if cmd_name in WHERE else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is typed; for one that is not there the nearest is named."""
+        from difflib import get_close_matches
+
+        name = args[0]
+        if name not in WHERE and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, WHERE, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the names and their first lines under the headings."""
         widest = max(map(len, WHERE))
