@@ -34,8 +34,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-import shared
 import yaml
+
+import shared
 from shared import Answer, Case, Model, Watch
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Reply, Score, Trace, digest

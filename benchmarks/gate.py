@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import beta
+
 from skill_ratchet.core import evidence as stats
 from skill_ratchet.core import leaks
 from skill_ratchet.core.evidence import Cause, State

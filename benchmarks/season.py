@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from unittest.mock import patch
 
 import pytest
+from tests.github.test_corrections import Desk, form
+
 import shared
 from sample_efficiency import UNKNOWN, RuleWorld
 from shared import Answer, Model, markdown, write_section
@@ -41,8 +43,6 @@ from skill_ratchet.core.scoring import parse_spec, score_pure
 from skill_ratchet.project.config import DEFAULT_MODELS
 from skill_ratchet.providers.local import Local
 from stage import Stage, staging
-
-from tests.github.test_corrections import Desk, form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from gate import confirm_many, difficulties, levels, one_to_one, pass_or_fail, screen_many, shifted
 from scipy.special import ndtr
+
+from gate import confirm_many, difficulties, levels, one_to_one, pass_or_fail, screen_many, shifted
 from skill_ratchet.core import evidence as stats
 from skill_ratchet.core.gate import Policy, fewest_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gate import Ints
     from numpy.random import Generator
+
+    from gate import Ints
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "github.md"
 BEGIN, END = "<!-- measured: benchmarks/shards.py -->", "<!-- end of what was measured -->"

@@ -8,9 +8,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
+
 import templates
 from fakehub import FakeHub
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path

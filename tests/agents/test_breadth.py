@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.agents import breadth
 from skill_ratchet.agents.breadth import FIRST, Accepted
 from skill_ratchet.core import records

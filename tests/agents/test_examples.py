@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.agents.examples import HEADING, LONGEST, MOST, propose
 from skill_ratchet.core import edits
 from skill_ratchet.core.records import AddLines, Proposal, Reply, Score, Trace, digest

@@ -12,21 +12,22 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.agents.briefing import PastExperiment, first_message
 from skill_ratchet.agents.meta import Terms, propose
 from skill_ratchet.agents.toolbox import NAMES, PROPOSE, Toolbox, ToolError
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.edits import Limits
 from skill_ratchet.core.records import Reply, Score
-from world import CASES, META, SEALED, SKILL, SKILL_TEXT, World, script
-
 from tests.agents.test_toolbox import Shelf, make_trace, make_view
+from world import CASES, META, SEALED, SKILL, SKILL_TEXT, World, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pydantic import JsonValue
+
     from skill_ratchet.core.records import Request, Trace
 
 NONCE = "k3yQ81zzP0"

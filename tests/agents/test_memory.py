@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.agents.memory import nearest
 from skill_ratchet.core.edits import unified_diff
 

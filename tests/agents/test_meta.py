@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue, ValidationError
+
 from skill_ratchet.agents.briefing import PastExperiment, View
 from skill_ratchet.agents.meta import Terms, hear, opening
 from skill_ratchet.agents.prompts import block, fit
@@ -28,7 +29,6 @@ from skill_ratchet.core.records import (
     Score,
     Trace,
 )
-
 from tests.ledger.test_feedback_records import correction
 
 INSTRUCTIONS = Path(__file__).parents[2] / "skills" / "improve-skill" / "SKILL.md"

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.agents.meta import MOST_CALLS, Terms, propose
 from skill_ratchet.agents.toolbox import NAMES, PROPOSE, Toolbox
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli.progress import Reporter
 from skill_ratchet.core.records import AddLines, Reply
 from skill_ratchet.providers.scripted import Scripted
-from world import META, SKILL_TEXT, Mortuary, World, calls_file, script
-
 from tests.agents.test_toolbox import NONCE, SKILL, Shelf, make_trace, make_view, shown
+from world import META, SKILL_TEXT, Mortuary, World, calls_file, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.agents.replies import parse_reply, read_call, written_calls
 from skill_ratchet.agents.toolbox import NAMES, in_words
 from skill_ratchet.core.edits import Limits

@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.agents import toolbox as tools
 from skill_ratchet.agents.breadth import Accepted
 from skill_ratchet.agents.briefing import PastExperiment, View
@@ -30,7 +31,6 @@ from skill_ratchet.core.records import (
     digest,
 )
 from skill_ratchet.ledger import Ledger, Store
-
 from tests.ledger.test_feedback_records import correction
 
 if TYPE_CHECKING:

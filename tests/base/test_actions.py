@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.base import actions
 from world import World, idea, script
 

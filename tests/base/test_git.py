@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError

@@ -9,6 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.base.redact import Redactor
 
 SECRET = 'sk-"Zx9/é+q w\\8&'  # noqa: S105  made up: every character that some encoding changes

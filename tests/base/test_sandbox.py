@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 import pytest
+
 from skill_ratchet.base import sandbox
 
 if TYPE_CHECKING:

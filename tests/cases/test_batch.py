@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 import pytest
+
 from skill_ratchet.cases import batch
 from skill_ratchet.core.golden import Caps, Rules, input_digest
 from skill_ratchet.core.records import Correction, Fixture, Settled

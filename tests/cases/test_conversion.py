@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases.conversion import Imported, import_rows
 from skill_ratchet.core.golden import Caps, Rules, input_digest

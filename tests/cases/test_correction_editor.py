@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cases import correction_text
 from skill_ratchet.cases.correction_editor import CUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
+
 from skill_ratchet.cases import correction_text
 from skill_ratchet.cases.correction_text import (
     LABELS,

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cases import drift
 from skill_ratchet.cases.drift import DriftFacts, advice, is_below
 from skill_ratchet.core.records import Fixture, digest
-from world import SEALED, World, case, idea, script
-
 from tests.ledger.test_feedback_records import correction
+from world import SEALED, World, case, idea, script
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.base.redact import find_key, redact_keys
 from skill_ratchet.cases.conversion import import_rows

@@ -8,13 +8,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cases import forget
 from skill_ratchet.cases.forget import MARK, Quotes
 from skill_ratchet.ledger import Ref, RunLock
-from world import META, SKILL, World, case, idea, script
-
 from tests.cli.test_cli import SEALING
+from world import META, SKILL, World, case, idea, script
 
 if TYPE_CHECKING:
     from pathlib import Path

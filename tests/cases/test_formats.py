@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases.conversion import Imported, import_rows
 from skill_ratchet.cases.formats import LISTED, MAX_BROKEN, recognise

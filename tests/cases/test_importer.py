@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.records import digest
 from world import World, script

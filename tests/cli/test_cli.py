@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gitrepo import GitRepo
 from rich.cells import cell_len
+
+from gitrepo import GitRepo
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli import error_handler
 from skill_ratchet.cli.main import WHERE, cli

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+
 from skill_ratchet.cli import columns
 
 LONG = "several words that are longer than a line"

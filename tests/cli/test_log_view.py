@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.cells import cell_len
+
 from skill_ratchet.cli import error_handler
 from skill_ratchet.cli.main import cli
 from skill_ratchet.core.records import (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from world import SEALED, SKILL, SKILL_TEXT, World
 
 if TYPE_CHECKING:

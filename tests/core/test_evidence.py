@@ -19,6 +19,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from skill_ratchet.core import evidence
 from skill_ratchet.core.evidence import Cause, State, confirm, screen
 from skill_ratchet.core.records import Pair

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import skill_ratchet
 from pydantic import ValidationError
+
+import skill_ratchet
 from skill_ratchet.core import facts
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Policy, Reason, decide, out_of_date
 from skill_ratchet.core.looks import Confirmation, Look, waited
 from skill_ratchet.core.records import Binding, Evidence
 from skill_ratchet.experiment.open_proposal import evidence_digest
-
 from tests.core.test_gate import make_binding, make_evidence
 
 if TYPE_CHECKING:

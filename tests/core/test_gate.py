@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from skill_ratchet.core import evidence as stats
 from skill_ratchet.core.evidence import State
 from skill_ratchet.core.gate import (

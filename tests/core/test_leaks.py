@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet.core.leaks import found
 from skill_ratchet.core.records import Fixture
 

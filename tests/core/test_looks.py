@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from skill_ratchet.core.gate import Policy
 from skill_ratchet.core.looks import Confirmation, attempt_number, reign
 from skill_ratchet.core.records import digest

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Fixture
 from skill_ratchet.core.scoring import (

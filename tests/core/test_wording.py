@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from skill_ratchet.core import wording
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.records import Tally

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.records import Usage, total
 from skill_ratchet.experiment import session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from skill_ratchet.core.records import Reply, Score, Trace
 from skill_ratchet.experiment.diagnosis import broken, suspicious
 

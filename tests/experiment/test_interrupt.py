@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from messages_server import MessagesServer, Planned, answer, serve, text
 from world import World
 

@@ -11,6 +11,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from boundaries import EXIT
 from kills import SCENES, Played, Scene, play, the_mortuary
 from world import Mortuary, World

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet import providers
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli.progress import Reporter

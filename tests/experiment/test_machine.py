@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from answers import FAILING, NO_HOST, ask
 from messages_server import answer, serve, text
 from skill_ratchet.base.errors import ExitCode

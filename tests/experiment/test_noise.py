@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from skill_ratchet.core.gate import Policy
 from skill_ratchet.experiment.noise import Noise, measure, power, smallest
 

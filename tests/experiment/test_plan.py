@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet.experiment.plan import Planned, sweeps
 
 if TYPE_CHECKING:

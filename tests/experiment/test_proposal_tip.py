@@ -6,14 +6,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 from skill_ratchet.experiment import proposal_tip
 from skill_ratchet.project import workspace
-from world import SKILL_TEXT as FIRST
-from world import World as Project
-
 from tests.experiment.test_tampering import bots
 from tests.project.test_branches import BETTER, EVIDENCE, EXPERIMENT, TRAILERS, World
+from world import SKILL_TEXT as FIRST
+from world import World as Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable

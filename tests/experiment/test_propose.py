@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.ledger import Ref, Store, access
 from skill_ratchet.ledger.gitref import GitRef

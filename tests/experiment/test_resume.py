@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from kills import the_mortuary, with_few
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli.progress import Reporter

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.core.records import Landing
 from skill_ratchet.github import revert
 from stage import staging
-from world import SKILL, SKILL_TEXT, World
-
 from tests.github.test_pull_request import job, states
+from world import SKILL, SKILL_TEXT, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.core.evidence import Cause, Progress, State
 from skill_ratchet.core.records import (
     Fixture,

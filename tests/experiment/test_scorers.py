@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.base import sandbox
 from skill_ratchet.core.records import Fixture, Reply, Request
 from skill_ratchet.core.scoring import SPECS, ScorerError, parse_spec

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
 from skill_ratchet.core.scoring import similarity
 from skill_ratchet.experiment import proposer
 from stage import staging

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core import records
 from skill_ratchet.project import workspace

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from world import CASES, SKILL, SKILL_TEXT, World, idea, script
 
 if TYPE_CHECKING:

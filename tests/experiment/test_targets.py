@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet import providers
 from skill_ratchet.agents import examples
 from skill_ratchet.base.errors import ExitCode
@@ -16,9 +17,8 @@ from skill_ratchet.core.gate import Action, Policy, Reason, decide
 from skill_ratchet.core.records import FILTER, Pair, Reply, Score, Trace
 from skill_ratchet.experiment import plan
 from skill_ratchet.providers.scripted import Scripted
-from world import BOTH, SKILL_TEXT, Mortuary, World, calls_file, idea, script
-
 from tests.core.test_gate import AUTO, TRAIN, make_evidence, make_pairs, one_sweep
+from world import BOTH, SKILL_TEXT, Mortuary, World, calls_file, idea, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

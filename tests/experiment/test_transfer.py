@@ -10,6 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from kills import the_mortuary, with_few
 from scenes import Scenes, Stages, stages
 from skill_ratchet.base.errors import ExitCode, RatchetError
@@ -22,9 +23,8 @@ from skill_ratchet.github import pages
 from skill_ratchet.ledger import Ref, access, bundles
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import repository, workspace
-from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
-
 from tests.ledger.test_bundles import Jobs, read, space_of
+from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import responses
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.github.api import (
     FileCommit,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet.github.commands import LONG, NAMES, NEEDS, USES, SlashCommand, Unknown, parse
 
 REASON = "It drops the refund rule.\n\n> quoted\n- and *this*"

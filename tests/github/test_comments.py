@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
+
 from fakehub import FakeHub, Fault
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.experiment.recorder import Recorder

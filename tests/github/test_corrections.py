@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
 from fakehub import Fault
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.github import intake, pages
@@ -15,9 +16,8 @@ from skill_ratchet.ledger import access
 from skill_ratchet.project.proposal import FIXTURES, proposal_branch
 from skill_ratchet.project.repository import open_project
 from stage import EVENTS, Stage, staging
-from world import SEALED
-
 from tests.github.test_comments import Scene, changed, heard
+from world import SEALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

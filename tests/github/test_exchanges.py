@@ -9,6 +9,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
+
 from exchanges import Exchanged, exchange
 from kills import SCENES, Job
 

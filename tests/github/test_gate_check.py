@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from fakehub import merging
 from fakehub.model import Wish
 from scenes import Scenes, Stages, stages

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+
 from skill_ratchet.github.intake_policy import IntakeFacts, decide
 
 GOOD: Final[dict[str, Any]] = {

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core import markdown
 from skill_ratchet.core.records import Reply, Request, Run

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # comes with rich
 from pydantic import ValidationError
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import markdown, wording
 from skill_ratchet.core.gate import Action, Reason, Verdict
@@ -22,7 +23,6 @@ from skill_ratchet.github import pages
 from skill_ratchet.github.commands import NAMES, Unknown
 from skill_ratchet.github.pages import MonthBudget, PullFacts, Section, SkillRow, TrainCase
 from skill_ratchet.report.sparklines import Point
-
 from tests.core.test_gate import HOLDOUT, TRAIN, make_pairs
 
 if TYPE_CHECKING:

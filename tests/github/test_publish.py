@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+
 from fakehub import Protection
 from scenes import said, stages
 from skill_ratchet.base.errors import ExitCode

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from fakehub import Protection
 from scenes import stages
 from skill_ratchet.github import api, publish, revert

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from fakehub import Protection
 from scenes import publish, stages
 from skill_ratchet.core.gate import Action

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from world import SKILL_TEXT, World
-
 from tests.experiment.test_tampering import bots
+from world import SKILL_TEXT, World
 
 if TYPE_CHECKING:
     from pathlib import Path

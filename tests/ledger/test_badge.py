@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Landing
 from skill_ratchet.experiment import badges
@@ -18,9 +19,8 @@ from skill_ratchet.ledger.badge import Badge, draw, parse
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import repository
 from stage import staging
-from world import SKILL_TEXT, World
-
 from tests.cli.test_log_view import add, run
+from world import SKILL_TEXT, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

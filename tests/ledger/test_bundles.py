@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+
 from scenes import Scenes
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core import gate

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from kills import KILLED
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.base.redact import Redactor

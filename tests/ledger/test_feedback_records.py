@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.records import Answers, Correction, Shipped, digest
 from skill_ratchet.ledger import TrainLedger

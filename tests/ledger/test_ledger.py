@@ -12,6 +12,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pytest
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core.looks import Confirmation

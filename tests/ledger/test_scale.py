@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 import filling
 import ledger as figures
-import pytest
 import shared
 from gitrepo import GitRepo
 from skill_ratchet.base.errors import ExitCode, RatchetError

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from scenes import Scenes
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core import evidence as stats

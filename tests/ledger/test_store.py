@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.ledger import Ref, RunLock, Store

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.experiment import reversal

@@ -17,6 +17,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.project import config as module
 from skill_ratchet.project.config import (

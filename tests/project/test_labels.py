@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.core.scoring import Label
 from skill_ratchet.project import repository, workspace
 from world import World

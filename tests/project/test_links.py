@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from skill_ratchet.project import repository, workspace
 from stage import staging
 from world import SKILL_TEXT, World

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.project import repository

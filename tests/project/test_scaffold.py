@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.project import scaffold, workflows
 from skill_ratchet.project.config import load

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.project.skill_file import (
     CLOSE,

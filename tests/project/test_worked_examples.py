@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.core import edits
 from skill_ratchet.core.records import AddLines
 from skill_ratchet.project.skill_file import CLOSE, OPEN, frozen_parts

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from messages_server import MessagesServer, Planned, answer, failure, serve, text
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Reply, Request, Usage

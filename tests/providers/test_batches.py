@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from messages_server import MessagesServer, Planned, answer, serve, text
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Usage
 from skill_ratchet.providers import batches, pricing
 from skill_ratchet.providers.batches import Batched
 from skill_ratchet.providers.text import CALL
-from world import META, World, idea
-
 from tests.providers.test_anthropic import make_provider, make_request
+from world import META, World, idea
 
 if TYPE_CHECKING:
     from skill_ratchet.core.records import Reply

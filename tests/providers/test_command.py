@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Reply, Request, Usage
 from skill_ratchet.providers import command as module

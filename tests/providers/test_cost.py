@@ -8,6 +8,7 @@ from math import fsum
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from messages_fake import Model, serving
 from skill_ratchet.core.records import Usage
 from skill_ratchet.experiment.budget import Budget

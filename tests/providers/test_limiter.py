@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from messages_server import Planned, answer, failure, serve, text
 from skill_ratchet.providers import limiter
 from skill_ratchet.providers.limiter import Limiter, Signal
-
 from tests.providers.test_anthropic import ask, closing, make_provider, make_request
 
 if TYPE_CHECKING:

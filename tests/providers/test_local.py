@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Reply, Request, Usage
 from skill_ratchet.project import worked

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.core.records import Reply, Score, Trace
 from skill_ratchet.report import conversation
 

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 from rich.cells import cell_len
+
 from skill_ratchet.report import graph
 from skill_ratchet.report.graph import ASCII, KINDS, UNICODE, Kind
 

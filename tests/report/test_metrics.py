@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.cells import cell_len
+
 from skill_ratchet.core.records import (
     Answers,
     Experiment,
@@ -22,10 +23,9 @@ from skill_ratchet.ledger import clock
 from skill_ratchet.project import repository, workspace
 from skill_ratchet.report import metrics, sparklines
 from skill_ratchet.report.metrics import Sources, TextVersion, VersionRow, lasted, wilson
-from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
-
 from tests.ledger.test_feedback_records import AT, correction
 from tests.report.test_comparison import SETTING
+from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 if TYPE_CHECKING:
     from pathlib import Path

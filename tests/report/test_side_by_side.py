@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet.report.side_by_side import DiffRow, Piece, rows
 
 WORDS = st.sampled_from(["a", "b", "cat", "dog", " ", "\n", "\n\n", ".", "\u2028"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlsplit
 
 import pytest
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Landing, Note
 from skill_ratchet.project import workspace

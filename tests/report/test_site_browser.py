@@ -11,9 +11,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
-import chromium
 import pytest
 from playwright.sync_api import expect
+
+import chromium
 from skill_ratchet.core.records import Note, Reply, RolloutKey, Score, Trace, Usage, digest
 from world import World, script
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from skill_ratchet.core.records import Tally
 from skill_ratchet.report.site import charts
 from skill_ratchet.report.site.views import ExperimentEntry, Outcome, Sweep, Trial

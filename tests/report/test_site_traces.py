@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from skill_ratchet.core.records import Reply, RolloutKey, Score, Trace, Usage, digest
 from skill_ratchet.report.conversation import Block, blocks, facts
 from skill_ratchet.report.site import html, traces

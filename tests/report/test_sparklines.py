@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from skill_ratchet.core import wording
 from skill_ratchet.report import sparklines
 from skill_ratchet.report.sparklines import Point

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from unittest.mock import patch
 
 import pytest
+
 from fakehub import FakeHub
 from gitrepo import GitRepo
 from skill_ratchet.base.errors import ExitCode

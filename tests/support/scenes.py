@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from fakehub import FakeHub
 from skill_ratchet.github import http
 from stage import Stage, staging

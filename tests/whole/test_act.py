@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from act import ACTION, KEY, Act
 from fakehub import FakeHub
 from skill_ratchet.cases.correction_text import LABELS

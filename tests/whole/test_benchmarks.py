@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import context
-import filling
 import numpy as np
 import pytest
+import yaml
+
+import context
+import filling
 import report
 import sample_efficiency
 import shards as sharing
 import shared
-import yaml
 from context import HabitWorld, Outcome, Real
 from sample_efficiency import RULE, Ours, RuleWorld, Run
 from shared import Model, Watch

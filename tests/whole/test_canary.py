@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.experiment import jobs
 from skill_ratchet.providers.scripted import Scripted

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+
 import world
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.cli import app as main
@@ -17,7 +18,6 @@ from skill_ratchet.core.scoring import SPECS
 from skill_ratchet.project import config
 from skill_ratchet.project.proposal import Reason
 from skill_ratchet.providers import PROVIDERS
-
 from tests.whole.test_layers import FLOOR
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import doubles
 import pytest
+
+import doubles
 from doubles import DIFFERENCES, Difference
 from github_scenario import REPOSITORY
 from skill_ratchet.github.http import Answer

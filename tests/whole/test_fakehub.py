@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from github import Auth, Github, GithubException
+
 from data.slice import sliced
 from fakehub import FakeHub, Fault, Protection, rest, validate
 from fakehub.validate import ALLOWED, Checker
-from github import Auth, Github, GithubException
 from gitrepo import SKILL, SKILL_TEXT, GitRepo
 
 if TYPE_CHECKING:

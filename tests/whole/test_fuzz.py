@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+
 from skill_ratchet.agents import replies
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases import correction_text, exporter, formats

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases.correction_text import LABELS
 from skill_ratchet.project import workflows
