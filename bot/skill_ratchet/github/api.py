@@ -14,6 +14,7 @@ import os
 import re
 from datetime import datetime
 from http import HTTPStatus
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ State = Literal["error", "failure", "pending", "success"]
 _POLLS: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0)  # seconds while mergeability is computed
 _CONTEXT: Final = "ratchet/holdout"
 _STATUS_WORDS: Final = 140  # characters of a commit status's description
+_MARKER: Final = re.compile(r"<!-- ratchet:[^\n<>]+ -->")
 _SHA: Final = r"^[0-9a-f]{40}$"
 
 _ANEW: Final = "Run again: the edit has to be measured against what is there now."
@@ -592,12 +594,12 @@ class GitHub:
         return issue.with_(title=title, body=body)
 
     def my_comments(self, number: int, marker: str) -> list[Comment]:
-        """The bot's own comments that begin with this marker, oldest first.
+        """The bot's own comments with this marker at their head, oldest first.
 
         Further down it may stand in a text that the comment quotes.
         """
         own = (each for each in self.comments(number) if each.author == self.me())
-        return [each for each in own if each.body.lstrip().splitlines()[:1] == [marker]]
+        return [each for each in own if marker in _head(each.body)]
 
     def _is_mine(self, written: Pull | Issue, marker: str) -> bool:
         """A marker counts on a line of its own, in what the bot wrote: people add to both."""
@@ -827,9 +829,15 @@ def _merge_body(order: MergeOrder) -> dict[str, Any]:
 
 def _marked(body: str, marker: str) -> str:
     """``body`` with its marker as its first line."""
-    if not re.fullmatch(r"<!-- ratchet:[^\n<>]+ -->", marker):
+    if not _MARKER.fullmatch(marker):
         raise ValueError(f"{marker!r} is not a marker")
-    return body if body.lstrip().splitlines()[:1] == [marker] else f"{marker}\n{body}"
+    return body if marker in _head(body) else f"{marker}\n{body}"
+
+
+def _head(body: str) -> list[str]:
+    """The markers that a text begins with, a line each."""
+    lines = (line.strip() for line in body.lstrip().splitlines())
+    return list(takewhile(_MARKER.fullmatch, lines))
 
 
 def _comparable(text: str) -> str:
