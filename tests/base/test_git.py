@@ -416,6 +416,15 @@ def test_a_branch_that_leads_nowhere_is_not_there(repo: GitRepo) -> None:
     assert git.pointed_to(git_dir(repo), "refs/heads/other") == "refs/heads/none"
 
 
+def test_a_repository_that_is_gone_has_not_just_no_branch(repo: GitRepo) -> None:
+    """Or a ledger on a disk that was unmounted would begin again."""
+    where = git_dir(repo)
+    assert git.tip(where, "refs/heads/none") is None
+    where.rename(where.with_name("elsewhere"))
+    with pytest.raises(RatchetError, match="there is no git repository"):
+        git.tip(where, MAIN)
+
+
 def test_where_refs_are_in_tables_git_is_asked(repo: GitRepo) -> None:
     """A repository of that kind has a file in the place of the folder, and a HEAD of no meaning."""
     asked: list[str] = []

@@ -681,3 +681,28 @@ def test_a_folder_that_is_lost_is_not_an_empty_one(repo: Path, lost: str) -> Non
     ):
         with pytest.raises(RatchetError, match="has no sound object"):
             ask()
+
+
+def test_a_record_that_is_lost_is_not_one_that_is_absent(repo: Path) -> None:
+    """Of a lost confirm.json no look would be counted. One that was never written is no error."""
+    store = make_store(repo)
+    store.put(Ref.HOLDOUT, "s/experiments/e/confirm.json", "{}")
+    store.put(Ref.HOLDOUT, "s/experiments/f/other.json", "[]")
+    store.flush("one")
+    (pack,) = (repo / ".git/objects/pack").glob("*.pack")
+    pack.with_suffix(".idx").unlink()
+    away = pack.rename(repo / "away.pack")
+    with away.open("rb") as file:
+        subprocess.run(["git", "unpack-objects", "-q"], cwd=repo, stdin=file, check=True)
+    oid = git(repo, "rev-parse", f"{Ref.HOLDOUT}:s/experiments/e/confirm.json")
+    (repo / ".git/objects" / oid[:2] / oid[2:]).unlink()
+    reader = make_store(repo).reader(Ref.HOLDOUT)
+    for ask in (
+        lambda: reader.leaves("s/experiments", "confirm.json", lambda text, _: text),
+        lambda: reader.get("s/experiments/e/confirm.json"),
+    ):
+        with pytest.raises(RatchetError, match="has no sound object"):
+            ask()
+    read = reader.leaves("s/experiments", "other.json", lambda text, _: text)
+    assert list(read.values()) == ["[]"]
+    assert reader.get("s/experiments/f/confirm.json") is None

@@ -47,6 +47,7 @@ _READING: Final = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_WORK_TREE": None,
+    "GIT_COMMON_DIR": None,
     "GIT_INDEX_FILE": None,
 }
 TREE: Final = "040000"  # the mode of a folder
@@ -172,11 +173,16 @@ def tip(common_dir: Path, ref: str) -> str | None:
 
     It is in a file of its own or in ``packed-refs`` (gitrepository-layout(5)); where a repository
     keeps its refs in another way, git is asked.
+
+    Raises:
+        RatchetError: The repository is gone, which is not the same as a ref that is not there.
     """
     try:
         text = _read_text(common_dir / ref)
         if text is None:
             text = _packed(common_dir, ref)
+        if text is None and not os.path.lexists(common_dir / "HEAD"):
+            raise RatchetError(f"there is no git repository in {common_dir}")
     except OSError:
         return _tip(common_dir, ref)
     return text if text is None or _OID.fullmatch(text) else _tip(common_dir, ref)

@@ -98,15 +98,25 @@ class GitRef:
         # Looking each folder up once is what keeps this quick: a path is resolved from the root,
         # through the tree of all experiments, every time.
         folders = self._folders(tip, list(dict.fromkeys(folder for _, folder, _ in wanted)))
-        return self._blobs(
-            (path, folders[folder][leaf].oid)
+        listed = {
+            path: folders[folder][leaf].oid
             for path, folder, leaf in wanted
             if leaf in folders[folder]
-        )
+        }
+        texts = self._blobs(listed.items())
+        self._require(oid for path, oid in listed.items() if path not in texts)
+        return texts
 
     def leaves(self, trees: Mapping[str, str], leaf: str) -> dict[str, str]:
         """The text of the file ``leaf`` in each of these trees, by their names."""
-        return self._blobs((name, f"{oid}:{leaf}") for name, oid in trees.items())
+        texts = self._blobs((name, f"{oid}:{leaf}") for name, oid in trees.items())
+        without = [oid for name, oid in trees.items() if name not in texts]
+        for oid, tree in zip(without, git.read_objects(self.common_dir, without), strict=True):
+            if tree is None:
+                raise self._lost(oid)
+            if (member := git.members_of(tree).get(leaf)) is not None:
+                self._require([member.oid])
+        return texts
 
     def commit(self, files: Mapping[str, str], *, message: str, at: int, onto: str | None) -> None:
         """Add one commit with ``files`` to the branch if it still points at ``onto``.
@@ -202,6 +212,13 @@ class GitRef:
                 return
             name = member.oid
         raise self._lost(name)
+
+    def _require(self, oids: Iterable[str]) -> None:
+        """Check that what a folder lists is there: a record that is lost is not one that is not."""
+        names = list(oids)
+        for name, found in zip(names, git.read_objects(self.common_dir, names), strict=True):
+            if found is None:
+                raise self._lost(name)
 
     def _blobs(self, wanted: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Texts by name, of those that are there; ``wanted`` is (name, what git calls it)."""
