@@ -50,6 +50,7 @@ class Editor:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, types: str | None) -> None:
         self.types, self.opened = types, ""
         monkeypatch.setattr(click, "edit", self.edit)
+        monkeypatch.setenv("VISUAL", "chosen")  # else none is started without a terminal
 
     def edit(self, text: str, **_: Any) -> str | None:
         self.opened = text
@@ -225,6 +226,18 @@ def test_an_editor_that_fails_is_an_error_that_says_what_to_do(
     assert why in said
     assert "hint: " in said
     assert world.ledger().corrections() == []
+
+
+def test_no_editor_is_guessed_without_a_terminal(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script would wait for one that nobody sees."""
+    monkeypatch.setattr(click, "edit", lambda *_, **__: pytest.fail("an editor was started"))
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.delenv("EDITOR", raising=False)
+    said = refusal(world)
+    assert "no terminal" in said
+    assert "--expected" in said
 
 
 def test_an_editor_that_is_left_records_nothing(

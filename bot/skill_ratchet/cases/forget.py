@@ -183,7 +183,7 @@ def _forget(job: _Target, ledger: Ledger, *, commit: bool, push: bool, prune: bo
     others = [case.fixture for name, case in cases.items() if name != job.id]
     what = _collect(job, history, known.fixture if known else None)
     if not known and not what.runs:
-        names = {*cases, *what.seen}
+        names = sorted({*cases, *what.seen})
         raise RatchetError(
             f"Skill {job.skill} has no case '{job.id}', and the ledger has no run of one"
             f"{documents.suggestion(job.id, names) if names else ''}.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +221,14 @@ def forget(
 
 
 def _edited(text: str) -> str | None:
-    """What a person makes of a text in their editor; None when they leave without saving."""
+    """What a person makes of a text in their editor; None when they leave without saving.
+
+    Without a terminal only an editor that was chosen for it is started, as a script may do.
+    """
+    chosen = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not chosen and not sys.stdin.isatty():
+        hint = "Give it all as options, --input and --expected, or set EDITOR."
+        raise RatchetError("There is no terminal for an editor.", hint=hint)
     try:
         return click.edit(text, extension=".md")
     except click.ClickException as error:
