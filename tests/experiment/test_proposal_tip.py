@@ -114,25 +114,78 @@ def back_and_forth(world: World) -> str:
     return committed(world, message=trailing(), **{world.skill.replace("/", "__"): BETTER})
 
 
-def merged_into(world: World) -> str:
-    world.write("README.md", "news\n")
-    world.commit("news")
+def merged_into(world: World, *, brings: str = "") -> str:
+    """The base is merged into the branch, as GitHub's 'Update branch' does it."""
+    if not brings:
+        world.write("README.md", "news\n")
+        world.commit("news")
     world.git("switch", "--quiet", "ratchet/triage")
-    world.git("merge", "--quiet", "--no-ff", f"--message={trailing()}", "main")
+    world.git("merge", "--quiet", "--no-ff", "--message=Merge branch", brings or "main")
     tip = world.tip("ratchet/triage")
     world.git("switch", "--quiet", "main")
     return tip
 
 
+def merged_twice(world: World) -> str:
+    merged_into(world)
+    world.write("README.md", "later news\n")
+    world.commit("later news")
+    return merged_into(world, brings="main")
+
+
+def merged_with_more(world: World) -> str:
+    """A file that neither side has slips into the merge."""
+    merged_into(world)
+    return committed(world, "--amend", message="Merge branch", extra__py="x\n")
+
+
+def merged_with_another_text(world: World) -> str:
+    merged_into(world)
+    path = world.skill.replace("/", "__")
+    return committed(world, "--amend", message="Merge branch", **{path: f"{BETTER}More.\n"})
+
+
+def merged_elsewhere(world: World) -> str:
+    """What is merged is not the base's."""
+    world.git("switch", "--quiet", "-c", "other")
+    world.write("other.py", "x\n")
+    world.commit("other")
+    return merged_into(world, brings="other")
+
+
 @pytest.mark.parametrize(
     "work",
-    [more, other_text, other_file, other_name, no_name, gone, back_and_forth, merged_into],
+    [
+        more,
+        other_text,
+        other_file,
+        other_name,
+        no_name,
+        gone,
+        back_and_forth,
+        merged_with_more,
+        merged_with_another_text,
+        merged_elsewhere,
+    ],
     ids=lambda one: one.__name__,
 )
 def test_anything_else_is_a_persons_work(world: World, work: Callable[[World], str]) -> None:
     world.publish()
     tip = read(world, work(world))
     assert (tip.experiment, tip.in_base, tip.edited) == (None, False, True)
+
+
+@pytest.mark.parametrize("update", [merged_into, merged_twice], ids=lambda one: one.__name__)
+def test_a_branch_that_was_brought_up_to_date_is_still_the_bots(
+    world: World, update: Callable[[World], str]
+) -> None:
+    world.publish()
+    proposed = read(world, world.tip("ratchet/triage"))
+
+    tip = read(world, update(world))
+
+    assert (tip.experiment, tip.evidence) == (proposed.experiment, proposed.evidence)
+    assert not tip.edited
 
 
 def test_a_persons_experiment_is_not_the_bots(world: World) -> None:

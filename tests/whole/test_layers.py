@@ -51,6 +51,7 @@ PURE: Final = frozenset(
         "github.reviews",
         "github.touched_paths",
         "ledger.badge",
+        "project.proposal",
         "providers.forecast",
         "providers.messages",
         "providers.pricing",

@@ -26,8 +26,9 @@ class Tip:
     """The end of a proposal's branch. With no ``experiment`` it is a person's work, or in the base.
 
     ``experiment`` is the one whose candidate it is word for word, as one edit of the skill and of
-    nothing else on a commit that the base branch has. ``text`` is the skill in it, None where none
-    can be read, and ``evidence`` what its trailer names.
+    nothing else on a commit that the base branch has. That the base was merged into the branch
+    since, as GitHub's button 'Update branch' does, changes nothing about it. ``text`` is the skill
+    in it, None where none can be read, and ``evidence`` what the proposal's trailer names.
     """
 
     commit: str
@@ -52,16 +53,17 @@ def read(project: Project, commit: str, *, base: str, path: str, own: Iterable[E
         path: The skill.
         own: The experiments that Ratchet may have put there.
     """
-    text, name = text_at(project, commit, path=path), branches.experiment_of(project, commit)
+    made = _below_updates(project, commit, base=base, path=path)
+    text, name = text_at(project, commit, path=path), branches.experiment_of(project, made)
     found = (one for one in own if one.id == name and text and one.candidate == text.digest)
     experiment = next(found, None)
-    if experiment and not _is_lone_edit(project, commit, base=base, path=path):
+    if experiment and not _is_lone_edit(project, made, base=base, path=path):
         experiment = None
     return Tip(
         commit=commit,
         experiment=experiment,
         text=text,
-        evidence=branches.evidence_of(project, commit),
+        evidence=branches.evidence_of(project, made),
         in_base=branches.is_ancestor(project, commit, base),
     )
 
@@ -88,6 +90,20 @@ def text_at(project: Project, commit: str, *, path: str) -> Text | None:
         return workspace.text_of(skill_file.decode(data, path=path))
     except RatchetError:  # gone, a link, or no text
         return None
+
+
+def _below_updates(project: Project, commit: str, *, base: str, path: str) -> str:
+    """The commit below merges of the base branch into it; who made them makes no difference.
+
+    A merge that brings anything else than the base and the one edit is not gone below.
+    """
+    while len(found := branches.parents(project, commit)) == 2:
+        below, merged = found
+        in_base = branches.is_ancestor(project, merged, base)
+        if not in_base or not branches.is_one_edit(project, merged, commit, path=path):
+            break
+        commit = below
+    return commit
 
 
 def _is_lone_edit(project: Project, commit: str, *, base: str, path: str) -> bool:

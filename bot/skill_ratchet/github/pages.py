@@ -22,6 +22,7 @@ from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.markdown import _short, clean, fence, inert, line, octets, quoted, units
 from skill_ratchet.core.records import Experiment, Record, Slug, Tally, UnitInterval
 from skill_ratchet.github.commands import NAMES, NEEDS, USES
+from skill_ratchet.project.proposal import EXPERIMENT
 from skill_ratchet.report import sparklines
 from skill_ratchet.report.comparison import CaseChange, changes
 
@@ -195,6 +196,16 @@ def pull_request(facts: PullFacts) -> tuple[str, str]:
         Section(text="\n".join(facts.trailers)),
     ]
     return title(facts), cut(sections, BODY)
+
+
+def proposed(body: str) -> str | None:
+    """The experiment that a pull request's body names in the trailers at its end.
+
+    Look at its author, too.
+    """
+    end = body.replace("\r\n", "\n").rstrip().rpartition("\n\n")[2]
+    rows = dict(re.findall(r"^([A-Z][A-Za-z-]*): ([0-9a-f]+)$", end, re.MULTILINE))
+    return rows.get(EXPERIMENT) if len(rows) == len(end.split("\n")) else None
 
 
 def sticky(facts: PullFacts) -> str:

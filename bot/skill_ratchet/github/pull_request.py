@@ -28,7 +28,7 @@ from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import access, remote
 from skill_ratchet.ledger.clock import Clock
 from skill_ratchet.project import branches, repository, workspace
-from skill_ratchet.project.proposal import EXPERIMENT, Merged, Refused, proposal_branch
+from skill_ratchet.project.proposal import Merged, Refused, proposal_branch
 from skill_ratchet.report import history
 
 if TYPE_CHECKING:
@@ -317,9 +317,13 @@ class Job:
 
     def at(self, commit: str) -> proposal_tip.Tip:
         """What a commit of the proposal's branch holds."""
+        remote.fetch(self.space.project, self.branch)
+        remote.fetch(self.space.project, self.space.branch)
+        return self._read(commit)
+
+    def _read(self, commit: str) -> proposal_tip.Tip:
+        """What a commit holds, which this clone has, with the base branch as it was fetched."""
         space = self.space
-        remote.fetch(space.project, self.branch)
-        remote.fetch(space.project, space.branch)
         return proposal_tip.read(
             space.project,
             commit,
@@ -380,9 +384,7 @@ class Job:
         None when there is nothing new about it.
         """
         pull = self.github.find_pull(self.marker, self.branch, state="closed")
-        own = proposal_tip.own(self.ledger)
-        named = (one for one in own if pull and f"{EXPERIMENT}: {one.id}" in pull.body)
-        experiment = next(named, None)
+        experiment = self._proposed(pull) if pull else None
         result = self.ledger.result(experiment.id) if experiment else None
         if pull is None or experiment is None or result is None:
             return None
@@ -391,6 +393,23 @@ class Job:
         if result.action != "hold" or self._closed_by_me(pull, experiment):
             return None
         return self._hear_no(pull, experiment)
+
+    def _proposed(self, pull: Pull) -> Experiment | None:
+        """What a pull request proposed, whatever people have added to its branch since.
+
+        That is read in the bot's own commit. Of the body only the end counts, where the bot puts
+        the trailers, and only when a person has taken its commit off the branch: what stands
+        before is a model's text, which may name any experiment.
+        """
+        project = self.space.project
+        remote.fetch_pull(project, pull.number)
+        remote.fetch(project, self.space.branch)
+        for commit in branches.named_in(project, pull.head_sha, since=pull.base_sha):
+            if (found := self._read(commit).experiment) is not None:
+                return found
+        named = pages.proposed(pull.body)
+        own = proposal_tip.own(self.ledger)
+        return next((one for one in own if one.id == named), None)
 
     def _hear_yes(self, pull: Pull, experiment: Experiment, result: Result) -> Published | None:
         """Take a pull request in that was merged, by whomever, as it was or changed by a person.

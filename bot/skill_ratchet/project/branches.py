@@ -264,10 +264,28 @@ def trailer(project: Project, commit: str, key: str) -> str | None:
     return shown.text.split("\n")[0].strip() or None
 
 
+def parents(project: Project, commit: str) -> list[str]:
+    """The parents of a commit, in their order."""
+    return run(project, "rev-parse", f"{commit}^@").text.split()
+
+
 def parent(project: Project, commit: str) -> str | None:
     """The only parent of a commit; None when it has none or several."""
-    parents = run(project, "rev-parse", f"{commit}^@").text.split()
-    return parents[0] if len(parents) == 1 else None
+    found = parents(project, commit)
+    return found[0] if len(found) == 1 else None
+
+
+def named_in(project: Project, head: str, *, since: str) -> list[str]:
+    """The commits of a branch whose trailers name an experiment, newest first.
+
+    Args:
+        project: With the commits.
+        head: The end of the branch.
+        since: Where it left the base; when this clone does not have it, only ``head`` is read.
+    """
+    known = git.read_object(project.git_dir, since, most=0) is not None
+    span = (head, f"^{since}") if known else ("--max-count=1", head)
+    return [one.sha for one in _log(project, *span) if one.experiments]
 
 
 def require_free(project: Project, *, skill: str) -> None:
@@ -413,10 +431,14 @@ def require_only(project: Project, *, base: str, commit: str, path: str) -> None
 
 def is_only(project: Project, *, base: str, commit: str, path: str) -> bool:
     """Whether a commit is one edit of one regular file on top of ``base``, and nothing else."""
-    parents = run(project, "rev-parse", f"{commit}^@").text.split()
-    found = differences(project, base, commit)
+    return parents(project, commit) == [base] and is_one_edit(project, base, commit, path=path)
+
+
+def is_one_edit(project: Project, old: str, new: str, *, path: str) -> bool:
+    """Whether two commits differ by one edit of one regular file, and by nothing else."""
+    found = differences(project, old, new)
     edits = [one.path for one in found if one.is_edit]
-    return parents == [base] and len(found) == 1 and edits == [project.full(path)]
+    return len(found) == 1 and edits == [project.full(path)]
 
 
 def _tip(project: Project, branch: str) -> str | None:
