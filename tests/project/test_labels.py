@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.scoring import Label
 from skill_ratchet.project import repository, workspace
 from world import World
@@ -58,3 +59,26 @@ def test_the_labels_that_a_case_is_scored_by(
     assert isinstance(found, Label)
     assert found.labels == knows
     assert space.scorer == before
+
+
+@pytest.mark.parametrize("label", ["Yes", "yes!", " YES", "!?"])
+@pytest.mark.parametrize("split", ["train", "holdout"])
+def test_a_label_in_another_spelling_is_a_fault_of_that_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str, split: str
+) -> None:
+    """It is an error that says where; what a held-out case expects is not told in a workflow."""
+    world = World.make(tmp_path / "p")
+    case = {"input": "Is it x?", "expected": "no"}
+    world.write("fixtures/triage/train/x.yml", json.dumps(case))
+    odd = {"input": "Is it odd?", "expected": label}
+    world.write(f"fixtures/triage/{split}/odd.yml", json.dumps(odd))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+
+    ran = world.ratchet("check")
+
+    assert ran.code == ExitCode.ERROR, ran.err
+    assert f"fixtures/triage/{split}" in ran.err
+    assert (repr(label) in ran.err) is (split == "train")
+    assert ("'ratchet check' in a clone says why" in " ".join(ran.err.split())) is (
+        split == "holdout"
+    )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ExitCode(IntEnum):
@@ -32,3 +37,28 @@ class RatchetError(Exception):
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
+
+
+@contextmanager
+def faults_of(name: str, faults: list[tuple[str, RatchetError]]) -> Iterator[None]:
+    """What goes wrong in here is one thing's own fault, put down under its name.
+
+    Whoever has the list goes on with the others, and says at the end what is in it. A defect of
+    ours is one as well, with the exception as its cause; what the machine refuses is nobody's.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except RatchetError as error:
+        faults.append((name, error))
+    except Exception as error:  # noqa: BLE001 - it must not stop the others
+        faults.append((name, _defect(error)))
+
+
+def _defect(error: Exception) -> RatchetError:
+    """A defect as an error; its own words stay out, as they may quote anything."""
+    kind = type(error).__name__
+    fault = RatchetError(f"a bug in Ratchet: {kind}", exit_code=ExitCode.BUG)
+    fault.__cause__ = error
+    return fault

@@ -87,7 +87,7 @@ def _keys(tree: repository.Tree, folder: str) -> list[str]:
 def require_sound(space: Workspace) -> None:
     """Raise RatchetError for a workspace in which no experiment could ever succeed."""
     problems = [
-        f"fixture {fixture.id}: {_told(problem, fixture)}"
+        _told(problem, fixture, space)
         for fixture in (*space.train, *space.holdout)
         if (problem := unscorable(space, fixture))
     ]
@@ -101,16 +101,29 @@ def require_sound(space: Workspace) -> None:
         raise RatchetError("\n".join(wording.first(problems, MOST, "and {} more")))
 
 
-def _told(problem: str, fixture: Fixture) -> str:
-    """The problem; what it quotes of a held-out case stays out of a workflow's log."""
-    if fixture.split == "train" or not actions.in_workflow():
-        return problem
-    return "it cannot be scored (held-out, so not quoted here: 'ratchet check' in a clone says why)"
+def _told(problem: str, fixture: Fixture, space: Workspace) -> str:
+    """The problem of a case.
+
+    What it quotes of a held-out one stays out of a workflow's log, and no page names the case.
+    """
+    name = f"fixture {fixture.id}"
+    problem = problem.removeprefix(f"{name}: ")
+    if fixture.split == "train":
+        return f"{name}: {problem}"
+    if actions.in_workflow():
+        problem = (
+            "it cannot be scored (held-out, so not quoted here: 'ratchet check' in a clone says "
+            "why)"
+        )
+    return f"{space.skill.fixtures}/holdout/: {name}: {problem}"
 
 
 def unscorable(space: Workspace, fixture: Fixture) -> str | None:
     """Why no answer to a case could be scored well: shown by scoring what it expects itself."""
-    spec = workspace.fixture_spec(space, fixture)
+    try:
+        spec = workspace.fixture_spec(space, fixture)
+    except RatchetError as error:
+        return error.message
     if problem := objection(spec, fixture):
         return problem
     answer = _expected_answer(spec, fixture)

@@ -82,6 +82,20 @@ def _end(error: BaseException, args: Sequence[str]) -> int:
     return code
 
 
+def report_defect(error: RatchetError) -> None:
+    """Say where a defect is that stopped one thing and not the others.
+
+    Where, and not what it quotes: that may be of a held-out case, and others read this log.
+    """
+    import traceback
+
+    cause = error.__cause__
+    if error.exit_code is ExitCode.BUG and cause is not None:
+        where = "".join(traceback.format_tb(cause.__traceback__))
+        said = f"{error.message}. Please paste this into {ISSUES}:\n\n```\n{where}```"
+        click.echo(clean(said), err=True)
+
+
 def _of_machine(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"

@@ -107,6 +107,7 @@ def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
 
     from skill_ratchet.base import actions
     from skill_ratchet.cli import terminal
+    from skill_ratchet.github import publish
 
     documents = [
         {key: value for key, value in asdict(one).items() if key != "page"} for one in done.done
@@ -115,6 +116,7 @@ def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
         actions.set_outputs({key: str(value or "") for key, value in documents[0].items()})
     for one in done.done:
         actions.add_summary(one.page)
+    actions.add_summary(publish.faults_page(done.failed))
     if as_json:
         failed = [{"where": where, "error": error.message} for where, error in done.failed]
         several = {"skills": documents, "failed": failed, "dashboard": done.dashboard or None}
@@ -130,14 +132,17 @@ def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:
 
 
 def _fail_round(done: Round, *, as_json: bool) -> None:
-    """End with one error for all that failed."""
+    """End with one error for all that failed; the gravest says how the process ends."""
     from skill_ratchet.base.errors import RatchetError
-    from skill_ratchet.cli.error_handler import ReportedError
+    from skill_ratchet.cli import error_handler
 
-    kind = ReportedError if as_json else RatchetError
+    kind = error_handler.ReportedError if as_json else RatchetError
     lines = [f"{where}: {error.message}" for where, error in done.failed]
-    hints = [error.hint for _, error in done.failed if error.hint]
-    raise kind("\n".join(lines), hint=hints[0] if hints else None)
+    hints = dict.fromkeys(error.hint for _, error in done.failed if error.hint)
+    for _, error in done.failed:
+        error_handler.report_defect(error)
+    code = max(error.exit_code for _, error in done.failed)
+    raise kind("\n".join(lines), hint=" ".join(hints) or None, exit_code=code)
 
 
 @click.command()
@@ -170,6 +175,7 @@ def due(
     found = planning.plan(start, github=github, skill=skill, attempts=attempts)
     usd = "" if found.usd is None else f"{found.usd:.6f}"
     actions.set_outputs({"skills": dumps(found.due), "usd": usd})
+    actions.add_summary(planning.faults_page(found))
     if as_json:
         print_json(asdict(found) | {"due": found.due})
         return

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from skill_ratchet.base import documents
-from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.core import leaks, markdown, transfer
 from skill_ratchet.github import (
@@ -341,7 +341,12 @@ class _Clerk:
         """What is under way."""
         project = repository.open_project(self.start)
         boxes = dashboard.held(self.github)
-        lines = [self._line(project, skill, boxes) for skill in sorted(self._config().skills)]
+        lines: list[str] = []
+        for skill in sorted(self._config().skills):
+            faults: list[tuple[str, RatchetError]] = []
+            with faults_of(skill, faults):
+                lines.append(self._line(project, skill, boxes))
+            lines += [f"- {pages.fault(skill, pages.unsealed(one.message))}" for _, one in faults]
         if repository.CommitTree(project, "HEAD").has(repository.HOLD_FILE):
             lines.append(f"The file `{repository.HOLD_FILE}` stops everything.")
         return _Response(("\n".join(lines),))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.base.redact import Redactor
+from skill_ratchet.cases import check
 from skill_ratchet.core import looks
 from skill_ratchet.experiment import badges
 from skill_ratchet.experiment import budget as budgets
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from skill_ratchet.github.api import GitHub, Issue, Pull
     from skill_ratchet.github.base_branch import Base
     from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.workspace import Workspace
 
 MARKER = pages.marker("dashboard")
 TITLE = "Ratchet"
@@ -55,11 +57,23 @@ def set_held(github: GitHub, skill: str, held: bool) -> bool:  # noqa: FBT001 - 
     return True
 
 
-def update(project: Project, github: GitHub, *, now: Callable[[], datetime]) -> str:
+def update(
+    project: Project,
+    github: GitHub,
+    *,
+    now: Callable[[], datetime],
+    faults: Iterable[tuple[str, RatchetError]] = (),
+) -> str:
     """Bring the dashboard up to date; returns its address, or why there is none.
 
     It is written only when it changed, with the boxes as people set them. One that a person closed
     stays closed.
+
+    Args:
+        project: The clone, with the ledger's branches.
+        github: Where.
+        now: The UTC time.
+        faults: What was found to be wrong, by skill; what else is wrong is found out here.
 
     Raises:
         RatchetError: GitHub refuses, or does not answer.
@@ -67,7 +81,11 @@ def update(project: Project, github: GitHub, *, now: Callable[[], datetime]) -> 
     base = base_branch.now(project, github)
     wanted = {proposal_branch(name): pages.marker("pull", name) for name in base.config.skills}
     pulls = github.my_pulls(wanted)
-    rows = [_row(base, name, pulls.get(proposal_branch(name))) for name in base.config.skills]
+    found = dict(reversed([*faults]))  # the first of each
+    rows = [
+        _row(base, name, pulls.get(proposal_branch(name)), found.get(name))
+        for name in base.config.skills
+    ]
     budget = _budget(base, month=budgets.month_of(now()))
     redactor = Redactor.from_environ(os.environ, extra=base.config.redact)
     issue = _issue(github)  # now, and not before: people tick boxes at any time
@@ -88,24 +106,40 @@ def _issue(github: GitHub) -> Issue | None:
         return None
 
 
-def _row(base: Base, name: str, pull: Pull | None) -> pages.SkillRow:
-    number = pull.number if pull else None
-    try:
-        space, ledger = base.space(name), base.ledger(name)
-        run = ledger.last_run()
-        seen = looks.reign(ledger.looks(), parent=space.text.digest, policy=space.policy)
-        return pages.SkillRow(
-            skill=name,
-            score=badges.kept_score(ledger, space),
-            pull=number,
-            last_run=(run.ended_at or run.started_at) if run else None,
-            outcome=_outcome(history.rows(ledger, most=1)),
-            looks=seen.looks,
-            spent=seen.share,
-        )
-    except RatchetError as error:  # of one skill; the others are to be seen all the same
-        told = f"cannot be read: {pages.unsealed(error.message)}"
-        return pages.SkillRow(skill=name, pull=number, outcome=told)
+def _row(base: Base, name: str, pull: Pull | None, fault: RatchetError | None) -> pages.SkillRow:
+    """What is known of a skill; the others are to be seen whatever is wrong with this one."""
+    row = pages.SkillRow(skill=name, pull=pull.number if pull else None)
+    unsound: list[tuple[str, RatchetError]] = []
+    broken: list[tuple[str, RatchetError]] = []
+    space: Workspace | None = None
+    with faults_of(name, unsound):
+        space = base.space(name)
+        check.require_sound(space)
+    with faults_of(name, broken):
+        row = _with_numbers(row, base, space) if space else row
+    told = [_told(one, see=f"See it: ratchet check {name}") for _, one in unsound]
+    told += [_told(one, see=f"{one.hint or ''} See it: ratchet log {name}") for _, one in broken]
+    told += [_told(fault, see=fault.hint or "")] if fault else []
+    return row.with_(fault=told[0]) if told else row
+
+
+def _with_numbers(row: pages.SkillRow, base: Base, space: Workspace) -> pages.SkillRow:
+    """A row with what is on record of its skill."""
+    ledger = base.ledger(space.name)
+    run = ledger.last_run()
+    seen = looks.reign(ledger.looks(), parent=space.text.digest, policy=space.policy)
+    return row.with_(
+        score=badges.kept_score(ledger, space),
+        last_run=(run.ended_at or run.started_at) if run else None,
+        outcome=_outcome(history.rows(ledger, most=1)),
+        looks=seen.looks,
+        spent=seen.share,
+    )
+
+
+def _told(error: RatchetError, *, see: str) -> str:
+    """A fault in words for a page, and what to do about it."""
+    return " ".join(filter(None, (pages.unsealed(error.message), pages.unsealed(see))))
 
 
 def _outcome(newest: Iterable[history.Row]) -> str:
@@ -113,7 +147,10 @@ def _outcome(newest: Iterable[history.Row]) -> str:
 
 
 def _budget(base: Base, *, month: str) -> pages.MonthBudget:
-    runs = base.ledger(min(base.config.skills)).runs_of_month(month)
     limit = base.config.budget.month_usd
+    try:
+        runs = base.ledger(min(base.config.skills)).runs_of_month(month)
+    except RatchetError:  # of one skill, whose row says so
+        return pages.MonthBudget(month=month, spent=None, limit=limit)
     spent = budgets.known(runs) if limit is None else budgets.counted(runs)
     return pages.MonthBudget(month=month, spent=spent, limit=limit)

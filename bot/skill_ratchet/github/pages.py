@@ -168,6 +168,7 @@ class SkillRow(Record):
     looks: int = Field(default=0, ge=0)  # at the holdout, ever
     spent: UnitInterval = 0.0  # part of the error budget against the skill as it is
     held: bool = False
+    fault: str = ""  # what is wrong with it, and the command that shows it
 
 
 class MonthBudget(Record):
@@ -370,11 +371,23 @@ def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repo
         Section(text=marker("dashboard")),
         Section(text=f"Spent in {budget.month}: {wording.dollars(budget.spent)}{limit}."),
         Section(text=_table(header, cells, right=(1, 5, 6)), name="the table", rank=2),
+        *(Section(text=text, name="what is wrong", rank=1) for text in _faults(rows)),
         Section(text="Tick a box to stop a skill, clear it to let it go on."),
         *(Section(text=_boxes(some), name=f"{len(some)} boxes", rank=1) for some in boxed),
         Section(text="No run for days? GitHub stops schedules of a quiet repository: start one."),
     ]
     return cut(sections, BODY)
+
+
+def _faults(rows: Iterable[SkillRow]) -> list[str]:
+    """What people have to put right, a skill a line."""
+    lines = [f"- {fault(row.skill, row.fault)}" for row in rows if row.fault]
+    return ["\n".join(["These need a person:", "", *lines])] if lines else []
+
+
+def fault(skill: str, why: str) -> str:
+    """What is wrong with a skill, as a line."""
+    return f"`{skill}`: {_short(why, LONG_SENTENCE)}"
 
 
 def boxes(body: str) -> dict[str, bool]:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.errors import RatchetError, faults_of
+from skill_ratchet.cases import check
 from skill_ratchet.github import dashboard, intake, pages, rejected, replies
 from skill_ratchet.github.pull_request import Job, Published
 from skill_ratchet.ledger import bundles, remote
 from skill_ratchet.project import config, repository, workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from skill_ratchet.github.api import GitHub
@@ -85,7 +86,7 @@ def publish_all(
 ) -> Round:
     """Publish every bundle below a folder, look again at every other skill, show it all.
 
-    One skill's error does not stop another's.
+    What is wrong with one skill does not stop another; it is named on the dashboard.
 
     Args:
         start: The project.
@@ -97,26 +98,39 @@ def publish_all(
     done: list[Published] = []
     failed: list[tuple[str, RatchetError]] = []
     for bundle in _folders(folder):
-        try:
+        with faults_of(bundle.name, failed):
             done.append(publish(start, github=github, bundle=bundle, skill=None, now=now))
-        except RatchetError as error:
-            failed.append((bundle.name, error))
     told = {one.skill for one in done}
     for skill in sorted(_skills(project) - told):
-        try:
+        found: list[tuple[str, RatchetError]] = []
+        with faults_of(skill, found):
+            _require_sound(project, skill)
+        with faults_of(skill, found):
             done.append(publish(start, github=github, bundle=None, skill=skill, now=now))
-        except RatchetError as error:
-            failed.append((skill, error))
-    try:
+        failed += found[:1]
+    with faults_of("the new fixtures", failed):
         done += filter(None, [intake.look(project, github, now=now)])
-    except RatchetError as error:
-        failed.append(("the new fixtures", error))
-    try:
-        shown = dashboard.update(project, github, now=now)
-    except RatchetError as error:
-        shown = ""
-        failed.append(("the dashboard", error))
+    shown = ""
+    with faults_of("the dashboard", failed):
+        shown = dashboard.update(project, github, now=now, faults=failed)
     return Round(tuple(done), tuple(failed), shown)
+
+
+def _require_sound(project: Project, skill: str) -> None:
+    """A skill that gets no run because of a fault of its own is said to have it, every time."""
+    try:
+        check.require_sound(workspace.open_at_base(project, skill=skill, override={}))
+    except RatchetError as error:
+        raise RatchetError(error.message, hint=f"See it: ratchet check {skill}") from error
+
+
+def faults_page(failed: Iterable[tuple[str, RatchetError]]) -> str:
+    """What went wrong, for the run's page; empty when nothing did."""
+    lines = [
+        f"- {pages.fault(where, f'{pages.unsealed(error.message)} {error.hint or str()}')}"
+        for where, error in failed
+    ]
+    return "\n".join(["Not done:", "", *lines, ""]) if lines else ""
 
 
 def with_fixtures(

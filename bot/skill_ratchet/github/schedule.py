@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.cases import check
 from skill_ratchet.core import wording
 from skill_ratchet.experiment import budget as budgets
@@ -21,19 +21,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from skill_ratchet.github.api import GitHub, Pull
+    from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Project
 
+SEE = "See it: ratchet check"
 JOBS = 2  # of a skill that spend: propose and confirm
 WORDS = 300  # characters of a reason
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One skill, whether it gets a run, and why or why not."""
+    """One skill, whether it gets a run, and why or why not.
+
+    ``fault`` is what is wrong with the skill itself, where that is why.
+    """
 
     skill: str
     due: bool
     reason: str
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,35 @@ def plan(
     stopped = _stopped(project, github, names, measuring=attempts == 0)
     limit, left = settings.budget.month_usd, None
     if limit is not None:
-        ledger = access.open_ledger(project, names[0], redact=settings.redact)
-        left = budgets.left(limit, ledger.runs_of_month(budgets.month_of(now())))
-    if left == 0:
-        spent = f"the month's budget of {wording.dollars(limit)} is spent"
-        stopped = dict.fromkeys(names, spent) | stopped
+        left, why = _left(project, settings, limit, month=budgets.month_of(now()))
+        stopped = (dict.fromkeys(names, why) if why else {}) | stopped
     found = [_look(project, name, stopped.get(name)) for name in names]
     return Plan(tuple(found), _usd(left, found))
+
+
+def _left(project: Project, settings: Config, limit: float, *, month: str) -> tuple[float, str]:
+    """What is left of the month's budget; and why nothing is to be spent, if so.
+
+    Where a record of a run cannot be read, that is not known, so there is nothing: for the money
+    is everybody's.
+    """
+    ledger = access.open_ledger(project, min(settings.skills), redact=settings.redact)
+    try:
+        left = budgets.left(limit, ledger.runs_of_month(month))
+    except RatchetError as error:
+        told = wording.one_line(error.message, WORDS)
+        return 0.0, f"what is left of the month's budget is not known: {told}"
+    return left, "" if left else f"the month's budget of {wording.dollars(limit)} is spent"
+
+
+def faults_page(found: Plan) -> str:
+    """The skills that get no run because of a fault of their own, for the run's page."""
+    lines = [
+        f"- {pages.fault(one.skill, f'{pages.unsealed(one.fault)} {SEE} {one.skill}')}"
+        for one in found.skills
+        if one.fault
+    ]
+    return "\n".join(["No run:", "", *lines, ""]) if lines else ""
 
 
 def _usd(left: float | None, found: Sequence[Due]) -> float | None:
@@ -117,8 +145,10 @@ def _by_pull(pull: Pull, *, measuring: bool) -> str:
 def _look(project: Project, name: str, stopped: str | None) -> Due:
     if stopped:
         return Due(name, due=False, reason=stopped)
-    try:
+    faults: list[tuple[str, RatchetError]] = []
+    with faults_of(name, faults):
         check.require_sound(workspace.open_at_base(project, skill=name, override={}))
-    except RatchetError as error:
-        return Due(name, due=False, reason=wording.one_line(error.message, WORDS))
+    for _, error in faults:
+        reason = wording.one_line(error.message, WORDS)
+        return Due(name, due=False, reason=reason, fault=error.message)
     return Due(name, due=True, reason="gets a run")

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pydantic import ValidationError
+
 from skill_ratchet import __version__
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
@@ -242,7 +244,8 @@ def read(
     cases = read_fixtures(tree, chosen.fixtures, require=TRAIN if blind else require, blind=blind)
     where = f"ratchet.yml: skills.{name}"
     train = split_of(cases, "train")
-    scorer = _of_train(scoring.parse_spec(chosen.scorer, where=f"{where}.scorer"), train)
+    spec = scoring.parse_spec(chosen.scorer, where=f"{where}.scorer")
+    scorer = _of_train(spec, train, where=f"{chosen.fixtures}/train")
     scorers = {
         label: scoring.parse_spec(spec, where=f"{where}.scorers.{label}")
         for label, spec in chosen.scorers.items()
@@ -279,22 +282,35 @@ def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
     spec, given = space.scorer, fixture.expected
     if not isinstance(spec, scoring.Label) or spec.labels is None or "labels" in space.skill.scorer:
         return spec
-    return _with_labels(spec, given if isinstance(given, list) else [given])
+    more = given if isinstance(given, list) else [given]
+    return _with_labels(spec, more, where=f"fixture {fixture.id}")
 
 
-def _of_train(scorer: Spec, train: Sequence[Fixture]) -> Spec:
+def _of_train(scorer: Spec, train: Sequence[Fixture], *, where: str) -> Spec:
     """The scorer ``label`` without a list takes the labels that the train cases expect."""
     if not isinstance(scorer, scoring.Label) or scorer.labels is not None:
         return scorer
     expected = {one.expected for one in train if isinstance(one.expected, str)}
-    return _with_labels(scorer, sorted(expected)) if len(expected) > 1 else scorer
+    return _with_labels(scorer, sorted(expected), where=where) if len(expected) > 1 else scorer
 
 
-def _with_labels(scorer: scoring.Label, more: Iterable[JsonValue]) -> scoring.Label:
-    """The scorer with those texts among its labels, behind the ones it has."""
+def _with_labels(scorer: scoring.Label, more: Iterable[JsonValue], *, where: str) -> scoring.Label:
+    """The scorer with those texts among its labels, behind the ones it has.
+
+    Raises:
+        RatchetError: Two of them cannot be told apart, or one is none.
+    """
     known = scorer.labels or ()
     new = [one for one in more if isinstance(one, str) and one not in known]
-    return scorer.with_(labels=(*known, *dict.fromkeys(new))) if new else scorer
+    try:
+        return scorer.with_(labels=(*known, *dict.fromkeys(new))) if new else scorer
+    except ValidationError as error:
+        why = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise RatchetError(
+            f"{where}: the labels that cases expect: {why.removeprefix('Value error, ')}",
+            hint="Spell each label one way in every case, or list them: `scorer: {type: label, "
+            "labels: [...]}`.",
+        ) from error
 
 
 def read_fixtures(

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base import git
-from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.core import records, wording
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.ledger import access, clock
@@ -79,14 +79,41 @@ def overview(
     ledgers = {name: access.open_ledger(project, name, redact=settings.redact) for name in names}
     limit, left = settings.budget.month_usd, None
     if limit is not None and names:
-        month = ledgers[names[0]].runs_of_month(budgets.month_of(now()))
-        left = budgets.left(limit, month)
+        left = _left(limit, ledgers[names[0]], month=budgets.month_of(now()))
     unmerged = _unmerged(project, settings.base or "HEAD")
     return Overview(
-        skills=tuple(_look(tree, settings, ledgers[name], unmerged) for name in names),
+        skills=tuple(_seen(tree, settings, ledgers[name], unmerged) for name in names),
         held=os.path.lexists(project.root / repository.HOLD_FILE),
         month_usd=limit,
         left_usd=left,
+    )
+
+
+def _left(limit: float, ledger: Ledger, *, month: str) -> float | None:
+    """What is left of the month; None where a record of a run, of any skill, cannot be read."""
+    try:
+        return budgets.left(limit, ledger.runs_of_month(month))
+    except RatchetError:
+        return None
+
+
+def _seen(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[str]) -> SkillStatus:
+    """A skill, or what is wrong with its records: the others are shown all the same."""
+    faults: list[tuple[str, RatchetError]] = []
+    with faults_of(ledger.skill, faults):
+        return _look(tree, settings, ledger, unmerged)
+    branch = proposal_branch(ledger.skill)
+    return SkillStatus(
+        skill=ledger.skill,
+        score=None,
+        tried=None,
+        runs=0,
+        model=None,
+        proposal=branch if branch in unmerged else None,
+        under_way=None,
+        experiments=0,
+        last=None,
+        problem=faults[0][1].message,
     )
 
 
