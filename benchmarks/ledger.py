@@ -207,7 +207,7 @@ class Grown:
         ledger = self.ledger()
         kept = ledger.kept_runs(space.text.digest, space.how.digest)
         runs = [kept[case.digest, 0] for case in space.train]
-        view = ledger.for_proposer()
+        view = access.for_proposer(ledger, space)
         first = ledger.find("1")
         found: dict[str, Used] = {}
         with measured() as found["past experiments"]:

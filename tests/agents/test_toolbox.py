@@ -32,6 +32,7 @@ from skill_ratchet.core.records import (
 )
 from skill_ratchet.ledger import Ledger, Store
 from tests.ledger.test_feedback_records import correction
+from views import open_eyes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -245,7 +246,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             past_of(failed, outcome="not applied: the edit changes nothing", diff=""),
         ),
     )
-    return Real(ledger, Toolbox(view, ledger.for_proposer(), NONCE), tried, hidden)
+    return Real(ledger, Toolbox(view, open_eyes(ledger), NONCE), tried, hidden)
 
 
 def make_key(experiment: str) -> RolloutKey:

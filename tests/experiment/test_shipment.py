@@ -12,6 +12,7 @@ import pytest
 from skill_ratchet.core.scoring import similarity
 from skill_ratchet.experiment import proposer
 from stage import staging
+from views import proposers
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def test_held_out_text_that_a_person_shipped_reaches_no_proposer(
     assert one.similarity == similarity(EDITED, leak)
     world = stage.job("read")
     assert SEALED not in world.told("origin/ratchet/ledger")
-    (past,) = proposer.read_past(world.ledger().for_proposer())
+    (past,) = proposer.read_past(proposers(world))
     assert past.edited
     assert SEALED not in str(past)
 

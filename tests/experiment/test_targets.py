@@ -18,6 +18,7 @@ from skill_ratchet.core.records import FILTER, Pair, Reply, Score, Trace
 from skill_ratchet.experiment import plan
 from skill_ratchet.providers.scripted import Scripted
 from tests.core.test_gate import AUTO, TRAIN, make_evidence, make_pairs, one_sweep
+from views import proposers
 from world import BOTH, SKILL_TEXT, Mortuary, World, calls_file, idea, script
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def test_an_edit_that_misses_its_targets_costs_a_handful_of_calls(
     assert asked == ["t3", "t1", "t2"]
     (one,) = ran.json["experiments"]
     assert (one["calls"], one["holdout"]) == (3, None)
-    result = world.ledger().for_proposer().results()[world.only().id]
+    result = proposers(world).results()[world.only().id]
     assert (result.action, result.reason, result.calls) == (*MISSED, 3)
     assert result.detail == "None of the 3 cases it was meant to fix got better."
     assert result.detail in world.ratchet("show", "1").out.replace("\n", " ")

@@ -24,6 +24,7 @@ from skill_ratchet.ledger import Ref, access, bundles
 from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import repository, workspace
 from tests.ledger.test_bundles import Jobs, read, space_of
+from views import proposers
 from world import SEALED, SKILL, SKILL_TEXT, Mortuary, World, calls_file, script
 
 if TYPE_CHECKING:
@@ -754,7 +755,7 @@ def test_nothing_held_out_is_on_the_ledgers_own_branch(world: World, split: str)
 def test_a_proposer_has_no_view_of_it(world: World, split: str) -> None:
     """Neither its tools nor its reading of past experiments lead to a transfer."""
     transfer(world, "gains", "--split", split)
-    view = world.ledger().for_proposer()
+    view = proposers(world)
     (kept,) = world.ledger().transfers()
     (run, *_) = world.ledger().transfer_runs(kept)
     assert list(view.task_runs(skip=0, most=1000)[0]) == []

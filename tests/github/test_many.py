@@ -21,6 +21,7 @@ from skill_ratchet.ledger import Ledger, TrainLedger, access
 from skill_ratchet.project import repository
 from skill_ratchet.providers.scripted import Scripted
 from stage import staging
+from views import proposers
 from world import CASES, SEALED, SKILL_TEXT, Mortuary, World, case, idea, script
 
 if TYPE_CHECKING:
@@ -283,7 +284,7 @@ def test_the_proposer_sees_nothing_of_it(tmp_path: Path) -> None:
     world.ratchet("eval")
     world.run()
 
-    view = world.ledger().for_proposer()
+    view = proposers(world)
     assert isinstance(view, TrainLedger)
     assert not [name for name in dir(view) if name in ("last_run", "runs_of_month", "add_run")]
     assert {trace.job for trace in view.task_runs(skip=0, most=1000)[0]} == {"task"}

@@ -20,6 +20,7 @@ from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.project import repository
 from stage import staging
 from tests.cli.test_log_view import add, run
+from views import open_eyes
 from world import SKILL_TEXT, World
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def test_a_skill_may_be_called_as_a_folder_of_the_ledger_is(tmp_path: Path, name
     ledger.flush("all")
     assert [trace.fixture for trace in ledger.traces()] == ["t1"]
     assert ledger.find_trace("1-c-t1").fixture == "t1"
-    assert len(list(ledger.for_proposer().task_runs(skip=0, most=1000)[0])) == 1
+    assert len(list(open_eyes(ledger).task_runs(skip=0, most=1000)[0])) == 1
 
 
 # Pasted ---------------------------------------------------------------------------------------

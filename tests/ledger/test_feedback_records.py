@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core.records import Answers, Correction, Shipped, digest
 from skill_ratchet.ledger import TrainLedger
+from views import proposers
 from world import World, idea, script
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_a_correction_is_kept_on_the_side_of_its_case(world: World) -> None:
     again = world.ledger()
 
     assert again.corrections() == sorted([open_one, sealed], key=lambda one: one.id)
-    view = again.for_proposer()
+    view = proposers(world)
     assert isinstance(view, TrainLedger)
     assert view.train_corrections() == [open_one]
     assert SEALED not in world.told("ratchet/ledger")
@@ -157,7 +158,8 @@ def test_the_proposer_reads_why_of_train_corrections_and_of_no_others(tmp_path: 
     """Also of a case that is not among the fixtures yet, so that no run can tell of it."""
     world = World.make(tmp_path / "p", model=script([idea(1, "Rule alpha.")]))
     ledger = world.ledger()
-    ledger.add_correction(correction(fixture="new", input="Is it new?", why="It is new to us."))
+    new = correction(fixture="new", input="Is it new?", why="It is new to us.", via="comment")
+    ledger.add_correction(new)
     ledger.add_correction(correction(fixture="h1", split="holdout", input=SEALED, why="Hush, h1."))
     ledger.flush("corrections")
 

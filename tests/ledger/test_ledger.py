@@ -31,6 +31,8 @@ from skill_ratchet.core.records import (
     digest,
 )
 from skill_ratchet.ledger import Ledger, Ref, Store, TrainLedger
+from skill_ratchet.ledger.sight import Sight
+from views import open_eyes
 
 SKILL = "triage"
 PARENT_TEXT = "---\nname: triage\n---\nSort mail.\nBe brief.\n"
@@ -499,7 +501,7 @@ def sealed_ledger(repo: Path) -> Ledger:
 
 def test_a_proposer_sees_finished_experiments_and_whether_they_were_merged(repo: Path) -> None:
     ledger = sealed_ledger(repo)
-    view = ledger.for_proposer()
+    view = open_eyes(ledger)
     assert [(seen.experiment.number, seen.outcome) for seen in view.attempts()] == [
         (1, "merged"),
         (2, "not merged"),
@@ -513,7 +515,7 @@ def test_a_proposer_sees_failures_worst_first(ledger: Ledger) -> None:
     for replicate, value in enumerate([1.0, 0.5, 0.0]):
         score = Score(value=value, reason="r", scorer="exact")
         ledger.add_trace(make_trace(key=make_key(replicate=replicate), score=score))
-    failures = ledger.for_proposer().failures(PARENT, MODEL)
+    failures = open_eyes(ledger).failures(PARENT, MODEL)
     assert [trace.score.value for trace in failures if trace.score] == [0.0, 0.5]
 
 
@@ -552,7 +554,7 @@ def test_nothing_in_a_proposers_view_leads_to_the_holdout(
     ledger = sealed_ledger(repo)
     if flushed:
         ledger.flush("x")
-    view = ledger.for_proposer()
+    view = open_eyes(ledger)
     shown = [view.attempts(), view.experiments(), view.skill_text(PARENT)]
     shown += [view.runs(make_experiment(1).id), view.kept_runs(PARENT, MODEL)]
     assert not leads_to_holdout(view)
@@ -569,11 +571,11 @@ def test_a_proposers_view_has_no_way_to_write_or_to_ask_for_a_split() -> None:
 def test_a_proposers_view_cannot_be_built_on_the_holdout(repo: Path) -> None:
     store = Store(repo, redactor=Redactor({}))
     with pytest.raises(ValueError, match="holdout"):
-        TrainLedger(store.reader(Ref.HOLDOUT), SKILL)
+        TrainLedger(store.reader(Ref.HOLDOUT), SKILL, Sight((), frozenset(), frozenset()))
 
 
 def test_an_attempt_cannot_be_changed(repo: Path) -> None:
-    attempt = sealed_ledger(repo).for_proposer().attempts()[0]
+    attempt = open_eyes(sealed_ledger(repo)).attempts()[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         attempt.outcome = "merged"  # type: ignore[misc]  # the point of the test
 

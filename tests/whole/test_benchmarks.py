@@ -20,7 +20,7 @@ from sample_efficiency import RULE, Ours, RuleWorld, Run
 from shared import Model, Watch
 from skill_ratchet.core.records import Reply, Request, Score, Trace
 from skill_ratchet.ledger import access
-from skill_ratchet.project import repository
+from skill_ratchet.project import repository, workspace
 from world import World, idea, script, typed
 
 if TYPE_CHECKING:
@@ -193,8 +193,10 @@ def test_the_loop_shows_the_meta_agent_what_the_mode_leaves(
     shared.write_project(tmp_path, world, deterministic=True)
     with context.proposer_sees(mode):
         shared.improve(tmp_path, model, attempts=1, watch=Watch())
-        ledger = access.open_ledger(repository.open_project(tmp_path), shared.NAME)
-        for_proposer = ledger.for_proposer()
+        project = repository.open_project(tmp_path)
+        ledger = access.open_ledger(project, shared.NAME)
+        space = workspace.open_at_base(project, skill=shared.NAME, override={})
+        for_proposer = access.for_proposer(ledger, space)
         found = [*for_proposer.task_runs(skip=0, most=1000)[0]]
         found += [run for one in for_proposer.experiments() for run in for_proposer.runs(one.id)]
         found += [run for run in [for_proposer.trace(found[0].id)] if run]

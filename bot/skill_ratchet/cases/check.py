@@ -11,7 +11,7 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import find_key
 from skill_ratchet.cases import drift
 from skill_ratchet.core import evidence as stats
-from skill_ratchet.core import golden, wording
+from skill_ratchet.core import golden, leaks, wording
 from skill_ratchet.core.records import canonical_json
 from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
 from skill_ratchet.ledger import Ref, access
@@ -41,6 +41,7 @@ class Finding:
     provider: str
     model: str
     advice: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what is as it should be, and good to know
 
 
 def check(project: Project, *, skill: str | None) -> list[Finding]:
@@ -196,8 +197,7 @@ def _finding(space: Workspace) -> Finding:
         advice.append("this system cannot keep a scorer's program off the network")
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
-    if astray := _astray(space):
-        advice.append(astray)
+    advice += filter(None, (_astray(space), _quoting(space)))
     advice += drift.advice(_facts(space))
     return Finding(
         skill=space.name,
@@ -209,6 +209,7 @@ def _finding(space: Workspace) -> Finding:
         provider=space.provider.type,
         model=space.how.model,
         advice=tuple(advice),
+        notes=tuple(filter(None, [_hidden(space)])),
     )
 
 
@@ -223,6 +224,34 @@ def _astray(space: Workspace) -> str:
     return (
         "train cases are nearly the same as held-out ones, or one has the other in it, so the "
         f"proposer sees what it is judged on; move them: {named}{more}"
+    )
+
+
+def _quoting(space: Workspace) -> str:
+    """Whether the skill gives held-out cases away; empty if not. No held-out case is quoted."""
+    sealed = (*space.holdout, *space.vault)
+    if not leaks.watch(train=space.train, holdout=sealed).found(space.text.text):
+        return ""
+    return (
+        "the skill repeats text of held-out cases, so it has seen what it is tested on; make train "
+        "cases of them, or take that text out of the skill"
+    )
+
+
+def _hidden(space: Workspace) -> str:
+    """What on record the proposer is not shown, as it is of no train case; empty if nothing."""
+    if access.ledger_tip(space.project, Ref.LEDGER) is None:
+        return ""
+    ledger = access.open_ledger(space.project, space.name, redact=space.config.redact)
+    found = ledger.hidden_runs(space.train)
+    if not found:
+        return ""
+    named = ", ".join(wording.first(sorted(found), NAMED, "and {} more"))
+    runs, cases = sum(found.values()), len(found)
+    what = "that is not a train case" if cases == 1 else "that are not train cases"
+    return (
+        f"the proposer is not shown {wording.many(runs, 'earlier run')} of "
+        f"{wording.many(cases, 'case')} {what} now: {named}"
     )
 
 
@@ -251,4 +280,8 @@ def describe(finding: Finding) -> list[str]:
     cases = f"{one.train} train and {one.holdout} held-out cases"
     how = f"scorer {one.scorer}, {one.provider} ({one.model})"
     head = f"{one.skill}: {one.path} ({one.chars:,} characters), {cases}, {how}"
-    return [head, *(f"  advice: {advice}" for advice in one.advice)]
+    return [
+        head,
+        *(f"  advice: {advice}" for advice in one.advice),
+        *(f"  note: {note}" for note in one.notes),
+    ]

@@ -204,6 +204,16 @@ def side_of(case: Fixture, *, ratio: float) -> Split:
     return "train" if share < ratio else "holdout"
 
 
+def asks_nearly(
+    asked: str | tuple[Message, ...], context: str | None, case: Fixture, *, near: float = 90.0
+) -> bool:
+    """Whether nearly the same is asked as in a case; ``near`` as in ``Rules``."""
+    from rapidfuzz import fuzz  # noqa: PLC0415 - heavy
+
+    one = case.with_(input=asked, context=context)
+    return input_digest(one) == input_digest(case) or fuzz.ratio(_text(one), _text(case)) >= near
+
+
 def agree(one: Fixture, other: Fixture) -> bool:
     """Whether two cases expect the same."""
     return canonical_json(one.expected) == canonical_json(other.expected)

@@ -50,9 +50,12 @@ class Watch:
         return tuple(sorted(" ".join(run) for run in leaked))
 
 
-def watch(*, train: Sequence[Fixture], holdout: Sequence[Fixture]) -> Watch:
-    """What to look for."""
-    sealed = {run for text in _texts(holdout) for run in words.runs(_words(text))}
+def watch(
+    *, train: Sequence[Fixture], holdout: Sequence[Fixture], also: Iterable[str] = ()
+) -> Watch:
+    """What to look for: held-out cases, and texts that are as sealed as they are."""
+    texts = (*_texts(holdout), *also)
+    sealed = {run for text in texts for run in words.runs(_words(text))}
     lengths = tuple(sorted({len(run) for run in sealed}))
     left = frozenset(sealed - words.windows(map(_words, _texts(train)), lengths))
     return Watch(left, frozenset(run[0] for run in left), lengths)
@@ -68,8 +71,13 @@ def _texts(fixtures: Sequence[Fixture]) -> list[str]:
         texts += [fixture.input_text, fixture.context or "", fixture.correction or ""]
         if not isinstance(fixture.input, str):
             texts += [message.content for message in fixture.input]
-        texts += [canonical_json(fixture.expected), *strings(fixture.expected)]
+        texts += texts_of(fixture.expected)
     return texts
+
+
+def texts_of(expected: JsonValue) -> list[str]:
+    """What is expected, as JSON writes it, and every text in it."""
+    return [canonical_json(expected), *strings(expected)]
 
 
 def strings(value: JsonValue) -> list[str]:

@@ -268,6 +268,14 @@ class Proposal(Record):
     edits: tuple[Edit, ...] = ()
     start: str | None = None  # accepted version the edits refer to: id of an experiment, 'first'
 
+    @property
+    def said(self) -> str:
+        """Everything in it that its maker wrote, as one text."""
+        written = (
+            value for edit in self.edits for value in edit.model_dump(exclude={"op"}).values()
+        )
+        return "\n\n".join(filter(None, (self.hypothesis, self.start, *written)))
+
 
 class Setting(Record):
     """Everything besides the skill's text that an experiment's numbers depend on.
@@ -363,6 +371,8 @@ class Result(Record):
     # Mean input and output tokens of a train run with the incumbent, and with the candidate;
     # None when nothing was run or the provider counts none.
     tokens: tuple[float, float] | None = None
+    # Whether what was proposed is kept from proposers. Why, it does not say.
+    withheld: bool = False
 
 
 class Landing(Record):

@@ -16,7 +16,7 @@ from skill_ratchet.core.records import experiment_id, total
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.budget import known
 from skill_ratchet.experiment.loop import Loop, refuse_lost_looks, same_surroundings, which_look
-from skill_ratchet.experiment.proposer import SUPERSEDED, next_number, read_past
+from skill_ratchet.experiment.proposer import SUPERSEDED, next_number
 from skill_ratchet.experiment.recorder import Recorder, own_runs
 from skill_ratchet.ledger import RunLock, access, bundles, clock, shards
 from skill_ratchet.ledger.clock import Clock
@@ -346,7 +346,7 @@ def _taken_up(space: Workspace, ledger: Ledger, candidate: Candidate) -> Experim
         usable = same_surroundings(known, space) if _is_open(ledger, known) else not given_up
         if usable:
             return known
-    number = next_number(read_past(ledger.for_proposer()))
+    number = next_number(ledger.experiments())
     begun = Recorder(ledger, Clock.of(ledger, clock.now)).begin(candidate, space, number=number)
     ledger.flush(f"{space.name}: experiment {number}: begun")  # the run has a ledger of its own
     return begun

@@ -39,9 +39,11 @@ from skill_ratchet.experiment.recorder import (
     own_runs,
     paid_for,
     price,
+    proposals_paid,
 )
 from skill_ratchet.experiment.recorder import attempt as attempt_of
 from skill_ratchet.experiment.runner import NO_DUEL, aimed, duel, mean_score, sweep
+from skill_ratchet.ledger import access
 from skill_ratchet.project import repository, workspace
 
 if TYPE_CHECKING:
@@ -63,9 +65,10 @@ if TYPE_CHECKING:
     )
     from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.plan import Planned
+    from skill_ratchet.experiment.proposer import Candidate
     from skill_ratchet.experiment.runner import Duel
     from skill_ratchet.experiment.session import Bench
-    from skill_ratchet.ledger import Ledger
+    from skill_ratchet.ledger import Ledger, TrainLedger
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.workspace import Workspace
 
@@ -249,10 +252,9 @@ class Loop:
         if experiment is not None:
             spent = self._recall(experiment, spent)
         else:
-            past = read_past(self._ledger.for_proposer())
-            number = next_number(past)
-            spent = spent.with_paid(self._proposing().kept_replies(number))
-            made = await self._proposing().propose(baseline, past)
+            number = next_number(self._ledger.experiments())
+            spent = spent.with_paid(proposals_paid(self._ledger, number, self._space.text.digest))
+            made = await self._propose(baseline)
             if isinstance(made, Unusable):
                 outcome = self._refusal(made.reason, made.detail, spent)
                 return self._recorder.refuse(made, self._space, number=number, outcome=outcome)
@@ -264,10 +266,15 @@ class Loop:
         calls, usd = self._since(spent)
         return Outcome(Action.REJECT, reason, detail, calls=calls, usd=usd)
 
-    def _proposing(self) -> Proposing:
+    async def _propose(self, baseline: Sequence[Trace]) -> Candidate | Unusable:
+        """One proposal, from what may be known of the record while these cases are train."""
+        known = access.for_proposer(self._ledger, self._space)
+        return await self._proposing(known).propose(baseline, read_past(known))
+
+    def _proposing(self, known: TrainLedger) -> Proposing:
         return Proposing(
             space=self._space,
-            ledger=self._ledger.for_proposer(),
+            ledger=known,
             keep=self._ledger.add_trace,
             provider=self._bench.meta_provider,
             budget=self._bench.meta_budget,

@@ -27,10 +27,10 @@ from skill_ratchet.core.records import (
 )
 from skill_ratchet.experiment.runner import paid_call
 from skill_ratchet.ledger.ledger import ID_DIGITS
-from skill_ratchet.project import skill_file, workspace
+from skill_ratchet.project import fixtures, skill_file, workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from skill_ratchet.agents.breadth import Accepted, Level
     from skill_ratchet.core.records import (
@@ -126,9 +126,9 @@ def read_past(ledger: TrainLedger) -> list[Past]:
     ]
 
 
-def next_number(past: Sequence[Past]) -> int:
+def next_number(experiments: Iterable[Experiment]) -> int:
     """The number of the next experiment (one that is tried again has taken a later number)."""
-    return 1 + max((one.experiment.number for one in past), default=0)
+    return 1 + max((one.number for one in experiments), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Proposing:
             notes=notes,
             corrections=said,
         )
-        number = next_number(past)
+        number = next_number(one.experiment for one in past)
         terms = self._terms()
         self.say(f"asking {terms.model} for an edit ...")
         proposed = await meta.propose(
@@ -257,16 +257,6 @@ class Proposing:
             " Propose something else, or this again if you have a reason."
         )
 
-    def kept_replies(self, number: int) -> list[Reply]:
-        """What the meta-agent answered for experiment ``number``, turn by turn, if it was asked."""
-        kept: list[Reply] = []
-        for turn in range(self.space.config.meta.turns):
-            reply = self.ledger.proposer_reply(self._key(number, turn))
-            if reply is None:
-                break
-            kept.append(reply)
-        return kept
-
     def _key(self, number: int, turn: int) -> RolloutKey:
         settings = self.space.config
         return RolloutKey(
@@ -277,6 +267,8 @@ class Proposing:
                 settings.meta_model,
                 settings.meta_provider.model_dump(),
                 settings.meta.tools,  # a reply that calls tools one way fits no other
+                # It was told of the cases of then, and its answer may quote them.
+                fixtures.fixtures_digest(self.space.train),
             ),
             replicate=turn,
             experiment="meta",

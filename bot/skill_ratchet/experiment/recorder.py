@@ -253,12 +253,7 @@ def own_runs(
 
 def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
     """Every answer on record that an experiment cost: its proposal, its runs and their judges."""
-    asked = ledger.proposer_calls(question(experiment.skill, experiment.number))
-    proposals = [
-        trace
-        for trace in asked
-        if trace.key and trace.key.skill == experiment.parent and trace.reply.error is None
-    ]
+    proposals = proposals_paid(ledger, experiment.number, experiment.parent)
     shared = ledger.incumbent_runs(experiment.parent)  # kept for the next ones, and made for this
     runs = [
         *own_runs(ledger, experiment),
@@ -266,7 +261,17 @@ def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
         *(trace for trace in shared if trace.started_at >= experiment.started_at),
     ]
     answered = (trace for trace in runs if trace.reply.error is None)
-    return [trace.reply for trace in (*proposals, *answered)]
+    return [*proposals, *(trace.reply for trace in answered)]
+
+
+def proposals_paid(ledger: Ledger, number: int, parent: str) -> list[Reply]:
+    """Every answer on record of a proposer that was asked for an experiment against a text."""
+    asked = ledger.proposer_calls(question(ledger.skill, number))
+    return [
+        trace.reply
+        for trace in asked
+        if trace.key and trace.key.skill == parent and trace.reply.error is None
+    ]
 
 
 def price(replies: Sequence[Reply]) -> float | None:

@@ -196,7 +196,7 @@ class _Registrar:
         """What is said of a run on train, whose case the base still has."""
         config = self.intake.config
         for skill in skills:
-            trace = self.intake.ledger(skill).for_proposer().trace(name)
+            trace = self.intake.ledger(skill).task_run(name)
             case = correction.case_of(trace, self.intake.existing(skill))
             if trace is not None and case is not None:
                 one = config.skill(skill)

@@ -16,7 +16,16 @@ from skill_ratchet.ledger import Ledger, Ref, Store, remote
 from skill_ratchet.project import repository
 
 if TYPE_CHECKING:
+    from skill_ratchet.ledger import TrainLedger
     from skill_ratchet.project.repository import Project
+    from skill_ratchet.project.workspace import Workspace
+
+
+def for_proposer(ledger: Ledger, space: Workspace) -> TrainLedger:
+    """All that a proposer is given of the record, while the cases are as they are now."""
+    return ledger.for_proposer(
+        train=space.train, sealed=(*space.holdout, *space.vault), shown=space.text.text
+    )
 
 
 def open_ledger(

@@ -7,6 +7,8 @@ leads to the other. ``Ledger`` adds the writing and what people may see of the h
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -32,12 +34,15 @@ from skill_ratchet.core.records import (
     digest,
 )
 from skill_ratchet.core.transfer import OWNER, Transfer
+from skill_ratchet.ledger import sight
+from skill_ratchet.ledger.sight import CaseOnRecord
 from skill_ratchet.ledger.store import BADGE, Ref, check_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from skill_ratchet.core.records import Reply, RolloutKey, Split
+    from skill_ratchet.core.records import Fixture, Reply, RolloutKey, Split
+    from skill_ratchet.ledger.sight import Sight
     from skill_ratchet.ledger.store import Reader, Store
 
 R = TypeVar("R", bound=Record)
@@ -48,6 +53,8 @@ _JOBS = {folder: job for job, folder in _FOLDERS.items()}
 _SHOWN = 5
 ID_DIGITS = 12  # of a digest in the name of a folder
 NAMED = 8  # digits of a digest in the name of a file
+# A run's file that is a later repeat of one: its number is not 0.
+_REPEAT: Final = re.compile(r"\.[1-9]\d*\.[0-9a-f]{8}(?:\.failed-[0-9a-f]{8})?\.json$")
 _BATCH = 1000  # traces held in memory at a time while looking through all of them
 
 
@@ -179,21 +186,17 @@ class _Reads:
             and trace.score is not None
         }
 
-    def incumbent_runs(self, skill_digest: str) -> list[Trace]:
-        """Every scored train run of a text as the incumbent, with any model."""
-        paths = self._train.list(f"{self._incumbent(skill_digest)}/traces/")
-        return [trace for trace in _traces(self._train, paths) if trace.score is not None]
+    def _task_run(self, trace_id: str) -> Trace | None:
+        """The task run on train with this id."""
+        paths = [path for path in _find(self._train, self.skill, trace_id) if self._is_run(path)]
+        found = (one for one in _traces(self._train, paths) if one.split == "train")
+        return next((trace for trace in found if trace.id == trace_id), None)
 
     def proposer_reply(self, key: RolloutKey) -> Reply | None:
         """The meta-agent's answer to one question, if it was asked and did not fail."""
         found = self._asked(key.digest)
         kept = (trace.reply for trace in found if trace.key == key and trace.reply.error is None)
         return next(kept, None)
-
-    def proposer_calls(self, question: str) -> list[Trace]:
-        """Every call that asked the meta-agent a question, whatever came of it."""
-        found = self._asked(question)
-        return [trace for trace in found if trace.key and trace.key.fixture == question]
 
     def _asked(self, name: str) -> Iterator[Trace]:
         """The proposer's calls whose file is named after a question or a key, by its digest."""
@@ -209,6 +212,9 @@ class _Reads:
     def _incumbent(self, skill_digest: str) -> str:
         return f"{self.skill}/incumbents/{skill_digest[:ID_DIGITS]}"
 
+    def _is_run(self, path: str) -> bool:
+        return _job_of(path) == "task" and not path.startswith(f"{self._transfers}/")
+
     def _all(self, leaf: str, kind: type[R]) -> list[R]:
         parse = partial(_parse, kind)
         return [*self._train.leaves(self._experiments, leaf, parse).values()]
@@ -220,7 +226,82 @@ class _Reads:
 
 
 class TrainLedger(_Reads):
-    """The read-only view a proposer gets: built on the ledger branch, it cannot see the other."""
+    """The read-only view a proposer gets: built on the ledger branch, it cannot see the other.
+
+    It tells of no case that is not a train case now, whatever side it was on: neither the runs of
+    it, nor texts that repeat it. See ``ledger.hiding``.
+
+    Args:
+        reader: Of the ledger branch.
+        skill: The skill's name.
+        sight: What the proposer may know.
+    """
+
+    def __init__(self, reader: Reader, skill: str, sight: Sight) -> None:
+        super().__init__(reader, skill)
+        self._sight = sight
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment of the skill, by number."""
+        return [self._sight.experiment(one) for one in super().experiments()]
+
+    def results(self) -> dict[str, Result]:
+        """The results by experiment id."""
+        return {name: self._sight.result(one) for name, one in super().results().items()}
+
+    def result(self, experiment: str) -> Result | None:
+        """What became of an experiment; None while it is unfinished."""
+        found = super().result(experiment)
+        return None if found is None else self._sight.result(found)
+
+    def notes(self) -> list[Note]:
+        """What people said, oldest first."""
+        return [note for note in super().notes() if self._sight.tells(note.words)]
+
+    def shipped(self) -> dict[str, Shipped]:
+        """What people made of proposals, by experiment id."""
+        return {name: self._sight.shipped(one) for name, one in super().shipped().items()}
+
+    def shipment(self, experiment: str) -> Shipped | None:
+        """What people made of one proposal before it went in."""
+        found = super().shipment(experiment)
+        return None if found is None else self._sight.shipped(found)
+
+    def train_corrections(self) -> list[Correction]:
+        """What people said should have been answered in train cases, oldest first."""
+        return list(filter(self._sight.knows_of, super().train_corrections()))
+
+    def candidate_text(self, experiment: str) -> str | None:
+        """The skill as the experiment proposed it; None if it was not applied, or may not be told.
+
+        An experiment's id may be given by its first digits, as everywhere.
+        """
+        return self.candidate_texts([experiment]).get(experiment)
+
+    def candidate_texts(self, experiments: Iterable[str]) -> dict[str, str]:
+        """The skill as each of these experiments proposed it, where that may be told."""
+        found = super().candidate_texts(experiments)
+        return {name: text for name, text in found.items() if self._sight.tells(text)}
+
+    def texts(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Every text the skill has had, and every one that was proposed, which may be told."""
+        had, proposed = (
+            {name: text for name, text in texts.items() if self._sight.tells(text)}
+            for texts in super().texts()
+        )
+        return had, proposed
+
+    def skill_text(self, skill_digest: str) -> str | None:
+        """A text the skill has had, or was proposed to have, by its digest."""
+        text = super().skill_text(skill_digest)
+        return text if text is not None and self._sight.tells(text) else None
+
+    def kept_runs(
+        self, skill_digest: str, model_digest: str, *, deterministic: bool = False
+    ) -> dict[tuple[str, int], Trace]:
+        """The incumbent's scored runs on what is train now, by (fixture, replicate)."""
+        found = super().kept_runs(skill_digest, model_digest, deterministic=deterministic)
+        return {name: run for name, run in found.items() if self._sight.shows(run)}
 
     def attempts(self) -> list[PastAttempt]:
         """Finished experiments by number, each with whether it was merged and still is."""
@@ -236,8 +317,9 @@ class TrainLedger(_Reads):
         ]
 
     def runs(self, experiment: str) -> list[Trace]:
-        """An experiment's own train runs."""
-        return _runs(self._train, self._home(experiment), "train")
+        """An experiment's own runs on what is train now."""
+        found = _runs(self._train, self._home(experiment), "train")
+        return list(filter(self._sight.shows, found))
 
     def task_runs(self, *, skip: int, most: int) -> tuple[list[Trace], int]:
         """Up to ``most`` task runs on train, the newest first, and how many there are.
@@ -250,29 +332,27 @@ class TrainLedger(_Reads):
             most: At most so many.
         """
         folders: dict[str, list[str]] = {}
+        names = self._sight.names
         for path in filter(self._is_run, self._train.list(f"{self.skill}/")):
-            folders.setdefault(path.rpartition("/traces/")[0], []).append(path)
+            if sight.is_named_after(path, names):  # a run of anything else need not be loaded
+                folders.setdefault(path.rpartition("/traces/")[0], []).append(path)
         age = self._ages()
         newest_first = sorted(folders, key=lambda folder: age.get(folder, 0))
         paths = [path for folder in newest_first for path in folders[folder]]
         found = _traces(self._train, paths[skip : skip + most])
-        return [trace for trace in found if trace.split == "train"], len(paths)
+        return [run for run in found if run.split == "train" and self._sight.shows(run)], len(paths)
 
     def _ages(self) -> dict[str, int]:
         """Folders of experiments and of texts by how old what is in them is; 1 is the newest."""
-        newest_first = self.experiments()[::-1]
+        newest_first = super().experiments()[::-1]
         age = {self._home(one.id): 2 * at for at, one in enumerate(newest_first, 1)}
         age |= {self._incumbent(one.parent): age[self._home(one.id)] + 1 for one in newest_first}
         return age
 
     def trace(self, trace_id: str) -> Trace | None:
-        """The task run on train with this id."""
-        paths = [path for path in _find(self._train, self.skill, trace_id) if self._is_run(path)]
-        found = (one for one in _traces(self._train, paths) if one.split == "train")
-        return next((trace for trace in found if trace.id == trace_id), None)
-
-    def _is_run(self, path: str) -> bool:
-        return _job_of(path) == "task" and not path.startswith(f"{self._transfers}/")
+        """The task run with this id, on what is train now."""
+        found = self._task_run(trace_id)
+        return found if found is not None and self._sight.shows(found) else None
 
     def failures(self, skill_digest: str, model_digest: str) -> list[Trace]:
         """The incumbent's kept train runs that scored below 1, worst first."""
@@ -297,10 +377,87 @@ class Ledger(_Reads):
         super().__init__(store.reader(Ref.LEDGER), skill)
         self._store = store
         self._sealed = None if blind else store.reader(Ref.HOLDOUT)
+        self._seen: dict[
+            str, CaseOnRecord
+        ] = {}  # the case of each run that was read for it, by its path
 
-    def for_proposer(self) -> TrainLedger:
-        """The view to hand to a proposer."""
-        return TrainLedger(self._train, self.skill)
+    def for_proposer(
+        self, *, train: Sequence[Fixture], sealed: Sequence[Fixture] = (), shown: str
+    ) -> TrainLedger:
+        """The view to hand to a proposer.
+
+        Args:
+            train: The cases that are train cases now.
+            sealed: Those that are not, as far as they are known here.
+            shown: The skill as the proposer is shown it.
+        """
+        seen = self._cases_on_record()
+        corrections = self.train_corrections()
+        settled = _folder(self._train, f"{self.skill}/settled/", Settled)
+        awaited = sight.waiting(corrections, settled=settled, seen=seen, sealed=sealed)
+        watch = sight.look(
+            train=train, sealed=sealed, seen=seen, corrections=corrections, awaited=awaited
+        )
+        withheld = self._shut() | sight.withheld(self._written(), watch, shown=shown)
+        allowed = sight.Sight(tuple(train), sight.known_of(train), withheld, awaited)
+        return TrainLedger(self._train, self.skill, allowed)
+
+    def hidden_runs(self, train: Sequence[Fixture]) -> dict[str, int]:
+        """How many runs on record a proposer is not shown, by the id of their case."""
+        names = frozenset(one.id for one in sight.hidden(self._cases_on_record(), train))
+        paths = (
+            path
+            for path in self._train.list(f"{self.skill}/")
+            if self._is_run(path) and sight.is_named_after(path, names)
+        )
+        known = sight.known_of(train)
+        runs = (CaseOnRecord.of(run) for run in _traces(self._train, list(paths)))
+        return Counter(one.id for one in runs if (one.id, one.digest) not in known)
+
+    def _cases_on_record(self) -> list[CaseOnRecord]:
+        """Every case that was ever run on train. Whatever else is run, the text of then is first.
+
+        So its first runs have them all; those that were read before are not read again.
+        """
+        folder = f"{self.skill}/incumbents/"
+        paths = [
+            path
+            for path in self._train.list(folder)
+            if self._is_run(path) and not _REPEAT.search(path) and path not in self._seen
+        ]
+        found = map(CaseOnRecord.of, _traces(self._train, paths))
+        self._seen |= zip(paths, found, strict=True)
+        return list(self._seen.values())
+
+    def _shut(self) -> frozenset[str]:
+        """Digests of what was proposed and is kept from proposers, whatever is train."""
+        shut = {name for name, one in self.results().items() if one.withheld}
+        said = [one.proposal.said for one in self.experiments() if one.id in shut]
+        return sight.digests([*said, *self.candidate_texts(shut).values()])
+
+    def _written(self) -> Iterator[str]:
+        """Every text on record that a proposer could be told."""
+        had, proposed = self.texts()
+        yield from (*had.values(), *proposed.values())
+        yield from (one.proposal.said for one in self.experiments())
+        yield from (one.detail for one in self.results().values())
+        yield from (one.words for one in self.notes())
+        yield from (one.text for one in self.shipped().values() if one.text is not None)
+        yield from ("\n".join(sight.words_of(one)) for one in self.train_corrections())
+
+    def task_run(self, trace_id: str) -> Trace | None:
+        """The task run on train with this id."""
+        return self._task_run(trace_id)
+
+    def incumbent_runs(self, skill_digest: str) -> list[Trace]:
+        """Every scored train run of a text as the incumbent, with any model."""
+        paths = self._train.list(f"{self._incumbent(skill_digest)}/traces/")
+        return [trace for trace in _traces(self._train, paths) if trace.score is not None]
+
+    def proposer_calls(self, question: str) -> list[Trace]:
+        """Every call that asked the meta-agent a question, whatever came of it."""
+        found = self._asked(question)
+        return [trace for trace in found if trace.key and trace.key.fixture == question]
 
     def flush(self, message: str) -> None:
         """Commit everything added so far to the branches (see ``Store.flush``)."""
