@@ -14,7 +14,7 @@ import pytest
 from scenes import stages
 from skill_ratchet.github import api, pages
 from skill_ratchet.github import publish as publish_job
-from world import BOTH, SKILL, SKILL_TEXT, idea, script
+from world import BOTH, SKILL_TEXT, idea, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

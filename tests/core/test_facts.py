@@ -296,7 +296,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("confirmed", "committed", "seconds"),
+    ("confirmed", "shown", "seconds"),
     [
         (60, 50, 50),
         (50, 60, 50),
@@ -306,10 +306,10 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
     ],
 )
 def test_people_are_given_their_time_from_the_later_moment(
-    confirmed: int | None, committed: int, seconds: int | None
+    confirmed: int | None, shown: int, seconds: int | None
 ) -> None:
     done = None if confirmed is None else (NOW - timedelta(seconds=confirmed)).isoformat()
     look = Look(experiment=A, parent=A, attempt=1, started_at="x", completed_at=done)
-    at = NOW - timedelta(seconds=committed)
-    assert waited(look, committed=at, now=NOW) == seconds
-    assert waited(None, committed=at, now=NOW) is None
+    at = NOW - timedelta(seconds=shown)
+    assert waited(look, shown=at, now=NOW) == seconds
+    assert waited(None, shown=at, now=NOW) is None

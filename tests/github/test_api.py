@@ -151,6 +151,7 @@ def pull(**changes: Any) -> dict[str, Any]:
         "merge_commit_sha": OTHER,
         "auto_merge": None,
         "labels": [{"name": "ratchet"}],
+        "created_at": "2026-01-01T00:00:00Z",
     }
     return base | changes
 

@@ -65,14 +65,14 @@ class Reign:
         return self.alpha_spent / self.alpha
 
 
-def waited(look: Look | None, *, committed: datetime, now: datetime) -> float | None:
-    """Seconds since people could object: since it was confirmed, and since it was committed.
+def waited(look: Look | None, *, shown: datetime, now: datetime) -> float | None:
+    """Seconds since people could object: since it was confirmed, and since they could see it.
 
     None when it is not known when it was confirmed: a commit's date is whatever its maker says.
     """
     if look is None or look.completed_at is None:
         return None
-    since = max(datetime.fromisoformat(look.completed_at), committed)
+    since = max(datetime.fromisoformat(look.completed_at), shown)
     return max(0.0, (now - since).total_seconds())
 
 

@@ -198,7 +198,7 @@ class Settling:
 
     def _now(self, waiting: OpenProposal, text: Text) -> Present:
         look, committed = self.ledger.confirmation(waiting.experiment), waiting.committed_at
-        age = waited(look, committed=datetime.fromisoformat(committed), now=self.now())
+        age = waited(look, shown=datetime.fromisoformat(committed), now=self.now())
         return self.present(waiting.experiment, head=text.digest, age=age)
 
     def _drop(self, experiment: Experiment, commit: str, why: str) -> None:

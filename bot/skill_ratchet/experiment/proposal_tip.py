@@ -97,7 +97,7 @@ def _below_updates(project: Project, commit: str, *, base: str, path: str) -> st
 
     A merge that brings anything else than the base and the one edit is not gone below.
     """
-    while len(found := branches.parents(project, commit)) == 2:
+    while len(found := branches.parents(project, commit)) == 2:  # noqa: PLR2004  a merge of two
         below, merged = found
         in_base = branches.is_ancestor(project, merged, base)
         if not in_base or not branches.is_one_edit(project, merged, commit, path=path):

@@ -37,6 +37,10 @@ _CONTEXT: Final = "ratchet/holdout"
 _STATUS_WORDS: Final = 140  # characters of a commit status's description
 _MARKER: Final = re.compile(r"<!-- ratchet:[^\n<>]+ -->")
 _SHA: Final = r"^[0-9a-f]{40}$"
+# Events of a pull request after which it is not what people saw before.
+_SHOWN: Final = frozenset(
+    {"ready_for_review", "reopened", "head_ref_force_pushed", "head_ref_restored"}
+)
 
 _ANEW: Final = "Run again: the edit has to be measured against what is there now."
 _RULES: Final = "See the rules of the branch in the repository's settings."
@@ -89,6 +93,7 @@ class Pull(Record):
     merge_commit: str | None  # while it is open: a trial merge
     auto_merge: bool
     labels: tuple[str, ...]
+    created_at: AwareDatetime
     merged_by: str | None = None  # a login; from a list it is not known
 
 
@@ -376,6 +381,16 @@ class GitHub:
         said = hashlib.sha256(f"{pull.head_sha} {reason}".encode()).hexdigest()[:12]
         self.reply(number, reason, f"<!-- ratchet:closed {said} -->")
         self._wire.ask("PATCH", self._wire.path("pulls", number), body={"state": "closed"})
+
+    def shown_since(self, pull: Pull) -> datetime:
+        """When people could first see a pull request as it is, by GitHub's clock.
+
+        That is when it was opened, or later: made ready for review, reopened, or its branch put
+        somewhere else.
+        """
+        url = self._wire.path("issues", pull.number, "events")
+        happened = self._wire.listed(url, _happened)
+        return max([pull.created_at, *(at for what, at in happened if what in _SHOWN)])
 
     def reviews(self, number: int) -> tuple[Review, ...]:
         """All reviews of a pull request, oldest first."""
@@ -724,8 +739,13 @@ def _pull(data: dict[str, Any]) -> Pull:
         merge_commit=data.get("merge_commit_sha"),
         auto_merge=data.get("auto_merge") is not None,
         labels=tuple(label["name"] for label in data["labels"]),
+        created_at=datetime.fromisoformat(data["created_at"]),
         merged_by=_login(data["merged_by"]) if data.get("merged_by") else None,
     )
+
+
+def _happened(data: dict[str, Any]) -> tuple[str, datetime]:
+    return str(data["event"]), datetime.fromisoformat(data["created_at"])
 
 
 def _comment(data: dict[str, Any]) -> Comment:

@@ -26,9 +26,10 @@ from skill_ratchet.github.pull_request import (
     in_words,
     is_held,
     reviewed,
+    shown_since,
 )
 from skill_ratchet.ledger import Ref, access, clock, remote
-from skill_ratchet.project import branches, config, repository, workspace
+from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.fixtures import SPLITS, append_jsonl
 from skill_ratchet.project.proposal import CASES, FIXTURES, Merged
 from skill_ratchet.project.repository import CommitTree
@@ -324,7 +325,7 @@ class Intake(Base):
             intake_policy.IntakeFacts(
                 mode=merge.mode,
                 after=merge.seconds,
-                age=self._age(commit),
+                age=self._age(pull, commit),
                 held=self._is_held(pull, batches),
                 objections=self._objections(pull, commit),
                 own_commits=whole and self._is_own(commit),
@@ -336,10 +337,15 @@ class Intake(Base):
             )
         )
 
-    def _age(self, commit: str) -> float:
-        """Seconds since the newest commit; a clock that is behind makes it young."""
-        made = branches.committed_at(self.project, commit)
-        return max(0.0, (self.now() - made).total_seconds())
+    def _age(self, pull: Pull, commit: str) -> float | None:
+        """Seconds since people could see the newest commit; a clock that is behind makes it young.
+
+        Asked of GitHub only where it is counted.
+        """
+        if self.config.feedback.merge.mode != "after":
+            return None
+        shown = shown_since(self.github, pull, project=self.project, head=commit)
+        return max(0.0, (self.now() - shown).total_seconds())
 
     def _is_held(self, pull: Pull, batches: list[Batch]) -> bool:
         concerned = {one.skill for one in batches if not one.is_empty}

@@ -32,7 +32,9 @@ class IntakeFacts(Record):
 
     mode: Mode | None
     after: float = Field(default=0.0, ge=0)  # seconds that people have to object, for 'after'
-    age: float | None = Field(default=None, ge=0)  # seconds since the newest commit was made
+    age: float | None = Field(
+        default=None, ge=0
+    )  # seconds since people could see the newest commit
     held: bool | None  # by the label, a box of the dashboard, the stop file
     objections: int | None = Field(ge=0)  # people who ask for changes, twins that share the head
     own_commits: bool | None  # every commit on the branch is Ratchet's

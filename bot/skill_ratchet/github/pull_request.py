@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from skill_ratchet.github.api import GitHub, Pull, State
     from skill_ratchet.github.reviews import Standing
     from skill_ratchet.ledger import Ledger
-    from skill_ratchet.project.repository import Tree
+    from skill_ratchet.project.repository import Project, Tree
     from skill_ratchet.project.workspace import Workspace
 
 HOLD_LABEL = "ratchet:hold"
@@ -298,18 +298,22 @@ class Job:
         text = proposal_tip.text_at(now.project, commit, path=now.skill.path)
         as_tested = text is not None and text.digest == experiment.candidate  # or it just moved
         released = released_by is not None and bool(released_by or stand.releasers)
-        committed = branches.committed_at(self.space.project, commit)
         present = Present(
             current=current if as_tested else None,
             held=bool(siblings or stand.holders)
             or is_held(self.github, pull, now.tree, skills={self.skill}),
             landed=pull.merged or self.landed(now, experiment) is not None,
-            age=waited(
-                self.ledger.confirmation(experiment.id), committed=committed, now=self.now()
-            ),
+            age=self._age(experiment, now, pull, commit),
             released=released,
         )
         return gather(Findings.of(tested).followed(current), present)
+
+    def _age(self, experiment: Experiment, now: Workspace, pull: Pull, commit: str) -> float | None:
+        """Seconds that people have had to object; asked of GitHub only where it is counted."""
+        if now.policy.merge != "after":
+            return None
+        shown = shown_since(self.github, pull, project=now.project, head=commit)
+        return waited(self.ledger.confirmation(experiment.id), shown=shown, now=self.now())
 
     def landed(self, now: Workspace, experiment: Experiment) -> str | None:
         """The commit that took an experiment in."""
@@ -726,6 +730,15 @@ def reviewed(github: GitHub, pull: Pull, *, head: str) -> Standing:
     reviews = github.reviews(pull.number)
     roles = {author: github.permission(author) for author in last_word(reviews)}
     return standing(reviews, head=head, roles=roles)
+
+
+def shown_since(github: GitHub, pull: Pull, *, project: Project, head: str) -> datetime:
+    """Since when people have been able to see what a pull request has at its head.
+
+    A commit's own date says little: its branch may have waited for days until somebody allowed
+    the pull request.
+    """
+    return max(github.shown_since(pull), branches.committed_at(project, head))
 
 
 def is_held(github: GitHub, pull: Pull, tree: Tree, *, skills: set[str]) -> bool:

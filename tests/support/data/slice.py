@@ -68,6 +68,7 @@ OPERATIONS: Final = {
     f"{REPO}/issues/comments/{{comment_id}}/reactions/{{reaction_id}}": "delete",
     f"{REPO}/issues/{{issue_number}}": "get patch",
     f"{REPO}/issues/{{issue_number}}/comments": "get post",
+    f"{REPO}/issues/{{issue_number}}/events": "get",
     f"{REPO}/issues/{{issue_number}}/labels": "get put post delete",
     f"{REPO}/issues/{{issue_number}}/labels/{{name}}": "delete",
     f"{REPO}/issues/{{issue_number}}/reactions": "get post",

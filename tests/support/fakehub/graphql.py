@@ -313,10 +313,10 @@ class _Root:
         return {**_echo(input), "pullRequest": self._pull(issue, pull)}
 
     def _enqueue(self, _: Any, *, input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 - GitHub's name
-        self._require("pull-requests:write")
+        user = self._require("pull-requests:write")
         issue, pull = self._pull_by_id(input["pullRequestId"])
         sha = input.get("expectedHeadOid")
-        _refusing(lambda: merging.enqueue(self.state, issue, pull, sha))
+        _refusing(lambda: merging.enqueue(self.state, issue, pull, user=user, sha=sha))
         return {**_echo(input), "mergeQueueEntry": self._entry(issue, pull)}
 
     def _dequeue(self, _: Any, *, input: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 - GitHub's name
@@ -326,6 +326,7 @@ class _Root:
             raise _Refused("UNPROCESSABLE", "Pull request is not in the merge queue")
         entry = self._entry(issue, pull)
         pull.queued, pull.auto_merge = False, None
+        self.state.groups.pop(issue.number, None)
         return {**_echo(input), "mergeQueueEntry": entry}
 
 

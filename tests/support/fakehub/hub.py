@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from fakehub.model import Comment, Dispatch, Issue, MergeMethod, Role, User
+    from fakehub.model import Comment, Dispatch, Group, Issue, MergeMethod, Role, User
 
 
 class FakeHub:
@@ -288,6 +288,36 @@ class FakeHub:
         with self.state.lock:
             self.state.add_labels(self.state.issue(number), names)
 
+    def person_unlabels(self, number: int, name: str) -> None:
+        """Take a label off."""
+        with self.state.lock:
+            self.state.remove_label(self.state.issue(number), name)
+
+    def person_sets_draft(self, login: str, number: int, *, draft: bool) -> None:
+        """Make a draft of a pull request, or make it ready for review."""
+        with self.state.lock:
+            issue, pull = self.state.pull(number)
+            self.state.set_draft(self.state.users[login], issue, pull, draft=draft)
+
+    def person_updates_branch(self, login: str, number: int) -> str:
+        """Press 'Update branch'; returns the merge."""
+        with self.state.lock:
+            issue, pull = self.state.pull(number)
+            made = self.state.update_branch(self.state.users[login], issue, pull)
+            self.state.sync()
+            return made
+
+    def person_enqueues(self, login: str, number: int) -> None:
+        """Press 'Merge when ready'."""
+        with self.state.lock:
+            issue, pull = self.state.pull(number)
+            merging.enqueue(self.state, issue, pull, user=self.state.users[login], sha=None)
+
+    def set_clock(self, at: datetime) -> None:
+        """Let it be that late for GitHub."""
+        with self.state.lock:
+            self.state.set_clock(at)
+
     def person_reviews(self, login: str, number: int, event: str, body: str = "") -> None:
         """Review with APPROVE, REQUEST_CHANGES or COMMENT."""
         with self.state.lock:
@@ -310,6 +340,11 @@ class FakeHub:
             sha = merging.merge(self.state, issue, pull, wish)
             self.state.sync()
             return sha
+
+    def form_groups(self) -> list[Group]:
+        """Let the merge queue make its groups; each is what an event ``merge_group`` tells of."""
+        with self.state.lock:
+            return merging.form_groups(self.state)
 
     def run_merge_queue(self) -> list[int]:
         """Let the merge queue do its work; returns what it merged."""

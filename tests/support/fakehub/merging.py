@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fakehub.model import Problem, Wish
+from fakehub.model import Group, Problem, Wish
 
 if TYPE_CHECKING:
-    from fakehub.model import Issue, Pull
+    from fakehub.model import Issue, Pull, User
     from fakehub.repo import Person
     from fakehub.state import State
 
 Condition = Literal["unknown", "draft", "dirty", "blocked", "behind", "unstable", "clean"]
+QUEUE_BOT = "github-merge-queue[bot]"  # who merges, whoever has put it into the queue
 NOT_ALLOWED = {
     "merge": "Merge commits are not allowed on this repository.",
     "squash": "Squash merges are not allowed on this repository.",
@@ -116,9 +117,9 @@ def _require_ready(state: State, issue: Issue, pull: Pull) -> None:
         raise Problem(405, " ".join(blockers(state, pull)))
 
 
-def _commit(state: State, issue: Issue, pull: Pull, wish: Wish) -> str:
-    """The commit that the base will point to."""
-    tip, head = state.base_tip(issue), pull.head_sha
+def _commit(state: State, issue: Issue, pull: Pull, wish: Wish, *, onto: str | None = None) -> str:
+    """The commit that the base will point to; ``onto`` is what stands before it in the queue."""
+    tip, head = onto or state.base_tip(issue), pull.head_sha
     author, committer = state.person(wish.user), state.web_flow()
     if wish.method == "rebase":
         return _rebased(state, tip, head, committer)
@@ -179,7 +180,7 @@ def enable_auto_merge(
     settle(state)
 
 
-def enqueue(state: State, issue: Issue, pull: Pull, sha: str | None) -> None:
+def enqueue(state: State, issue: Issue, pull: Pull, *, user: User, sha: str | None) -> None:
     """Put a pull request into the merge queue."""
     rules = state.protections.get(pull.base)
     if rules is None or not rules.merge_queue:
@@ -187,7 +188,7 @@ def enqueue(state: State, issue: Issue, pull: Pull, sha: str | None) -> None:
     if sha is not None and sha != pull.head_sha:
         raise Problem(422, "Pull request Head sha does not match the expected head sha")
     _require_ready(state, issue, pull)
-    pull.queued = True
+    pull.queued, pull.enqueued_by = True, user
 
 
 def settle(state: State) -> None:
@@ -201,26 +202,64 @@ def settle(state: State) -> None:
         wish = pull.auto_merge
         rules = state.protections.get(pull.base)
         if rules and rules.merge_queue:
-            pull.queued = True
+            pull.queued, pull.enqueued_by = True, wish.user
             continue
         merge(state, issue, pull, wish)
         state.sync()
 
 
-def run_merge_queue(state: State) -> list[int]:
-    """Merge everything in the queue, in order; what cannot be merged leaves it."""
-    merged = []
-    for issue in list(state.issues.values()):
-        pull = issue.pull
-        if pull is None or not pull.queued:
-            continue
-        pull.queued = False
-        wish = pull.auto_merge or Wish(user=state.owner)
+def form_groups(state: State) -> list[Group]:
+    """Make a merge group for everything in the queue, in order; GitHub then asks for checks."""
+    ahead: dict[str, str] = {}
+    for issue, pull in _queue(state):
+        base = ahead.get(pull.base) or state.base_tip(issue)
+        wish = pull.auto_merge or Wish(user=pull.enqueued_by or state.owner)
         try:
-            merge(state, issue, pull, wish, queue=True)
+            made = _commit(state, issue, pull, wish, onto=base)
         except Problem:
-            pull.auto_merge = None
-        else:
-            merged.append(issue.number)
+            _leave(state, issue, pull)
+            continue
+        name = f"refs/heads/gh-readonly-queue/{pull.base}/pr-{issue.number}-{base}"
+        state.git.move(name, made)
+        into = f"refs/heads/{pull.base}"
+        state.groups[issue.number] = Group(
+            number=issue.number, head_sha=made, head_ref=name, base_sha=base, base_ref=into
+        )
+        ahead[pull.base] = made
+    return [state.groups[issue.number] for issue, _ in _queue(state)]
+
+
+def _queue(state: State) -> list[tuple[Issue, Pull]]:
+    issues = list(state.issues.values())
+    return [(issue, issue.pull) for issue in issues if issue.pull and issue.pull.queued]
+
+
+def _leave(state: State, issue: Issue, pull: Pull) -> None:
+    pull.queued, pull.auto_merge = False, None
+    if (group := state.groups.pop(issue.number, None)) is not None:
+        state.git.move(group.head_ref, None)
+
+
+def run_merge_queue(state: State) -> list[int]:
+    """Merge everything in the queue, in order; what cannot be merged, or fails a check, leaves it.
+
+    The required checks are those reported on the group's own commit, and nobody is known to have
+    merged it but the queue (https://docs.github.com/webhooks, merge_group).
+    """
+    merged = []
+    if any(issue.number not in state.groups for issue, _ in _queue(state)):
+        form_groups(state)
+    for issue, pull in _queue(state):
+        group, rules = state.groups[issue.number], state.protections[pull.base]
+        latest = state.latest_statuses(group.head_sha)
+        good = all(name in latest and latest[name].state == "success" for name in rules.contexts)
+        into = f"refs/heads/{pull.base}"
+        if not good or not state.git.move(into, group.head_sha, group.base_sha):
+            _leave(state, issue, pull)
+            continue
+        _leave(state, issue, pull)
+        state.verified.add(group.head_sha)
+        state.landed(issue, pull, group.head_sha, state.add_user(QUEUE_BOT, "write"))
+        merged.append(issue.number)
         state.sync()
     return merged

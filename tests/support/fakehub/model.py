@@ -113,6 +113,36 @@ class Wish:
     message: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """An issue event, of the kinds that tell when people could see what a pull request has.
+
+    https://docs.github.com/rest/using-the-rest-api/issue-event-types
+    """
+
+    id: int
+    event: Literal["closed", "reopened", "ready_for_review", "convert_to_draft",
+                   "head_ref_force_pushed"]  # fmt: skip
+    actor: User | None
+    created_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A merge group: the commit that the queue would merge a pull request as.
+
+    Each is made on top of the one before it; required checks have to be reported on ``head_sha``,
+    or the pull request leaves the queue. https://docs.github.com/webhooks (merge_group), and
+    https://docs.github.com/repositories (Managing a merge queue).
+    """
+
+    number: int
+    head_sha: str
+    head_ref: str  # whole
+    base_sha: str
+    base_ref: str  # whole
+
+
 @dataclass(kw_only=True)
 class Pull:
     """The part of an issue that makes it a pull request."""
@@ -129,6 +159,7 @@ class Pull:
     unknown_reads: int = 0  # how often ``mergeable`` will still be read as null
     auto_merge: Wish | None = None
     queued: bool = False
+    enqueued_by: User | None = None
     reviews: list[Review] = field(default_factory=list)
 
 
@@ -151,6 +182,7 @@ class Issue:
     reactions: list[Reaction] = field(default_factory=list)
     pull: Pull | None = None
     edited_at: str | None = None  # its text, the last time
+    events: list[Happening] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -501,6 +501,12 @@ def delete_label(call: Call) -> Reply:
     return Reply(status=204)
 
 
+@route("GET", f"{ISSUE}/events", needs=TALK_READ)
+def issue_events(call: Call) -> Reply:
+    found = call.state.issue(call.number("issue_number"))
+    return call.page(found.events, lambda one: call.shapes.happening(found, one))
+
+
 @route("GET", f"{ISSUE}/labels", needs=TALK_READ)
 def issue_labels(call: Call) -> Reply:
     found = call.state.issue(call.number("issue_number"))
@@ -636,21 +642,10 @@ def merge(call: Call) -> Reply:
 @route("PUT", f"{PULL}/update-branch", needs="pull-requests:write", role="write")
 def update_branch(call: Call) -> Reply:
     found, its = call.state.pull(call.number("pull_number"))
-    git, wanted = call.state.git, call.maybe("expected_head_sha")
+    wanted = call.maybe("expected_head_sha")
     if wanted is not None and wanted != its.head_sha:
         raise Problem(422, "expected head sha didn\u2019t match current head ref.")
-    tip = call.state.base_tip(found)
-    tree = git.merge_tree(its.head_sha, tip)
-    if git.is_ancestor(tip, its.head_sha):
-        raise Problem(422, "There are no new commits on the base branch.")
-    if tree is None:
-        raise Problem(422, "merge conflict between base and head")
-    author, committer = call.state.person(call.user), call.state.web_flow()
-    text = f"Merge branch '{its.base}' into {its.head}"
-    parents = [its.head_sha, tip]
-    new = git.make_commit(tree, parents, text, author=author, committer=committer)
-    git.move(call.state.head_ref(its), new, its.head_sha)
-    call.state.verified.add(new)
+    call.state.update_branch(call.user, found, its)
     url = f"{call.shapes.repo_url}/pulls/{found.number}"
     return Reply(status=202, body={"message": "Updating pull request branch.", "url": url})
 

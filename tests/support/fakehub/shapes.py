@@ -10,7 +10,7 @@ from fakehub import merging
 from fakehub.state import REACTIONS
 
 if TYPE_CHECKING:
-    from fakehub.model import Comment, Issue, Label, Pull, Reaction, Review, Status, User
+    from fakehub.model import Comment, Happening, Issue, Label, Pull, Reaction, Review, Status, User
     from fakehub.repo import Change, Commit, Entry
     from fakehub.state import State
 
@@ -192,6 +192,20 @@ class Shapes:
             "author_association": self.association(comment.user),
             "performed_via_github_app": None,
             "reactions": self.rollup(comment.reactions, url),
+        }
+
+    def happening(self, issue: Issue, happening: Happening) -> Json:
+        """An issue event; commits are named by other kinds than those that the fake keeps."""
+        return {
+            "id": happening.id,
+            "node_id": node_id("EV", happening.id),
+            "url": f"{self.repo_url}/issues/events/{happening.id}",
+            "actor": self.user(happening.actor or issue.user),
+            "event": happening.event,
+            "commit_id": None,
+            "commit_url": None,
+            "created_at": happening.created_at,
+            "performed_via_github_app": None,
         }
 
     def issue(self, issue: Issue) -> Json:

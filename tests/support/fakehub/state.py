@@ -21,6 +21,8 @@ from fakehub.model import (
     TITLE_LIMIT,
     Comment,
     Dispatch,
+    Group,
+    Happening,
     Issue,
     Label,
     Problem,
@@ -69,6 +71,7 @@ class State:
         self.statuses: list[Status] = []
         self.dispatches: list[Dispatch] = []
         self.protections: dict[str, Protection] = {}
+        self.groups: dict[int, Group] = {}  # of the merge queue, by pull request
         self.verified: set[str] = set()  # commits that GitHub signed
         self._bases: dict[int, str] = {}  # where a pull request's base was when last looked at
         self._ids = 1000
@@ -87,9 +90,19 @@ class State:
         return self._ids
 
     def now(self) -> str:
-        """The fake's own clock; each look at it is a second later."""
+        """The fake's own clock; each look at it is a second later. ``set_clock`` moves it on."""
         self._ticks += 1
         return (START + timedelta(seconds=self._ticks)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def set_clock(self, at: datetime) -> None:
+        """From now on it is at least that late."""
+        self._ticks = max(self._ticks, int((at - START).total_seconds()))
+
+    def happened(self, issue: Issue, event: Any, user: User | None) -> None:
+        """Note an issue event."""
+        issue.events.append(
+            Happening(id=self.next_id(), event=event, actor=user, created_at=self.now())
+        )
 
     def add_user(self, login: str, role: Role) -> User:
         """A user with a role; ``[bot]`` at the end of the login makes it a bot."""
@@ -134,6 +147,8 @@ class State:
 
     def _follow(self, issue: Issue, pull: Pull, head: str, base: str) -> None:
         if head != pull.head_sha:
+            if not self.git.is_ancestor(pull.head_sha, head):
+                self.happened(issue, "head_ref_force_pushed", None)
             # GitHub's ``base.sha`` is where the base was at the last push to the head, not now.
             pull.head_sha, pull.base_sha = head, base
             pull.queued = False
@@ -208,17 +223,18 @@ class State:
         if change.get("state") == "closed" and issue.state == "open":
             self._close(issue, user, reason=change.get("state_reason") or "completed")
         elif change.get("state") == "open" and issue.state == "closed":
-            self._reopen(issue)
+            self._reopen(issue, user)
         issue.updated_at = self.now()
 
     def _close(self, issue: Issue, user: User | None, *, reason: str = "completed") -> None:
         issue.state, issue.closed_at, issue.closed_by = "closed", self.now(), user
+        self.happened(issue, "closed", user)
         if issue.pull is None:
             issue.state_reason = reason
         else:
             issue.pull.auto_merge, issue.pull.queued = None, False
 
-    def _reopen(self, issue: Issue) -> None:
+    def _reopen(self, issue: Issue, user: User) -> None:
         pull = issue.pull
         if pull is not None:
             tip = self.git.refs(self.head_ref(pull)).get(self.head_ref(pull))
@@ -229,6 +245,7 @@ class State:
         else:
             issue.state_reason = "reopened"
         issue.state, issue.closed_at, issue.closed_by = "open", None, None
+        self.happened(issue, "reopened", user)
 
     def comment(self, user: User, issue: Issue, body: str) -> Comment:
         """A new comment."""
@@ -396,6 +413,27 @@ class State:
                     self._close(other, user)
         if self.switches.delete_branch_on_merge and pull.head_owner == self.owner.login:
             self.git.move(self.head_ref(pull), None)
+
+    def set_draft(self, user: User, issue: Issue, pull: Pull, *, draft: bool) -> None:
+        """Make a draft of it, or make it ready for review."""
+        pull.draft = draft
+        self.happened(issue, "convert_to_draft" if draft else "ready_for_review", user)
+
+    def update_branch(self, user: User, issue: Issue, pull: Pull) -> str:
+        """Merge the base into the head, as the button 'Update branch' does; GitHub signs it."""
+        tip = self.base_tip(issue)
+        tree = self.git.merge_tree(pull.head_sha, tip)
+        if self.git.is_ancestor(tip, pull.head_sha):
+            raise Problem(422, "There are no new commits on the base branch.")
+        if tree is None:
+            raise Problem(422, "merge conflict between base and head")
+        author, committer = self.person(user), self.web_flow()
+        text = f"Merge branch '{pull.base}' into {pull.head}"
+        parents = [pull.head_sha, tip]
+        new = self.git.make_commit(tree, parents, text, author=author, committer=committer)
+        self.git.move(self.head_ref(pull), new, pull.head_sha)
+        self.verified.add(new)
+        return new
 
     # Commits and statuses
 
