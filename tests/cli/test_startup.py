@@ -228,7 +228,7 @@ def test_an_experiment_that_is_not_finished_is_shown(world: World, tmp_path: Pat
     begun = known.with_(id="f" * 64, number=2)
     ledger.add_experiment(begun, parent_text="a", candidate_text="b")
     ledger.flush("begun")
-    assert "  experiment 2 is not finished: ratchet run goes on with it" in lines(copy)
+    assert "  experiment 2 is not finished: 'ratchet run' continues it" in " ".join(lines(copy))
 
 
 def test_several_skills_and_one_that_cannot_be_read(tmp_path: Path) -> None:

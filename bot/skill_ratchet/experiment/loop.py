@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import gate, leaks, looks
+from skill_ratchet.core import gate, leaks, looks, wording
 from skill_ratchet.core.evidence import State
 from skill_ratchet.core.facts import Findings, gather
 from skill_ratchet.core.gate import Action, Reason
@@ -290,9 +290,21 @@ class Loop:
         if same_surroundings(experiment, self._space):
             unbound = experiment.setting.holdout_digest is None and not self._space.blind
             return self._recorder.take_over(experiment, self._space) if unbound else experiment
-        detail = "The skill, its fixtures or the settings changed before it was decided."
-        self._recorder.close(experiment, Outcome(Action.REJECT, SUPERSEDED, detail))
+        self._give_up(experiment)
         return None
+
+    def _give_up(self, experiment: Experiment) -> None:
+        """Write down and say that an experiment cannot go on, and what it cost."""
+        detail = "The skill, its fixtures or the settings changed before it was decided."
+        this = self._bench.account.run
+        paid = paid_for(self._ledger, experiment, until=this.started_at if this else "")
+        cost = price(paid)
+        self._recorder.close(
+            experiment,
+            Outcome(Action.REJECT, SUPERSEDED, detail, calls=len(paid), usd=cost),
+        )
+        calls = wording.many(len(paid), "call")
+        self._observer.said(f"Experiment {experiment.number} is given up after {calls}. {detail}")
 
     def _left_behind(self) -> Experiment | None:
         """The one that is asked for; else the first, but no person's: that merges nothing."""

@@ -251,8 +251,11 @@ def own_runs(
     ]
 
 
-def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
-    """Every answer on record that an experiment cost: its proposal, its runs and their judges."""
+def paid_for(ledger: Ledger, experiment: Experiment, *, until: str = "") -> list[Reply]:
+    """Every answer on record that an experiment cost: its proposal, its runs and their judges.
+
+    Those from ``until`` on are another's, if that is given.
+    """
     proposals = proposals_paid(ledger, experiment.number, experiment.parent)
     shared = ledger.incumbent_runs(experiment.parent)  # kept for the next ones, and made for this
     runs = [
@@ -260,7 +263,8 @@ def paid_for(ledger: Ledger, experiment: Experiment) -> list[Reply]:
         *own_runs(ledger, experiment, job="judge"),
         *(trace for trace in shared if trace.started_at >= experiment.started_at),
     ]
-    answered = (trace for trace in runs if trace.reply.error is None)
+    early = (trace for trace in runs if not until or trace.started_at < until)
+    answered = (trace for trace in early if trace.reply.error is None)
     return [*proposals, *(trace.reply for trace in answered)]
 
 

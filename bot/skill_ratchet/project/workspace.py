@@ -163,7 +163,10 @@ def open_at_base(
     settings = overridden(config.load_config(tree), override)
     name = config.choose_skill(settings, skill)
     if branch == checked_out:
-        paths = [*_read_paths(settings, name, blind=blind), *_harness(tree, settings)]
+        paths = [
+            *_read_paths(settings, name, blind=blind),
+            *_harness(tree, (settings.provider, settings.meta_provider)),
+        ]
         refuse_uncommitted(project, paths, skill=name, branch=branch)
     return read(project, tree, settings, name, base=tree.commit, branch=branch, blind=blind)
 
@@ -385,12 +388,11 @@ def held(project: Project) -> bool:
     return os.path.lexists(project.root / HOLD_FILE)
 
 
-def _harness(tree: Tree, settings: Config) -> list[str]:
-    """Files of the tree that are the model: programs and scripts of the command providers.
+def _harness(tree: Tree, providers: Iterable[AnyProvider]) -> list[str]:
+    """Files of the tree that are a model: programs and scripts of command providers.
 
     The program is started from the work tree, so it must be what is committed.
     """
-    providers = (settings.provider, settings.meta_provider)
     return _programs(tree, [getattr(one, "command", None) for one in providers])
 
 
@@ -409,7 +411,8 @@ def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str)
     )
     if script := provider.get("file"):
         provider["script"] = digest("script", tree.read(str(script)).decode("utf-8", "replace"))
-    for path in _harness(tree, settings):
+    # The proposer's program is not among them: a candidate's numbers do not depend on who wrote it.
+    for path in _harness(tree, [settings.provider]):
         provider[f"program {path}"] = digest("program", tree.read(path).decode("utf-8", "replace"))
     parameters = call.model_dump(mode="json")
     return How(

@@ -190,7 +190,11 @@ def _lines(one: SkillStatus) -> list[str]:
     if one.proposal:
         lines.append(f"  open proposal: branch {one.proposal}")
     if one.under_way is not None:
-        lines.append(f"  experiment {one.under_way} is not finished: ratchet run goes on with it")
+        number = one.under_way
+        lines.append(
+            f"  experiment {number} is not finished: 'ratchet run' continues it, unless the skill, "
+            "its cases or the settings have changed"
+        )
     return [*lines, f"  experiments so far: {one.experiments}", f"  last run: {_last(one.last)}"]
 
 
