@@ -229,7 +229,7 @@ class TrainLedger(_Reads):
     """The read-only view a proposer gets: built on the ledger branch, it cannot see the other.
 
     It tells of no case that is not a train case now, whatever side it was on: neither the runs of
-    it, nor texts that repeat it. See ``ledger.hiding``.
+    it, nor texts that repeat it. See ``ledger.sight``.
 
     Args:
         reader: Of the ledger branch.
