@@ -17,6 +17,7 @@ from shared import git
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import (
+    NO_FAILED_CALLS,
     AddLines,
     Evidence,
     Experiment,
@@ -211,6 +212,7 @@ class Filler:
             screen=screen,
             confirm=pairs,
             missing=0,
+            failed=NO_FAILED_CALLS,
             attempt=1 + (one.number % KEPT) // CONFIRMED,
             train_scores=(),
             targeted=(),

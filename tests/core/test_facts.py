@@ -203,6 +203,7 @@ FULL = OLD | {
     "age": 1.5,
     "released": True,
 }
+TRIED = FULL | {"failed": {"candidate": 2, "incumbent": 1, "stuck": 0}}
 
 
 def read(evidence: object) -> Evidence:
@@ -218,8 +219,9 @@ def read(evidence: object) -> Evidence:
     [
         (OLD, "502ae5d65bbc480c52757afc7b55f5d8e8de4c0e45c890f943f0ff2d489f8aad"),
         (FULL, "da1510b3d3f74c42a251a293b9753588236551bf820857f4bbcde46816779993"),
+        (TRIED, "bc93e66c47edbef701b2b34efc36ca0d1d67b2bbc61c015be7d6bf70a155b742"),
     ],
-    ids=["old", "full"],
+    ids=["old", "full", "tried"],
 )
 def test_evidence_keeps_its_name(recorded: dict[str, Any], named: str) -> None:
     """Commits of open pull requests have it in a trailer."""
@@ -230,6 +232,7 @@ def test_evidence_keeps_its_name(recorded: dict[str, Any], named: str) -> None:
 def test_what_an_old_record_does_not_say_is_not_known() -> None:
     old = read(OLD)
     assert (old.train_scores, old.targeted, old.age, old.released) == ((), (), None, False)
+    assert old.failed is None
 
 
 @pytest.mark.parametrize("name", sorted(OLD))
@@ -241,8 +244,11 @@ def test_a_record_has_every_fact_there_has_always_been(name: str) -> None:
 def test_an_old_record_makes_nothing_be_merged_that_people_have_a_say_in() -> None:
     whole = make_evidence().model_dump(mode="json")
     short = {key: whole[key] for key in OLD}
-    assert decide(read(short), Policy(merge="manual")).reason is Reason.AWAITS_PERSON
-    assert decide(read(short), Policy(merge="after", after=0)).reason is Reason.VETO_WINDOW
+    for policy in (Policy(), Policy(merge="manual"), Policy(merge="after", after=0)):
+        assert decide(read(short), policy).reason is Reason.UNKNOWN
+    counted = short | {"failed": whole["failed"]}
+    assert decide(read(counted), Policy(merge="manual")).reason is Reason.AWAITS_PERSON
+    assert decide(read(counted), Policy(merge="after", after=0)).reason is Reason.VETO_WINDOW
 
 
 # The base goes on -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from skill_ratchet.core.gate import (
     decide,
     screen_progress,
 )
-from skill_ratchet.core.records import Binding, Evidence, Pair, digest
+from skill_ratchet.core.records import NO_FAILED_CALLS, Binding, Evidence, FailedCalls, Pair, digest
 from skill_ratchet.experiment import proposer
 from skill_ratchet.github import pull_request
 
@@ -99,11 +99,16 @@ def make_evidence(**changes: Any) -> Evidence:
         "confirm": confirmed(*[1] * 10),
         "targeted": (),
         "missing": 0,
+        "failed": NO_FAILED_CALLS,
         "attempt": 1,
         "age": 0.0,
         "released": False,
     }
     return Evidence.model_validate(base | changes)
+
+
+def failing(candidate: int, incumbent: int = 0, *, stuck: int = 0) -> FailedCalls:
+    return FailedCalls(candidate=candidate, incumbent=incumbent, stuck=stuck)
 
 
 def one_sweep(**changes: Any) -> Evidence:
@@ -181,6 +186,10 @@ def test_improves_tells_how_often_it_is_wrong() -> None:
         ({"leaks": ("a held-out phrase",)}, Action.REJECT, Reason.LEAKS_HOLDOUT),
         ({"leaks": None}, Action.HOLD, Reason.UNKNOWN),
         ({"missing": 1}, Action.HOLD, Reason.MISSING_SCORES),
+        ({"failed": None}, Action.HOLD, Reason.UNKNOWN),
+        ({"failed": failing(9)}, Action.REJECT, Reason.FAILS_MORE),
+        ({"failed": failing(9), "missing": 1}, Action.REJECT, Reason.FAILS_MORE),
+        ({"failed": failing(0, stuck=10)}, Action.REJECT, Reason.FAILS_MORE),
         ({"train_fixtures": ()}, Action.HOLD, Reason.EMPTY_SPLIT),
         ({"holdout_fixtures": ()}, Action.HOLD, Reason.EMPTY_SPLIT),
         (
@@ -425,6 +434,7 @@ OBJECTIONS: list[tuple[Reason, str, Callable[[Evidence], Evidence]]] = [
     (Reason.ALREADY_MERGED, "merged before", lambda e: e.with_(landed=True)),
     (Reason.STALE, "base", lambda e: e.with_(current=make_binding(base="d0d0"))),
     (Reason.LEAKS_HOLDOUT, "held-out", lambda e: e.with_(leaks=("x",))),
+    (Reason.FAILS_MORE, "9 of its calls", lambda e: e.with_(failed=failing(9))),
     (Reason.MISSING_SCORES, "score: 2", lambda e: e.with_(missing=2)),
     (Reason.TARGETS_MISSED, "meant to fix", lambda e: e.with_(targeted=missed(0, -1))),
     (Reason.SCREEN_FAILED, "losing", lambda e: e.with_(screen=screened(-1, -1))),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from skill_ratchet.base import sandbox
-from skill_ratchet.core.records import Fixture, Reply, Request
+from skill_ratchet.core.records import Failure, Fixture, Reply, Request
 from skill_ratchet.core.scoring import SPECS, ScorerError, parse_spec
 from skill_ratchet.experiment.scorers import SCORERS, Scored, Tools, judge_request, score
 
@@ -93,10 +93,13 @@ def test_the_exit_status_or_the_last_line_is_the_score(
 
 
 @pytest.mark.parametrize("number", ["1.5", "-0.1", "nan", "inf", "high"])
-def test_a_number_that_is_no_score_gives_none(root: Path, number: str) -> None:
-    """A broken check must not pass for a perfect answer."""
-    with pytest.raises(ScorerError, match="which is not from 0 to 1"):
-        judged(f"print('score: {number}')", "answer", root)
+def test_a_number_that_is_no_score_scores_0(root: Path, number: str) -> None:
+    """A broken check passes for no answer, and leaves none out: what it prints may depend on it."""
+    value, reason = judged(f"print('score: {number}')", "answer", root)
+    assert (value, reason) == (
+        0,
+        f"the program printed `score: {number}`, which is not from 0 to 1",
+    )
 
 
 def test_out_of_time_scores_0(root: Path) -> None:
@@ -265,16 +268,32 @@ def test_the_mark_changes_with_what_is_judged(change: dict[str, Any]) -> None:
         ('{"reason": "a", "score": "9"}', "no reason, or no score from 0 to 10"),
         ('{"reason": "a", "score": 1e999}', "no reason, or no score from 0 to 10"),
         ("9", "no reason, or no score from 0 to 10"),
-        (None, "the judge's call failed: overloaded"),
     ],
 )
-def test_a_judge_that_fails_gives_no_score_but_its_call_is_kept(
-    root: Path, text: str | None, told: str
+def test_an_answer_that_the_judge_does_not_judge_scores_0(root: Path, text: str, told: str) -> None:
+    """What the judge replies may depend on the answer; whether there is a score must not."""
+    judge = Judge(text, stop_reason="end_turn")
+    done = scored(RUBRIC, "Dear", root, judge=judge, judge_model="m")
+    assert done.score.value == 0
+    assert told in done.score.reason
+    assert done.reply == judge.reply
+
+
+@pytest.mark.parametrize("failure", [None, *(one for one in Failure if not one.by_skill)])
+def test_a_judge_that_is_not_reached_gives_no_score_but_its_call_is_kept(
+    root: Path, failure: Failure | None
 ) -> None:
-    judge = Judge(text, error=None if text else "overloaded", stop_reason="end_turn")
-    with pytest.raises(ScorerError, match=told) as caught:
+    judge = Judge(None, error="overloaded", failure=failure)
+    with pytest.raises(ScorerError, match="the judge's call failed: overloaded") as caught:
         scored(RUBRIC, "Dear", root, judge=judge, judge_model="m")
     assert caught.value.reply == judge.reply
+
+
+@pytest.mark.parametrize("failure", [one for one in Failure if one.by_skill])
+def test_an_answer_that_the_judge_cannot_read_scores_0(root: Path, failure: Failure) -> None:
+    judge = Judge(None, error="prompt is too long", failure=failure)
+    done = scored(RUBRIC, "Dear", root, judge=judge, judge_model="m")
+    assert (done.score.value, done.reply) == (0, judge.reply)
 
 
 @pytest.mark.parametrize("tools", [{}, {"judge_model": "m"}, {"judge": Judge("{}")}])

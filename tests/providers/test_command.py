@@ -200,11 +200,11 @@ def test_a_trace_is_kept_raw(data: bytes, kept: Any, root: Path) -> None:
         ),
         (
             "import os; os.mkfifo(os.environ['RATCHET_TRACE'])",
-            "The command could not be run: RATCHET_TRACE is not a regular file",
+            "The command's trace cannot be used: RATCHET_TRACE is not a regular file",
         ),
         (
             "import os; os.symlink('/etc/hostname', os.environ['RATCHET_TRACE'])",
-            "The command could not be run: RATCHET_TRACE is not a regular file",
+            "The command's trace cannot be used: RATCHET_TRACE is not a regular file",
         ),
     ],
 )

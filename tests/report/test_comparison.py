@@ -12,6 +12,7 @@ from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import (
+    NO_FAILED_CALLS,
     Evidence,
     Experiment,
     Pair,
@@ -75,6 +76,7 @@ def look(
         screen=(),
         confirm=pairs,
         missing=0,
+        failed=NO_FAILED_CALLS,
         attempt=1,
         train_scores=(),
         targeted=(),

@@ -10,7 +10,7 @@ import pytest
 from skill_ratchet.core import evidence as stats
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.looks import Confirmation
-from skill_ratchet.core.records import Evidence, Pair
+from skill_ratchet.core.records import NO_FAILED_CALLS, Evidence, Pair
 from skill_ratchet.report import comparison
 from skill_ratchet.report.site import trials
 
@@ -51,6 +51,7 @@ def look(
         screen=(),
         confirm=tuple(pairs),
         missing=0,
+        failed=NO_FAILED_CALLS,
         attempt=1,
         train_scores=(),
         targeted=(),

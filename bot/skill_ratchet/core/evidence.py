@@ -51,6 +51,8 @@ CONFIRM_CAP = 120  # pairs for every unit of ln(bar)
 WIN_SHARE = 4 / 5  # the best that futility still hopes for: 4 wins in 5 decisive pairs
 FEWEST_CLUSTERS = 2  # independent fixtures: a spread needs two values
 MOST_SIGNS = 200  # decisive pairs for which P(sum = 0) is counted exactly
+FAILS_MORE_LEVEL = 0.01  # chance that a candidate is rejected for failures that hit it by chance
+MOST_TRIES = 10  # of one run of the candidate that fails always, where the incumbent's does not
 NO_SCORES: Mapping[str, float] = MappingProxyType({})
 HAIR = 1e-9  # a gain must exceed its bar by more than rounding can add
 PRIOR_MASS, PRIOR_PAIRS = 2.4, 8  # prior for the share of decisive pairs: 0.3, worth 8 pairs
@@ -274,6 +276,24 @@ def _first_settled(
         if state is not State.OPEN:
             return Progress(state, cause, bets.pairs, log_e(bets), log_bar, tuple(path))
     return Progress(State.OPEN, Cause.UNDECIDED, bets.pairs, log_e(bets), log_bar, tuple(path))
+
+
+# Calls that the infrastructure failed -----------------------------------------------------------
+
+
+def fails_more(*, candidate: int, incumbent: int) -> bool:
+    """Whether the infrastructure fails the candidate significantly more often.
+
+    Of pairs in which one side alone failed, each is the candidate's with probability 1/2 if the
+    failures have nothing to do with the skill. So the wealth of a gambler who stakes ``b`` on the
+    candidate each time, (1 + b)^candidate * (1 - b)^incumbent, is a non-negative martingale, and
+    so is the mean of two. By Ville's inequality it ever reaches 1 / FAILS_MORE_LEVEL with
+    probability at most that level, however often one looks: no look is to be paid for.
+    """
+    cautious, bold = (
+        candidate * math.log1p(bet) + incumbent * math.log1p(-bet) for bet in (CAUTIOUS, BOLD)
+    )
+    return log_mixture(cautious, bold) >= -math.log(FAILS_MORE_LEVEL)
 
 
 # The Ladder guard and the one-sweep rule -----------------------------------------------------

@@ -15,13 +15,14 @@ from pydantic import BeforeValidator
 from skill_ratchet.core.records import Evidence
 
 if TYPE_CHECKING:
-    from skill_ratchet.core.records import Binding, Pair
+    from skill_ratchet.core.records import Binding, FailedCalls, Pair
 
 # What it means that a record has not a fact, because it was written before that was one: it is not
 # known, so nothing is merged for it.
 _ABSENT: Final[dict[str, Any]] = {
     "train_scores": (),
     "targeted": (),
+    "failed": None,
     "age": None,
     "released": False,
 }
@@ -42,6 +43,7 @@ class Findings:
     confirm: tuple[Pair, ...]
     targeted: tuple[Pair, ...]
     missing: int
+    failed: FailedCalls | None
     attempt: int | None
 
     @classmethod
@@ -64,6 +66,7 @@ class Findings:
             confirm=(),
             targeted=(),
             missing=0,
+            failed=None,
             attempt=None,
         )
 
@@ -111,6 +114,7 @@ def gather(findings: Findings, present: Present) -> Evidence:
         confirm=findings.confirm,
         targeted=findings.targeted,
         missing=findings.missing,
+        failed=findings.failed,
         attempt=findings.attempt,
         age=present.age,
         released=present.released,

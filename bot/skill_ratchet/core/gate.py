@@ -41,6 +41,7 @@ class Reason(StrEnum):
     LEAKS_HOLDOUT = "leaks_holdout"
     UNKNOWN = "unknown"
     EMPTY_SPLIT = "empty_split"
+    FAILS_MORE = "fails_more"
     MISSING_SCORES = "missing_scores"
     BAD_EVIDENCE = "bad_evidence"
     TARGETS_MISSED = "targets_missed"
@@ -96,17 +97,20 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     3.  The numbers must have been computed on what is there now: base, candidate, incumbent,
         fixtures, config, model and evaluator all agree. Otherwise wait.
     4.  A candidate in which held-out text was found is rejected.
-    5.  Every run that should have a score has one. A missing score is not a score of zero.
-    6.  If the train cases that the edit was meant to fix were tried first, one of them got
+    5.  The infrastructure did not fail the candidate significantly more often than the incumbent,
+        nor one of its runs for ever: calls that are made again until they succeed are fair only
+        while their failures have nothing to do with the skill.
+    6.  Every run that should have a score has one. A missing score is not a score of zero.
+    7.  If the train cases that the edit was meant to fix were tried first, one of them got
         better. That can only reject: the screen counts none of these runs.
-    7.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
-    8.  There is a holdout, the candidate was checked for its text, and how often it was
+    8.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
+    9.  There is a holdout, the candidate was checked for its text, and how often it was
         consulted for this incumbent is known.
-    9.  Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
-    10. The confirm run has reached its bar at the end of a sweep and passed the guard (rule
+    10. Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
+    11. The confirm run has reached its bar at the end of a sweep and passed the guard (rule
         'evidence'), or improved the mean with no fixture below its floor (rule 'improves').
-    11. People may keep the last word: 'manual' waits for a release, 'after' for the window.
-    12. Then, and only then, merge.
+    12. People may keep the last word: 'manual' waits for a release, 'after' for the window.
+    13. Then, and only then, merge.
 
     Never raises for any evidence that is a valid record, and answers the same for the same facts.
     """
@@ -115,6 +119,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
         or _landed(evidence)
         or _binding(evidence)
         or _leak(evidence)
+        or _failures(evidence)
         or _missing(evidence)
         or _targets(evidence)
         or _screen(evidence, policy)
@@ -221,6 +226,19 @@ def _binding(evidence: Evidence) -> Verdict | None:
 def _leak(evidence: Evidence) -> Verdict | None:
     if evidence.leaks:
         return _reject(Reason.LEAKS_HOLDOUT, "The candidate repeats text of held-out cases.")
+    return None
+
+
+def _failures(evidence: Evidence) -> Verdict | None:
+    failed = evidence.failed
+    if failed is None:
+        return _hold(Reason.UNKNOWN, "How often calls failed on each side is not known.")
+    if stats.fails_more(candidate=failed.candidate, incumbent=failed.incumbent):
+        counts = f"{failed.candidate} of its calls failed alone, {failed.incumbent} of the other's"
+        return _reject(Reason.FAILS_MORE, f"Calls fail more often with the candidate: {counts}.")
+    if failed.stuck >= stats.MOST_TRIES:
+        detail = f"A call with the candidate failed {failed.stuck} times, and always."
+        return _reject(Reason.FAILS_MORE, detail)
     return None
 
 

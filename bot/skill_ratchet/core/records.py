@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from math import fsum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -153,16 +154,75 @@ class Request(Record):
     case: dict[str, JsonValue] | None = None
 
 
+class Failure(StrEnum):
+    """Why a call brought no answer. Its provider says so, and nobody guesses it from a message.
+
+    What the skill can lead to is an answer that scores 0, at the first try and on both sides
+    alike: were it made again, a skill would be judged by the calls that go well. Everything else
+    is the infrastructure's doing: it has no score, and the call is made again by the next run.
+    docs/providers.md has this list.
+    """
+
+    # What the skill can lead to.
+    TIME_OUT = "time_out"  # a program was not done in time
+    EXIT = "exit"  # a program ended with another status than 0
+    OUTPUT = "output"  # a program wrote too much, or a trace that is none
+    TOO_LONG = "too_long"  # skill and case are more than the model reads
+    BLOCKED = "blocked"  # the server withheld what was asked for or answered
+    # What the infrastructure did. Nothing was sent:
+    NOT_STARTED = "not_started"  # a program or its sandbox
+    UNREACHED = "unreached"  # no connection
+    # The account or the model is refused, so that further calls would be, too:
+    DENIED = "denied"  # the credential
+    FORBIDDEN = "forbidden"  # to this credential
+    NO_MODEL = "no_model"
+    # And all else:
+    LIMITED = "limited"  # too many calls
+    SERVER = "server"  # an error of the server's, overloaded among them
+    REFUSED = "refused"  # any other refusal, such as a request that is not understood
+    LOST = "lost"  # sent, but no whole answer came: it may have been billed
+    UNREADABLE = "unreadable"  # an answer in no form that is known: it may have been billed
+
+    @property
+    def by_skill(self) -> bool:
+        """Whether it counts as an answer that scores 0."""
+        return self in _BY_SKILL
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing was sent, so that there is nothing to pay."""
+        return self in {Failure.NOT_STARTED, Failure.UNREACHED}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the next call would be refused for the same reason."""
+        return self in {Failure.DENIED, Failure.FORBIDDEN, Failure.NO_MODEL}
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it cannot have depended on what was asked, or on what would be answered."""
+        return self.unsent or self in {Failure.DENIED, Failure.NO_MODEL}
+
+
+_BY_SKILL = frozenset(
+    {Failure.TIME_OUT, Failure.EXIT, Failure.OUTPUT, Failure.TOO_LONG, Failure.BLOCKED}
+)
+
+
 class Reply(Record):
     """What came back. Either ``error`` says why the call failed, or ``text`` is the answer.
 
     A refusal or an answer cut at the token limit is an answer: ``stop_reason`` says so.
+    ``failure`` is of what kind an error is; None, as in old records, is the infrastructure's.
+    ``unanswered`` counts the attempts that were sent without an answer: each may have been billed.
     ``request`` and ``response`` are the provider's own bodies, verbatim. ``usd`` is None when
     the price is unknown, and 0.0 when the call is known to be free.
     """
 
     text: str | None = None
     error: str | None = None
+    failure: Failure | None = None
+    unanswered: int = Field(default=0, ge=0)
     stop_reason: str | None = None
     request: JsonValue = None
     response: JsonValue = None
@@ -200,8 +260,9 @@ class RolloutKey(Record):
 class Trace(Record):
     """One model call kept whole, with its score. Nothing in it is summarised or shortened.
 
-    ``id`` is unique in a ledger. ``score`` is None when the call or the scorer failed (then
-    ``reply.error`` or ``scorer_error`` says why): no score is not a score of zero.
+    ``id`` is unique in a ledger. ``score`` is None when the infrastructure failed the call or the
+    scorer (then ``reply.error`` or ``scorer_error`` says why): no score is not a score of zero.
+    A call that failed by what the skill led to has both, an error and a score of 0.
     """
 
     id: str
@@ -222,6 +283,14 @@ class Trace(Record):
     expected: JsonValue = None
     correction: str | None = None
     tags: tuple[str, ...] = ()
+
+
+def unanswered(reply: Reply) -> Score | None:
+    """The score of a call that brought no answer: 0 for what the skill led to, else none."""
+    if reply.failure is None or not reply.failure.by_skill:
+        return None
+    reason = f"There is no answer ({reply.failure.value}), which counts as a wrong one."
+    return Score(value=0, reason=reason, scorer="call")
 
 
 JUDGE = "-judge"  # what the id of a judge's call has behind that of the run it judges
@@ -561,6 +630,17 @@ class Pair(Record):
         return self.candidate - self.incumbent
 
 
+class FailedCalls(Record):
+    """Runs that the infrastructure failed, of both sides (see ``failures.counted``)."""
+
+    candidate: int = Field(ge=0)  # pairs tried together of which the candidate's alone failed
+    incumbent: int = Field(ge=0)  # the same for the incumbent's
+    stuck: int = Field(ge=0)  # how often one run of the candidate failed, and not its pair's other
+
+
+NO_FAILED_CALLS = FailedCalls(candidate=0, incumbent=0, stuck=0)
+
+
 class Binding(Record):
     """What the numbers were computed on, or what is there now; a verdict needs them equal."""
 
@@ -596,6 +676,7 @@ class Evidence(Record):
     confirm: tuple[Pair, ...]
     targeted: tuple[Pair, ...]  # on the cases the edit was meant to fix; only a filter
     missing: int = Field(ge=0)  # runs that should have a score and have none
+    failed: FailedCalls | None  # every try of the experiment, those that were made again too
     attempt: int | None = Field(ge=1, le=10**9)  # against this incumbent, this one included
     age: float | None = Field(ge=0)  # seconds since the evidence was complete
     released: bool  # a person with the right to do so released a held verdict

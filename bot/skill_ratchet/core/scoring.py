@@ -4,7 +4,9 @@ The specs of all scorers are here, and those scorers that need nothing but the a
 fixture. The ones that run a program or ask a model are in `skill_ratchet.experiment.scorers`.
 docs/scorers.md is the user's side of this file.
 
-A bad answer scores 0. A scorer that could not judge raises `ScorerError`, which is *no* score.
+A bad answer scores 0, and so does one that a scorer cannot cope with: were it left out, whether
+there is a score would depend on the answer. A scorer that could judge no answer at all raises
+`ScorerError`, which is *no* score.
 """
 
 from __future__ import annotations
@@ -291,7 +293,7 @@ def score_pure(spec: Spec, output: str, fixture: Fixture) -> Score:
     """Score one answer with a scorer that needs no program and no model.
 
     Raises:
-        ScorerError: There is no score: see `objection`, or a pattern took too long.
+        ScorerError: There is no score: see `objection`.
         KeyError: The spec is not one of `PURE`.
     """
     scorer = PURE[spec.type]
@@ -364,7 +366,8 @@ def _regex(spec: Regex, output: str, fixture: Fixture) -> Score:
             if match(output, timeout=spec.timeout):
                 return _score(spec, 1, f"matches {_quote(pattern)}")
         except TimeoutError:
-            raise ScorerError(f"{_quote(pattern)} took more than {spec.timeout:g} s") from None
+            reason = f"{_quote(pattern)} took more than {spec.timeout:g} s on {_quote(output)}"
+            return _score(spec, 0, reason)  # the answer's doing: another would have been quick
     return _score(spec, 0, f"does not match {_any_of(patterns)}: {_quote(output)}")
 
 
@@ -409,16 +412,12 @@ def similarity(one: str, other: str) -> float:
 
 
 def metric_score(spec: Metric, text: str) -> Score:
-    """Place the last number of ``text`` on the spec's scale; 0 when there is none.
-
-    Raises:
-        ScorerError: The pattern took more than a second.
-    """
+    """Place the last number of ``text`` on the spec's scale; 0 when there is none in time."""
     compiled = _compile(_NUMBER if spec.pattern is None else spec.pattern)
     try:
         matches = [match.group(1) for match in compiled.finditer(text, timeout=1.0)]
     except TimeoutError:
-        raise ScorerError(f"{_quote(spec.pattern or '')} took more than 1 s") from None
+        return _score(spec, 0, f"{_quote(spec.pattern or '')} took more than 1 s")
     if not matches:
         return _score(spec, 0, f"no number found in {_quote(text[-_SHOWN:].strip())}")
     try:

@@ -36,6 +36,7 @@ from skill_ratchet.experiment.recorder import (
     Attempt,
     Outcome,
     Recorder,
+    failed_calls,
     own_runs,
     paid_for,
     price,
@@ -487,6 +488,7 @@ class Loop:
             confirm=trial.confirm.pairs,
             targeted=trial.targeted.pairs,
             missing=len(trial.missing),
+            failed=failed_calls(self._ledger, trial.experiment),
             attempt=trial.attempt,
         )
         return gather(findings, self._settling().present(findings.experiment, head=head, age=0.0))
@@ -619,7 +621,10 @@ def same_surroundings(experiment: Experiment, space: Workspace) -> bool:
 
 
 def _refuse_unscored(traces: Sequence[Trace]) -> None:
+    """Raise RatchetError where a run has no score, or no run has an answer."""
     failed = [trace for trace in traces if trace.score is None]
+    if all(trace.reply.error is not None for trace in traces):
+        failed = list(traces)  # that is no measurement of the skill
     if failed:
         count = f"{len(failed)} of {len(traces)} calls failed"
         many = "Every call failed" if len(failed) == len(traces) else count

@@ -279,4 +279,5 @@ def publish(space: Workspace, experiment: Experiment, text: str, *, evidence: st
 
 def evidence_digest(evidence: Evidence) -> str:
     """Names the evidence of a finished confirm run."""
-    return digest("evidence", evidence.model_dump(mode="json"))
+    unsaid = {"failed"} if evidence.failed is None else set()  # no name from before has it
+    return digest("evidence", evidence.model_dump(mode="json", exclude=unsaid))

@@ -7,6 +7,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from skill_ratchet.core import failures
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import (
@@ -24,9 +25,9 @@ from skill_ratchet.experiment.proposer import Candidate, Unusable, question
 from skill_ratchet.project.workspace import BOTH, PERSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from skill_ratchet.core.records import Evidence, Pair, Reply, Split, Trace
+    from skill_ratchet.core.records import Evidence, FailedCalls, Pair, Reply, Split, Trace
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.workspace import Workspace
 
@@ -188,7 +189,7 @@ class Recorder:
         evidence, reason, detail = outcome.evidence, outcome.reason, outcome.detail
         train = tally(evidence.screen, evidence.train_fixtures) if evidence else NO_TALLY
         # The proposer reads this record: of a look at the holdout it may know only the outcome.
-        sealed = outcome.verdict is not None and reason not in TELLABLE
+        sealed = outcome.verdict is not None and not _is_tellable(outcome)
         started = datetime.fromisoformat(experiment.started_at)
         return Result(
             experiment=experiment.id,
@@ -232,6 +233,12 @@ class Recorder:
         self._flush(experiment, action)
 
 
+def _is_tellable(outcome: Outcome) -> bool:
+    """Whether its reason says nothing about held-out cases."""
+    before = outcome.evidence is not None and outcome.evidence.attempt is None
+    return outcome.reason in TELLABLE or (outcome.reason == Reason.FAILS_MORE and before)
+
+
 def own_runs(
     ledger: Ledger,
     experiment: Experiment,
@@ -251,6 +258,21 @@ def own_runs(
     ]
 
 
+def failed_calls(ledger: Ledger, experiment: Experiment) -> FailedCalls:
+    """How often the infrastructure failed each side since an experiment was begun."""
+    model = experiment.setting.model_digest
+    own = own_runs(ledger, experiment)
+    kept = ledger.incumbent_tries(experiment.parent, since=experiment.started_at)
+    return failures.counted(
+        [run for run in own if run.side == "candidate"],
+        [*(run for run in own if run.side == "incumbent"), *_with_model(kept, model)],
+    )
+
+
+def _with_model(runs: Iterable[Trace], model: str) -> Iterator[Trace]:
+    return (run for run in runs if run.key and run.key.model == model)
+
+
 def paid_for(ledger: Ledger, experiment: Experiment, *, until: str = "") -> list[Reply]:
     """Every answer on record that an experiment cost: its proposal, its runs and their judges.
 
@@ -264,7 +286,7 @@ def paid_for(ledger: Ledger, experiment: Experiment, *, until: str = "") -> list
         *(trace for trace in shared if trace.started_at >= experiment.started_at),
     ]
     early = (trace for trace in runs if not until or trace.started_at < until)
-    answered = (trace for trace in early if trace.reply.error is None)
+    answered = (trace for trace in early if trace.reply.error is None or trace.score)
     return [*proposals, *(trace.reply for trace in answered)]
 
 

@@ -21,6 +21,7 @@ from skill_ratchet.core.records import (
     Text,
     Trace,
     trace_id,
+    unanswered,
 )
 from skill_ratchet.core.scoring import ScorerError
 from skill_ratchet.experiment.budget import BudgetSpent
@@ -235,7 +236,7 @@ class Runner:
 
     async def _scored(self, trace: Trace, fixture: Fixture) -> Trace:
         if trace.reply.error is not None or trace.reply.text is None:
-            return trace
+            return trace.with_(score=unanswered(trace.reply))
         try:
             score, judged = await self._scorer(trace.reply.text, fixture)
         except ScorerError as error:

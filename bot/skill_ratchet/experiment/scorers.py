@@ -25,6 +25,7 @@ from skill_ratchet.core.records import (
     Score,
     canonical_json,
     digest,
+    unanswered,
 )
 from skill_ratchet.core.scoring import (
     PURE,
@@ -83,9 +84,9 @@ async def score(spec: Spec, output: str, fixture: Fixture, tools: Tools) -> Scor
     """Score one answer.
 
     Raises:
-        ScorerError: There is no score: a program is missing, the judge failed, a pattern took
-            too long, or the fixture does not bring what the scorer needs. Its ``reply`` is the
-            judge's call, when there was one.
+        ScorerError: There is no score, whatever the answer is: a program is missing, the judge
+            was not reached, or the fixture does not bring what the scorer needs. Its ``reply`` is
+            the judge's call, when there was one.
     """
     return await SCORERS[spec.type](spec, output, fixture, tools)
 
@@ -105,8 +106,12 @@ async def _command(spec: Command, output: str, fixture: Fixture, tools: Tools) -
     partial = _PARTIAL.fullmatch(lines[-1].strip()) if lines else None
     if partial is None:
         return Scored(Score(value=1, reason="the program accepts the answer", scorer=spec.type))
+    value = _unit(partial[1])
+    if value is None:
+        told = f"the program printed `score: {partial[1][:80]}`, which is not from 0 to 1"
+        return Scored(Score(value=0, reason=told, scorer=spec.type))
     reason = "\n".join(lines[:-1])[-_TOLD:].strip() or "as the program says"
-    return Scored(Score(value=_unit(partial[1]), reason=reason, scorer=spec.type))
+    return Scored(Score(value=value, reason=reason, scorer=spec.type))
 
 
 async def _metric(spec: Metric, output: str, fixture: Fixture, tools: Tools) -> Scored:
@@ -167,11 +172,12 @@ def _ending(returncode: int) -> str:
     return f"exit status {returncode}"
 
 
-def _unit(text: str) -> float:
+def _unit(text: str) -> float | None:
+    """A number from 0 to 1; None for anything else."""
     with contextlib.suppress(ValueError):
         if 0 <= (value := float(text)) <= 1:
             return value
-    raise ScorerError(f"the program printed `score: {text[:80]}`, which is not from 0 to 1")
+    return None
 
 
 # --- the judge -------------------------------------------------------------------------------
@@ -182,9 +188,9 @@ async def _rubric(spec: Rubric, output: str, fixture: Fixture, tools: Tools) -> 
     if tools.judge is None or model is None:
         raise ScorerError("the scorer rubric needs a model to judge, and none is set")
     reply = await tools.judge(judge_request(spec, output, fixture, model, tools.seed))
-    if reply.text is None:
+    if reply.text is None and unanswered(reply) is None:
         raise ScorerError(f"the judge's call failed: {reply.error}", reply=reply)
-    return Scored(_judgement(reply.text, reply), reply)
+    return Scored(_judgement(reply), reply)
 
 
 def judge_request(spec: Rubric, output: str, fixture: Fixture, model: str, seed: int) -> Request:
@@ -214,16 +220,22 @@ class _Judgement(Record):
     score: float = Field(ge=0, le=10)
 
 
-def _judgement(text: str, reply: Reply) -> Score:
+def _judgement(reply: Reply) -> Score:
+    """What the judge said; 0 where it could not be brought to say it.
+
+    The answer is in the judge's prompt: it may be too long for it, or have it refuse.
+    """
+    if reply.text is None:
+        return Score(value=0, reason=f"the judge's call failed: {reply.error}", scorer="rubric")
     try:
-        judged = _Judgement.model_validate(find_json(text, like={}))
+        judged = _Judgement.model_validate(find_json(reply.text, like={}))
     except ValidationError:
         told = "the judge's reply has no reason, or no score from 0 to 10"
-        raise ScorerError(told, reply=reply) from None
     except ValueError as error:
         told = f"the judge's reply: {error} (it ended with {reply.stop_reason})"
-        raise ScorerError(told, reply=reply) from None
-    return Score(value=judged.score / 10, reason=judged.reason, scorer="rubric")
+    else:
+        return Score(value=judged.score / 10, reason=judged.reason, scorer="rubric")
+    return Score(value=0, reason=told, scorer="rubric")
 
 
 SCORERS: dict[str, Callable[[Any, str, Fixture, Tools], Awaitable[Scored]]] = {

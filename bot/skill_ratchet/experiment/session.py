@@ -55,11 +55,15 @@ class Bench:
     clock: Clock  # of everything that is written down
 
     def recall(self, text: Text) -> None:
-        """Have the runner use again what the ledger has of the incumbent ``text`` on train."""
+        """Have the runner use again what the ledger has of the incumbent ``text`` on train.
+
+        Where no call at all was answered a program is broken, and nothing is known of the text.
+        """
         kept = self.ledger.kept_runs(
             text.digest, self.space.how.digest, deterministic=self.provider.deterministic
         )
-        self.runner.remember(kept.values())
+        if any(trace.reply.error is None for trace in kept.values()):
+            self.runner.remember(kept.values())
 
 
 @contextlib.asynccontextmanager

@@ -178,7 +178,7 @@ class _Reads:
         paths = [path for home in homes for path in self._train.list(f"{home}/traces/")]
         return {
             (trace.key.fixture, trace.key.replicate): trace
-            for trace in _traces(self._train, paths)
+            for trace in sorted(_traces(self._train, paths), key=_answered)  # an answer goes last
             if trace.key is not None
             and (trace.key.skill, trace.key.model) == (skill_digest, model_digest)
             and (deterministic or not trace.key.experiment)
@@ -451,8 +451,12 @@ class Ledger(_Reads):
 
     def incumbent_runs(self, skill_digest: str) -> list[Trace]:
         """Every scored train run of a text as the incumbent, with any model."""
+        return [run for run in self.incumbent_tries(skill_digest) if run.score is not None]
+
+    def incumbent_tries(self, skill_digest: str, *, since: str = "") -> list[Trace]:
+        """Every train run of a text as the incumbent that began then or later, failed ones too."""
         paths = self._train.list(f"{self._incumbent(skill_digest)}/traces/")
-        return [trace for trace in _traces(self._train, paths) if trace.score is not None]
+        return [run for run in _traces(self._train, paths) if run.started_at >= since]
 
     def proposer_calls(self, question: str) -> list[Trace]:
         """Every call that asked the meta-agent a question, whatever came of it."""
@@ -731,7 +735,8 @@ class Ledger(_Reads):
         key = trace.key
         owner = trace.experiment if key is None else key.experiment
         # A failed run is made again under the same key; neither call may hide the other.
-        failed = "" if trace.score or trace.job == "judge" else f".failed-{digest(trace.id)[:8]}"
+        answered = trace.score and trace.reply.error is None
+        failed = "" if answered or trace.job == "judge" else f".failed-{digest(trace.id)[:8]}"
         if owner and (trace.side or trace.job == "judge"):
             # The key tells a transfer's models apart, which have the same runs; a trace's id begins
             # with it, so that it is found by its name.
@@ -790,6 +795,10 @@ def _find(reader: Reader, skill: str, trace_id: str) -> list[str]:
 def _job_of(path: str) -> str | None:
     """Whose trace is at a path, if one is: a skill may be called as one of our folders is."""
     return _JOBS.get(path.split("/")[-2]) if path.endswith(".json") else None
+
+
+def _answered(trace: Trace) -> bool:
+    return trace.reply.error is None
 
 
 def _traces(reader: Reader, paths: list[str]) -> Iterator[Trace]:

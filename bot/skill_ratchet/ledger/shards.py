@@ -33,6 +33,7 @@ from skill_ratchet.core.records import (
     Split,
     Trace,
     trace_id,
+    unanswered,
 )
 from skill_ratchet.ledger import bundles
 from skill_ratchet.ledger.clock import moment
@@ -422,7 +423,9 @@ def _scores(space: Workspace, trace: Trace, case: Fixture) -> bool:
     A program or a judge is not asked again, and what was redacted is not what was scored.
     """
     spec = workspace.fixture_spec(space, case)
-    answer = trace.reply.text or ""
+    answer = trace.reply.text
+    if answer is None:  # which was looked at before
+        return True
     if spec.type not in scoring.PURE or _REDACTED in answer:
         return True
     try:
@@ -506,7 +509,8 @@ def _check(trace: Trace, *, plan: ShardPlan, wanted: Wanted) -> None:
         raise RatchetError("It has a run that is not what its key says.")
     if not moment(trace.started_at) or trace.started_at < plan.begun:
         raise RatchetError("It has a run from before its experiment was begun: a kept one is none.")
-    if trace.score is not None and (trace.reply.error is not None or trace.reply.text is None):
+    answered = trace.reply.text is not None and trace.reply.error is None
+    if trace.score is not None and not answered and trace.score != unanswered(trace.reply):
         raise RatchetError("It has a score without an answer.")
 
 

@@ -136,7 +136,7 @@ class Anthropic:
         calls which were refused do not come back all at once.
         """
         ticket = self.limiter.ticket()
-        attempt = 0
+        attempt = lost = 0
         while True:
             attempt += 1
             async with self.limiter.turn(ticket) as began:
@@ -145,7 +145,9 @@ class Anthropic:
                 latency = time.monotonic() - started
                 wait = self._wait(got, attempt=attempt, began=began)
             if wait is None:
-                return reply_of(got, body=body, redact=self._secrets.redact), latency
+                reply = reply_of(got, body=body, redact=self._secrets.redact)
+                return reply.model_copy(update={"unanswered": lost + reply.unanswered}), latency
+            lost += isinstance(got, LostError) and got.sent
             await asyncio.sleep(wait)
 
     def _wait(self, got: Answered | LostError, *, attempt: int, began: float) -> float | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base import sandbox
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core.records import Reply
+from skill_ratchet.core.records import Failure, Reply
 from skill_ratchet.providers.text import input_text
 
 if TYPE_CHECKING:
@@ -108,9 +108,13 @@ class CommandProvider:
                 network=True,
                 max_output=MAX_OUTPUT,
             )
+        except (OSError, ValueError) as error:  # an argument too long, or with a NUL
+            why = f"The command could not be run: {error}"
+            return Reply(error=why, failure=Failure.NOT_STARTED, usd=0.0)
+        try:
             trace = desk.read_trace()
-        except (OSError, ValueError) as error:  # an argument too long or with a NUL, a bad trace
-            return Reply(error=f"The command could not be run: {error}")
+        except (OSError, ValueError) as error:  # whatever is there, the program has left it
+            return _failed(Failure.OUTPUT, f"The command's trace cannot be used: {error}", done)
         return _reply(done, trace, timeout=self._timeout)
 
 
@@ -195,27 +199,35 @@ def _environment(desk: _CallFiles, request: Request) -> dict[str, str]:
 
 
 def _reply(done: sandbox.Finished, trace: bytes | None, *, timeout: float) -> Reply:
-    response: JsonValue = {
+    """How a program ended, as a reply. What it did the skill may have led to."""
+    if done.timed_out:
+        why = f"The command was stopped after {timeout:g} seconds"
+        return _failed(Failure.TIME_OUT, why, done, trace)
+    if done.truncated:
+        why = f"The command wrote more than {MAX_OUTPUT} bytes"
+        return _failed(Failure.OUTPUT, why, done, trace)
+    if done.returncode != 0:
+        why = f"The command ended with exit status {done.returncode}"
+        return _failed(Failure.EXIT, why, done, trace)
+    answer = done.stdout.decode(errors="replace").rstrip("\r\n")
+    return Reply(text=answer, stop_reason="end_turn", response=_response(done, trace))
+
+
+def _failed(
+    failure: Failure, why: str, done: sandbox.Finished, trace: bytes | None = None
+) -> Reply:
+    tail = done.stderr.decode(errors="replace").strip()[-TAIL:]
+    error = f"{why}: {tail}" if tail else why
+    return Reply(error=error, failure=failure, response=_response(done, trace))
+
+
+def _response(done: sandbox.Finished, trace: bytes | None) -> JsonValue:
+    return {
         "exit_status": done.returncode,
         "stdout": _kept(done.stdout),
         "stderr": _kept(done.stderr),
         "trace": None if trace is None else _kept(trace),
     }
-    if failure := _failure(done, timeout=timeout):
-        tail = done.stderr.decode(errors="replace").strip()[-TAIL:]
-        return Reply(error=f"{failure}: {tail}" if tail else failure, response=response)
-    answer = done.stdout.decode(errors="replace").rstrip("\r\n")
-    return Reply(text=answer, stop_reason="end_turn", response=response)
-
-
-def _failure(done: sandbox.Finished, *, timeout: float) -> str | None:
-    if done.timed_out:
-        return f"The command was stopped after {timeout:g} seconds"
-    if done.truncated:
-        return f"The command wrote more than {MAX_OUTPUT} bytes"
-    if done.returncode != 0:
-        return f"The command ended with exit status {done.returncode}"
-    return None
 
 
 def _kept(data: bytes) -> JsonValue:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core.records import Reply, Usage
+from skill_ratchet.core.records import Failure, Reply, Usage
 from skill_ratchet.project import worked
 from skill_ratchet.project.skill_file import split_frontmatter
 from skill_ratchet.providers.text import block_text
@@ -138,7 +138,7 @@ class Local:
             result = self._pipeline.generate([call.prompt for call in group], _config(group[0]))
         except RuntimeError as error:
             for call in group:
-                call.reply = _failed(call, str(error))
+                call.reply = _failed(call, Failure.SERVER, str(error))
             return
         seconds = time.monotonic() - started
         tokenizer = self._pipeline.get_tokenizer()
@@ -317,13 +317,14 @@ def _sent(call: _Prompt) -> dict[str, Any]:
     }
 
 
-def _failed(call: _Prompt, why: str) -> Reply:
-    return Reply(error=why, request=_sent(call), usd=0.0)
+def _failed(call: _Prompt, failure: Failure, why: str) -> Reply:
+    return Reply(error=why, failure=failure, request=_sent(call), usd=0.0)
 
 
 def _too_long(call: _Prompt) -> Reply:
     return _failed(
         call,
+        Failure.TOO_LONG,
         f"the prompt has {call.tokens} tokens, which with an answer of {call.request.max_tokens} is"
         f" more than the {READS} the embedded model reads",
     )

@@ -6,14 +6,15 @@ and ``batches`` many at once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 from pydantic_core import from_json
 
-from skill_ratchet.core.records import Reply, Usage, canonical_json
+from skill_ratchet.core.records import Failure, Reply, Usage, canonical_json
 from skill_ratchet.providers import pricing
 from skill_ratchet.providers.forecast import Size
 
@@ -111,7 +112,14 @@ class Answered:
 
 
 class LostError(Exception):
-    """No answer came; the server may have done the work, and billed it. The text says why."""
+    """No answer came, for the reason in the text.
+
+    Unless nothing was ``sent``, the server may have done the work, and billed it.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Transport(Protocol):
@@ -140,17 +148,50 @@ def reply_of(
 ) -> Reply:
     """What came of a call, as a reply; ``redact`` takes secrets out, as a gateway may tell them."""
     if isinstance(got, LostError):
-        return Reply(error=redact(str(got)), request=body)
+        return _not_answered(got, body=body, redact=redact)
     response = _json(redact(got.text))
     if got.status // 100 == 2:  # noqa: PLR2004  HTTP's own
         return read_answer(response, request=body, request_id=got.request_id)
+    said = _status_error(got, response)
     return Reply(
-        error=_status_error(got, response),
+        error=said,
+        failure=failure_of(got.status, said),
         request=body,
         response=response,
         request_id=got.request_id,
         usd=0.0,  # a call that ends in an HTTP error is not billed
     )
+
+
+def _not_answered(lost: LostError, *, body: dict[str, Any], redact: Callable[[str], str]) -> Reply:
+    said = redact(str(lost))
+    if lost.sent:
+        return Reply(error=said, failure=Failure.LOST, unanswered=1, request=body)
+    return Reply(error=said, failure=Failure.UNREACHED, usd=0.0, request=body)
+
+
+_FAILURES: Final = {
+    401: Failure.DENIED,
+    403: Failure.FORBIDDEN,
+    404: Failure.NO_MODEL,
+    413: Failure.TOO_LONG,
+    429: Failure.LIMITED,
+}
+# What servers of this API say in a 400 of a request that was fine but for its length or content:
+# Anthropic, llama.cpp, vLLM, Ollama.
+_TOO_LONG: Final = re.compile(r"prompt is too long|(maximum|exceed).{0,40}context", re.IGNORECASE)
+_BLOCKED: Final = re.compile(r"blocked by content filter", re.IGNORECASE)
+
+
+def failure_of(status: int, said: str) -> Failure:
+    """What an answer with an HTTP error means; ``said`` is its message."""
+    if status == 400:  # noqa: PLR2004  HTTP's own
+        if _TOO_LONG.search(said):
+            return Failure.TOO_LONG
+        if _BLOCKED.search(said):
+            return Failure.BLOCKED
+    fallback = Failure.SERVER if status >= 500 else Failure.REFUSED  # noqa: PLR2004
+    return _FAILURES.get(status, fallback)
 
 
 def _status_error(got: Answered, response: JsonValue) -> str:
@@ -198,7 +239,8 @@ def read_answer(response: JsonValue, *, request: dict[str, Any], request_id: str
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        return Reply(error=f"Not an answer of the Messages API: {where}: {first['msg']}", **kept)
+        said = f"Not an answer of the Messages API: {where}: {first['msg']}"
+        return Reply(error=said, failure=Failure.UNREADABLE, unanswered=1, **kept)
     usage = Usage(
         input_tokens=answer.usage.input_tokens,
         output_tokens=answer.usage.output_tokens,

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 
 from skill_ratchet.base import documents
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core.records import Record, Reply, Request, Usage
+from skill_ratchet.core.records import Failure, Record, Reply, Request, Usage
 from skill_ratchet.providers.text import block_text, input_text
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Response(Record):
     text: str | None = None
     blocks: tuple[dict[str, JsonValue], ...] | None = None
     error: str | None = None
+    failure: Failure | None = None
     stop_reason: str = "end_turn"
     usage: Usage | None = None
     latency: float = Field(default=0.0, ge=0)
@@ -168,7 +169,13 @@ class Scripted:
 def _reply(response: Response, request: Request) -> Reply:
     sent: JsonValue = request.model_dump(mode="json")
     if response.error is not None:
-        return Reply(error=response.error, request=sent, usd=0.0, latency=response.latency)
+        return Reply(
+            error=response.error,
+            failure=response.failure or Failure.SERVER,
+            request=sent,
+            usd=0.0,
+            latency=response.latency,
+        )
     blocks = _blocks(response, request)
     text = block_text(blocks)
     usage = response.usage or Usage(

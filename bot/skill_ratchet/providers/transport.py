@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from skill_ratchet.providers.messages import Transport
 
 DEFAULT_URL = "https://api.anthropic.com"
+UNSENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 HINT = "Look at base_url, ANTHROPIC_BASE_URL and the credentials."
 
 
@@ -166,9 +167,9 @@ class _Direct:
                 self._addresses[path], content=_encoded(body), headers=self._headers
             )
         except httpx2.TimeoutException as error:
-            raise LostError(_lost("Request timed out", error)) from None
+            raise _lost("Request timed out", error) from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise LostError(_lost("Connection error", error)) from None
+            raise _lost("Connection error", error) from None
         finally:
             self._idle.append(client)
         return Answered(got.status_code, got.headers, got.content)
@@ -196,9 +197,9 @@ class _Sdk:
         except anthropic.APIStatusError as error:
             got = error.response
         except anthropic.APITimeoutError as error:
-            raise LostError(_lost("Request timed out", error.__cause__ or error)) from None
+            raise _lost("Request timed out", error.__cause__ or error) from None
         except anthropic.AnthropicError as error:
-            raise LostError(_lost("Connection error", error.__cause__ or error)) from None
+            raise _lost("Connection error", error.__cause__ or error) from None
         return Answered(got.status_code, got.headers, got.content)
 
     async def aclose(self) -> None:
@@ -213,5 +214,6 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, allow_nan=False).encode("ascii")
 
 
-def _lost(what: str, error: BaseException) -> str:
-    return f"{what} ({type(error).__name__}: {error})"
+def _lost(what: str, error: BaseException) -> LostError:
+    sent = not isinstance(error, UNSENT)
+    return LostError(f"{what} ({type(error).__name__}: {error})", sent=sent)
