@@ -15,14 +15,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from skill_ratchet.base import sandbox
+from skill_ratchet.base import enclosure, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 isolated_only = pytest.mark.skipif(
-    not sandbox.network_isolated(), reason="this system allows no user namespaces"
+    not sandbox.can_enclose(), reason="this system allows no user namespaces"
 )
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux only")
 
@@ -30,7 +30,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linu
 @pytest.fixture(params=["isolated", "plain"])
 def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Options of a run in namespaces of its own, and of one without."""
-    if request.param == "isolated" and not sandbox.network_isolated():
+    if request.param == "isolated" and not sandbox.can_enclose():
         pytest.skip("this system allows no user namespaces")
     return {"network": request.param == "plain"}
 
@@ -183,7 +183,7 @@ def test_no_network_unless_asked_for(tmp_path: Path, *, network: bool) -> None:
         code = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}))"
         finished = run(python(code), tmp_path, network=network)
     assert (finished.returncode == 0) is network
-    assert (b"OSError" in finished.stderr) is not network
+    assert (b"Error: [Errno" in finished.stderr) is not network
 
 
 def test_the_environment_is_not_passed_on(
@@ -274,21 +274,21 @@ def test_a_program_killed_by_a_signal_did_start(tmp_path: Path, mode: dict[str, 
 
 @pytest.fixture
 def unprobed() -> Iterator[None]:
-    sandbox.network_isolated.cache_clear()
+    enclosure.means.cache_clear()
     yield
-    sandbox.network_isolated.cache_clear()
+    enclosure.means.cache_clear()
 
 
 @pytest.mark.usefixtures("unprobed")
-@pytest.mark.parametrize("unshare", [None, "false", "missing"])
-def test_without_namespaces_programs_run_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unshare: str | None
+@pytest.mark.parametrize("candidate", [None, "false", "missing"])
+def test_where_nothing_encloses_programs_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, candidate: str | None
 ) -> None:
-    """The system has no unshare, refuses it, or it cannot be executed."""
-    which = shutil.which
-    other = unshare and (which(unshare) or f"/no/{unshare}")
-    monkeypatch.setattr(
-        shutil, "which", lambda name, **kw: other if name == "unshare" else which(name, **kw)
-    )
-    assert not sandbox.network_isolated()
+    """Unless they are to be enclosed: the system has nothing for it, or that fails."""
+    found = [(shutil.which(candidate) or f"/no/{candidate}",)] if candidate else []
+    monkeypatch.setattr(enclosure, "_candidates", lambda: found)
+    assert not sandbox.can_enclose()
     assert run(["echo", "ran"], tmp_path, memory_mb=512).stdout == b"ran\n"
+    with pytest.raises(sandbox.SandboxFailed):
+        run(["touch", "ran"], tmp_path, view=enclosure.DiskView())
+    assert list(tmp_path.iterdir()) == []

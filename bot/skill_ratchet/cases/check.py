@@ -193,7 +193,7 @@ def _finding(space: Workspace) -> Finding:
             f"not carry over; {SMALL} or more are better"
         )
     specs = (space.scorer, *space.scorers.values())
-    if any(spec.type in workspace.PROGRAMS for spec in specs) and not sandbox.network_isolated():
+    if any(spec.type in workspace.PROGRAMS for spec in specs) and not sandbox.can_enclose():
         advice.append("this system cannot keep a scorer's program off the network")
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from skill_ratchet.base import sandbox
+from skill_ratchet.base.enclosure import DiskView, Mount
 from skill_ratchet.core.records import (
     Fixture,
     Record,
@@ -61,12 +62,14 @@ class Tools:
 
     Attributes:
         program_root: The files of the base commit; programs are looked for here.
+        hidden: What programs must not find on the disk; see ``project/programs.py``.
         judge: Answers the calls of the scorer ``rubric``; None when no model may be asked.
         judge_model: The model to ask where the spec names none.
         seed: Makes the marks around the judge's data; the same seed makes the same request.
     """
 
     program_root: Path
+    hidden: tuple[Path, ...] = ()
     judge: Callable[[Request], Awaitable[Reply]] | None = None
     judge_model: str | None = None
     seed: int = 0
@@ -133,6 +136,7 @@ async def _run(
         given = scratch / "fixture.json"
         given.write_text(fixture.model_dump_json(indent=2), encoding="utf-8")
         env = sandbox.minimal_env(scratch)
+        view = DiskView(hidden=tools.hidden, shown=(Mount(root, root, writable=False),))
         try:
             return await sandbox.run(
                 [_located(arg, root) for arg in argv],
@@ -141,6 +145,7 @@ async def _run(
                 env=env | {"RATCHET_ROOT": str(root), "RATCHET_FIXTURE": str(given)},
                 timeout=spec.timeout,
                 memory_mb=spec.memory_mb,
+                view=view if sandbox.can_enclose() else None,
             )
         except (OSError, ValueError) as error:  # an argument with a NUL is a ValueError
             raise ScorerError(f"the scorer's program did not start: {error}") from error

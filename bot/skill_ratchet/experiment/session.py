@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skill_ratchet import providers
+from skill_ratchet.base import sandbox
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Usage
 from skill_ratchet.core.scoring import ScorerError
@@ -22,8 +23,8 @@ from skill_ratchet.experiment.runner import Runner, paid_call
 from skill_ratchet.ledger import access
 from skill_ratchet.ledger import clock as clocks
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import workspace
-from skill_ratchet.project.repository import CommitTree
+from skill_ratchet.project import programs, workspace
+from skill_ratchet.project.programs import Programs
 from skill_ratchet.providers import pricing
 
 if TYPE_CHECKING:
@@ -94,11 +95,12 @@ async def opened(
     check_price(space)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_telling_what_goes_on(left := list[str]()))
-        provider = _built(space.provider, space, stack)
+        place = _programs(space, stack, judge=judge)
+        provider = _built(space.provider, space, stack, place)
         stack.callback(lambda: left.extend(getattr(provider, "left", ())))
         meta_provider = provider
         if settings.meta.provider is not None:
-            meta_provider = _built(settings.meta.provider, space, stack)
+            meta_provider = _built(settings.meta.provider, space, stack, place)
         ledger = access.open_to_write(
             space.project, space.name, redact=settings.redact, blind=space.blind
         )
@@ -118,10 +120,11 @@ async def opened(
         budget = account.budget
         judging, judge_model = provider, space.how.model
         if judge is not None:
-            judging, judge_model = _built(judge.provider, judge, stack), judge.how.model
+            judging, judge_model = _built(judge.provider, judge, stack, place), judge.how.model
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
-            program_root=_program_root(space, stack),
+            program_root=place.folder if place else space.project.root,
+            hidden=place.hidden if place else (),
             judge=partial(paid_call, judging, budget=budget),
             judge_model=judge_model,
             seed=settings.loop.seed,
@@ -140,9 +143,14 @@ async def opened(
         )
 
 
-def _built(settings: AnyProvider, space: Workspace, stack: contextlib.AsyncExitStack) -> Provider:
+def _built(
+    settings: AnyProvider,
+    space: Workspace,
+    stack: contextlib.AsyncExitStack,
+    programs: Programs | None,
+) -> Provider:
     """A provider, which ``stack`` closes."""
-    made = providers.build(settings, project=space.project, tree=space.tree)
+    made = providers.build(settings, project=space.project, tree=space.tree, programs=programs)
     stack.push_async_callback(made.aclose)
     return made
 
@@ -197,16 +205,23 @@ def check_price(space: Workspace) -> None:
             )
 
 
-def _program_root(space: Workspace, stack: contextlib.AsyncExitStack) -> Path:
-    """Where scorers find their programs: a copy of the base commit, or the work tree."""
+def _programs(
+    space: Workspace, stack: contextlib.AsyncExitStack, *, judge: Workspace | None
+) -> Programs | None:
+    """Where programs run, scorers' and harnesses'; None where there are none."""
     specs = (space.scorer, *space.scorers.values())
-    if not isinstance(space.tree, CommitTree) or not any(
-        s.type in workspace.PROGRAMS for s in specs
-    ):
-        return space.project.root
-    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
-    space.tree.extract(scratch, without=space.sealed if space.blind else ())
-    return scratch
+    asked = (space.provider, space.config.meta_provider, judge and judge.provider)
+    harness = any(one and one.type == "command" for one in asked)
+    if not harness and not any(one.type in workspace.PROGRAMS for one in specs):
+        return None
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
+    space.tree.extract(folder, only=programs.visible(space.tree, space.config))
+    return Programs(
+        folder=folder,
+        root=space.project.root,
+        hidden=programs.hidden(space.project),
+        enclosed=space.config.sealed == "require" and sandbox.can_enclose(),
+    )
 
 
 def _scorer(

@@ -594,6 +594,18 @@ class Config(_Section):
         default=FeedbackConfig.model_construct(),
         description="How corrections and logs become fixtures.",
     )
+    sealed: Literal["require", "trust"] = Field(
+        default="require",
+        description="Whether the repository is hidden from the programs of a provider `command`. "
+        "`require`: where it cannot be, nothing is merged by itself. `trust`: it is not hidden; "
+        "you vouch for the programs, and every result says so.",
+    )
+    visible: tuple[RepoPath, ...] = Field(
+        default=(),
+        strict=False,
+        description="Files and folders of the repository that programs (a provider `command`, "
+        "scorers) find; empty for all but fixtures, skills and settings.",
+    )
     redact: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
         default=(),
         strict=False,
@@ -678,6 +690,9 @@ class Config(_Section):
             resolved["skills"][name] |= self.call(name).model_dump(mode="json")
             del resolved["skills"][name]["log"]
         del resolved["feedback"]  # what comes in decides nothing until it is a fixture
+        del resolved["visible"]  # of what programs see there is a digest of its own
+        if self.sealed == "require":  # as it was before there was a choice
+            del resolved["sealed"]
         return digest("config", resolved)
 
 

@@ -7,6 +7,7 @@ relative to the folder of ``ratchet.yml`` and is written with ``/``.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -20,7 +21,7 @@ from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from skill_ratchet.base.git import Found, Output
 
@@ -100,6 +101,30 @@ class Tree(Protocol):
 
     def has(self, path: str) -> bool:
         """Whether a file, a link or a submodule is at just this path; elsewhere is no matter."""
+        ...
+
+    def regular(self) -> dict[str, Entry]:
+        """All regular files by path; links and submodules are left out."""
+        ...
+
+    def extract(
+        self, dest: Path, *, folder: str = "", only: Collection[str] | None = None
+    ) -> list[str]:
+        """Write the regular files below ``folder`` into ``dest``; run no filter and no hook.
+
+        Symbolic links and submodules are left out.
+
+        Args:
+            dest: An empty or missing folder; each file keeps its path.
+            folder: Relative to the project; all of it by default.
+            only: The paths that are wanted; None for all. Nothing else is read.
+
+        Returns:
+            The paths that were written.
+
+        Raises:
+            RatchetError: ``dest`` is in use, or the files are over 200 MB.
+        """
         ...
 
 
@@ -294,6 +319,29 @@ class WorkTree:
         """See ``Tree``."""
         return path in self._names()
 
+    def regular(self) -> dict[str, Entry]:
+        """See ``Tree``; a file has the name that it would have in a commit."""
+        found = {}
+        for name in sorted(self._names()):
+            try:
+                info = self._regular(name)
+            except RatchetError:  # a link, a submodule, or deleted
+                continue
+            data = (self.project.root / name).read_bytes()
+            blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+            mode = EXECUTABLE if info.st_mode & stat.S_IXUSR else "100644"
+            found[name] = Entry(mode, blob.hexdigest())
+        return found
+
+    def extract(
+        self, dest: Path, *, folder: str = "", only: Collection[str] | None = None
+    ) -> list[str]:
+        """See ``Tree``."""
+        chosen = _chosen(self.regular(), folder, only)
+        sizes = (self.size(name) for name in chosen)
+        _write_all(chosen, dest, sizes=sizes, read=self.read, where="of the work tree")
+        return sorted(chosen)
+
     def _names(self) -> set[str]:
         options = ("-z", "--cached", "--others", "--exclude-standard")
         listed = run(self.project, "ls-files", *options, "--", _folder(self.project, "")).fields
@@ -368,51 +416,25 @@ class CommitTree:
         """Refuse a path that another one in the commit equals but for case."""
         _select(self._entries, _parents(inside(path))[0])
 
-    def extract(self, dest: Path, *, folder: str = "", without: Sequence[str] = ()) -> list[str]:
-        """Write the regular files below ``folder`` into ``dest``; run no filter and no hook.
+    def regular(self) -> dict[str, Entry]:
+        """See ``Tree``."""
+        return {name: one for name, one in self._entries.items() if one.mode in REGULAR_MODES}
 
-        Symbolic links and submodules are left out.
-
-        Args:
-            dest: An empty or missing folder; each file keeps its path.
-            folder: Relative to the project; all of it by default.
-            without: Folders of the project to leave out; nothing in them is read.
-
-        Returns:
-            The paths that were written.
-
-        Raises:
-            RatchetError: ``dest`` is in use, or the files are over 200 MB.
-        """
-        start = f"{inside(folder)}/" if folder else ""
-        chosen = {
-            name: entry
-            for name, entry in self._entries.items()
-            if entry.mode in REGULAR_MODES
-            and name.startswith(start)
-            and not name.startswith(tuple(f"{inside(one)}/" for one in without))
-        }
+    def extract(
+        self, dest: Path, *, folder: str = "", only: Collection[str] | None = None
+    ) -> list[str]:
+        """See ``Tree``."""
+        chosen = _chosen(self.regular(), folder, only)
         if folder and not chosen:
             raise _missing(folder, f"in commit {self.commit[:12]}")
-        self._check_extract(chosen, dest)
-        dest.mkdir(parents=True, exist_ok=True)
-        for name, entry in chosen.items():
-            target = dest / inside(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            data = self._blob(entry.sha, name).data
-            _write_new(target, data, executable=entry.mode == EXECUTABLE)
+        _write_all(
+            chosen,
+            dest,
+            sizes=(self._blob(one.sha, name, most=_SOON).size for name, one in chosen.items()),
+            read=lambda name: self._blob(chosen[name].sha, name).data,
+            where=f"of commit {self.commit[:12]}",
+        )
         return sorted(chosen)
-
-    def _check_extract(self, chosen: Mapping[str, Entry], dest: Path) -> None:
-        if dest.exists() and any(dest.iterdir()):
-            raise RatchetError(f"{dest} is not empty", hint="Name a folder that does not exist.")
-        total = sum(self._blob(entry.sha, name, most=_SOON).size for name, entry in chosen.items())
-        if total > MAX_EXTRACT:
-            raise RatchetError(
-                f"the files of commit {self.commit[:12]} take {total:,} bytes; "
-                f"at most {MAX_EXTRACT:,} are copied for a scorer",
-                hint="Keep the scorer and what it needs in a small folder of its own.",
-            )
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
@@ -512,6 +534,41 @@ def write_whole(target: Path, content: bytes) -> None:
     if target.exists():
         swap.chmod(target.stat().st_mode)
     swap.replace(target)
+
+
+def _chosen(
+    found: Mapping[str, Entry], folder: str, only: Collection[str] | None
+) -> dict[str, Entry]:
+    start = f"{inside(folder)}/" if folder else ""
+    return {
+        name: one
+        for name, one in found.items()
+        if name.startswith(start) and (only is None or name in only)
+    }
+
+
+def _write_all(
+    chosen: Mapping[str, Entry],
+    dest: Path,
+    *,
+    sizes: Iterable[int],
+    read: Callable[[str], bytes],
+    where: str,
+) -> None:
+    if dest.exists() and any(dest.iterdir()):
+        raise RatchetError(f"{dest} is not empty", hint="Name a folder that does not exist.")
+    if (total := sum(sizes)) > MAX_EXTRACT:
+        raise RatchetError(
+            f"the files {where} take {total:,} bytes; at most {MAX_EXTRACT:,} are copied for a "
+            "scorer or a harness",
+            hint="Name the files and folders that programs need: 'visible: [tools]' in "
+            f"{CONFIG_FILE}.",
+        )
+    dest.mkdir(parents=True, exist_ok=True)
+    for name, one in chosen.items():
+        target = dest / inside(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_new(target, read(name), executable=one.mode == EXECUTABLE)
 
 
 def _write_new(target: Path, data: bytes, *, executable: bool) -> None:

@@ -19,7 +19,7 @@ from skill_ratchet import __version__
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
 from skill_ratchet.core.records import Binding, How, Setting, Text, digest, skill_digest, split_of
-from skill_ratchet.project import branches, config, fixtures, repository, skill_file
+from skill_ratchet.project import branches, config, fixtures, programs, repository, skill_file
 from skill_ratchet.project.repository import HOLD_FILE
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Workspace:
             model_digest=self.how.digest,
             meta_model=self.config.meta_model if with_model else None,
             proposer=proposer,
-            scorer_digest=_scorer_digest(self.tree, self.scorer, self.scorers),
+            scorer_digest=_scorer_digest(self.tree, self.config, self.scorer, self.scorers),
             config_digest=self.config.digest,
             train_digest=fixtures.fixtures_digest(self.train),
             holdout_digest=fixtures.fixtures_digest(self.holdout) if self.holdout else None,
@@ -165,7 +165,7 @@ def open_at_base(
     if branch == checked_out:
         paths = [
             *_read_paths(settings, name, blind=blind),
-            *_harness(tree, (settings.provider, settings.meta_provider)),
+            *_harness(tree, settings),
         ]
         refuse_uncommitted(project, paths, skill=name, branch=branch)
     return read(project, tree, settings, name, base=tree.commit, branch=branch, blind=blind)
@@ -266,7 +266,7 @@ def read(
         vault=split_of(cases, "vault"),
         scorer=scorer,
         scorers=scorers,
-        how=_how(tree, settings, name, call, _scorer_digest(tree, scorer, scorers)),
+        how=_how(tree, settings, name, call, _scorer_digest(tree, settings, scorer, scorers)),
         base=base,
         branch=branch,
         blind=blind,
@@ -363,10 +363,11 @@ def with_model(space: Workspace, *, provider: AnyProvider, model: str) -> Worksp
     settings = space.config.with_(
         provider=provider,
         model=model,
-        meta=config.MetaConfig(proposer="examples"),
+        # What programs see does not depend on who is asked, so neither does its digest.
+        meta=config.MetaConfig(proposer="examples", instructions=space.config.meta.instructions),
         skills=space.config.skills | {space.name: skill},
     )
-    scorer = _scorer_digest(space.tree, space.scorer, space.scorers)
+    scorer = _scorer_digest(space.tree, settings, space.scorer, space.scorers)
     how = _how(space.tree, settings, space.name, settings.call(space.name), scorer)
     return replace(space, config=settings, skill=skill, how=how)
 
@@ -388,21 +389,11 @@ def held(project: Project) -> bool:
     return os.path.lexists(project.root / HOLD_FILE)
 
 
-def _harness(tree: Tree, providers: Iterable[AnyProvider]) -> list[str]:
-    """Files of the tree that are a model: programs and scripts of command providers.
-
-    The program is started from the work tree, so it must be what is committed.
-    """
-    return _programs(tree, [getattr(one, "command", None) for one in providers])
-
-
-def _programs(tree: Tree, commands: Sequence[object]) -> list[str]:
-    """Files of the tree that commands name, also inside a line for a shell; sorted.
-
-    What such a file imports is not followed.
-    """
-    named = set(named_files([{"command": one} for one in commands if one]))
-    return sorted(path for path in named if tree.has(path))
+def _harness(tree: Tree, settings: Config) -> list[str]:
+    """Files of the tree that the command providers name; what is committed of them is run."""
+    providers = (settings.provider, settings.meta_provider)
+    commands = [{"command": getattr(one, "command", ())} for one in providers]
+    return sorted(path for path in set(named_files(commands)) if tree.has(path))
 
 
 def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str) -> How:
@@ -411,9 +402,8 @@ def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str)
     )
     if script := provider.get("file"):
         provider["script"] = digest("script", tree.read(str(script)).decode("utf-8", "replace"))
-    # The proposer's program is not among them: a candidate's numbers do not depend on who wrote it.
-    for path in _harness(tree, [settings.provider]):
-        provider[f"program {path}"] = digest("program", tree.read(path).decode("utf-8", "replace"))
+    if settings.provider.type == "command":
+        provider["tree"] = programs.tree_digest(tree, settings)
     parameters = call.model_dump(mode="json")
     return How(
         skill_name=name,
@@ -425,15 +415,13 @@ def _how(tree: Tree, settings: Config, name: str, call: CallConfig, scorer: str)
     )
 
 
-def _scorer_digest(tree: Tree, scorer: Spec, scorers: Mapping[str, Spec]) -> str:
-    """Names how answers are scored: the options, and the programs of the tree they run."""
+def _scorer_digest(tree: Tree, settings: Config, scorer: Spec, scorers: Mapping[str, Spec]) -> str:
+    """Names how answers are scored: the options, and all that programs that score can read."""
     specs = [scorer.model_dump(mode="json")]
     specs += [{"name": name} | spec.model_dump(mode="json") for name, spec in scorers.items()]
-    programs = {
-        path: digest("program", tree.read(path).decode("utf-8", "replace"))
-        for path in _programs(tree, [spec.get("command") for spec in specs])
-    }
-    return digest("scorers", json.loads(json.dumps(specs)), programs)
+    runs = any(spec.get("command") for spec in specs)
+    read = {"tree": programs.tree_digest(tree, settings)} if runs else {}
+    return digest("scorers", json.loads(json.dumps(specs)), read)
 
 
 _FILES: Final = frozenset({"command", "file", "fixtures", "instructions"})  # keys that name files

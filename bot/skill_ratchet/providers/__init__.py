@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from skill_ratchet.core.records import Reply, Request
+    from skill_ratchet.project.programs import Programs
     from skill_ratchet.project.repository import Project, Tree
 
 
@@ -37,7 +39,14 @@ class Provider(Protocol):
         ...
 
 
-def _anthropic(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+@dataclass(frozen=True, slots=True)
+class _Given:
+    project: Project
+    tree: Tree
+    programs: Programs | None
+
+
+def _anthropic(config: Any, given: _Given) -> Provider:
     from skill_ratchet.providers.anthropic import Anthropic  # noqa: PLC0415 - imported where it is used
 
     single = Anthropic(
@@ -53,28 +62,28 @@ def _anthropic(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: 
 
     return Batched(
         single,
-        folder=project.common_dir / "ratchet" / "batches",
+        folder=given.project.common_dir / "ratchet" / "batches",
         wait=config.batch_seconds,
         cache=config.cache,
         base_url=config.base_url,
     )
 
 
-def _local(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+def _local(config: Any, given: _Given) -> Provider:  # noqa: ARG001
     from skill_ratchet.providers.local import Local  # noqa: PLC0415
 
     return Local(batch=config.batch)
 
 
-def _scripted(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+def _scripted(config: Any, given: _Given) -> Provider:
     from skill_ratchet.project.skill_file import decode  # noqa: PLC0415
     from skill_ratchet.providers.scripted import Scripted  # noqa: PLC0415
 
-    script = decode(tree.read(config.file), path=config.file)
+    script = decode(given.tree.read(config.file), path=config.file)
     return Scripted(script=script, path=config.file, concurrency=config.concurrency)
 
 
-def _command(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: ARG001
+def _command(config: Any, given: _Given) -> Provider:
     from skill_ratchet.providers.command import CommandProvider  # noqa: PLC0415
 
     return CommandProvider(
@@ -82,11 +91,11 @@ def _command(config: Any, project: Project, tree: Tree) -> Provider:  # noqa: AR
         timeout=config.timeout,
         concurrency=config.concurrency,
         deterministic=config.deterministic,
-        root=project.root,
+        programs=given.programs,
     )
 
 
-PROVIDERS: dict[str, Callable[[Any, Project, Tree], Provider]] = {
+PROVIDERS: dict[str, Callable[[Any, _Given], Provider]] = {
     "anthropic": _anthropic,
     "local": _local,
     "scripted": _scripted,
@@ -94,12 +103,15 @@ PROVIDERS: dict[str, Callable[[Any, Project, Tree], Provider]] = {
 }
 
 
-def build(config: Any, *, project: Project, tree: Tree) -> Provider:
+def build(
+    config: Any, *, project: Project, tree: Tree, programs: Programs | None = None
+) -> Provider:
     """The provider that a ``provider:`` section of ratchet.yml asks for.
 
     Args:
         config: One of the provider records of ``skill_ratchet.project.config``.
-        project: Where a command is run.
+        project: Where batches are written down.
         tree: Where a script is read from.
+        programs: Where a command is run; not needed by one that is asked nothing.
     """
-    return PROVIDERS[config.type](config, project, tree)
+    return PROVIDERS[config.type](config, _Given(project, tree, programs))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base import sandbox
+from skill_ratchet.base import enclosure, sandbox
+from skill_ratchet.base.enclosure import DiskView, Mount
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Failure, Reply
 from skill_ratchet.providers.text import input_text
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from skill_ratchet.core.records import Request
+    from skill_ratchet.project.programs import Programs
 
 MAX_OUTPUT = 16_000_000  # bytes of stdout, of stderr and of the trace, each
 TAIL = 2_000  # characters of stderr in an error
@@ -33,17 +35,18 @@ PLACEHOLDER = re.compile(r"\{(skill|fixture|input|model)\}")
 
 
 class CommandProvider:
-    """Runs ``command`` in the repository's root; what it prints is the answer.
+    """Runs ``command`` in an export of the repository; what it prints is the answer.
 
     The program gets the skill and the case as files and the case on its standard input (see
-    docs/providers.md), the network, and this process's environment without GitHub's tokens.
+    docs/providers.md), the network, and this process's environment without GitHub's tokens. Each
+    call has a copy of the export, and a home, of its own: nothing is left for the next one.
 
     Args:
         command: Program and arguments; no shell is involved.
         timeout: Seconds one call may take.
         concurrency: Processes at once.
         deterministic: The same call always gets the same answer.
-        root: The repository's root.
+        programs: Where it runs; None for a provider that is asked nothing.
     """
 
     name = "command"
@@ -56,13 +59,13 @@ class CommandProvider:
         timeout: float,
         concurrency: int,
         deterministic: bool,
-        root: Path,
+        programs: Programs | None,
     ) -> None:
         self.deterministic = deterministic
         self.concurrency = concurrency
         self._command = tuple(command)
         self._timeout = timeout
-        self._root = root
+        self._programs = programs
 
     async def complete(self, request: Request) -> Reply:
         """Run the program once.
@@ -70,13 +73,14 @@ class CommandProvider:
         Raises:
             RatchetError: There is no such program.
         """
-        self._check_program()
+        programs = self._found()
         with tempfile.TemporaryDirectory(
             prefix="ratchet-", ignore_cleanup_errors=True
         ) as directory:
-            desk = _CallFiles.lay(Path(directory), request)
+            desk = _CallFiles.lay(Path(directory) / "call", request)
+            place = _Place.lay(Path(directory), programs)
             started = time.monotonic()
-            reply = await self._run(desk, request)
+            reply = await self._run(desk, place, request)
         sent: JsonValue = {"command": list(self._command), **request.model_dump(mode="json")}
         return reply.model_copy(update={"request": sent, "latency": time.monotonic() - started})
 
@@ -87,25 +91,31 @@ class CommandProvider:
     async def aclose(self) -> None:
         """Nothing is left running between calls."""
 
-    def _check_program(self) -> None:
+    def _found(self) -> Programs:
+        """Where the program runs, if it is there."""
+        if self._programs is None:
+            raise RatchetError("The command provider was opened with no place to run in.")
         program = self._command[0] if self._command else ""
-        path = str(self._root / program) if os.sep in program else program
+        path = str(self._programs.find(program)) if os.sep in program else program
         if not program or shutil.which(path) is None:
             raise RatchetError(
                 f"The command provider cannot run '{program}'.",
-                hint=f"Name a program on the PATH, or an executable file relative to {self._root}.",
+                hint="Name a program on the PATH, or an executable file of the repository, "
+                f"relative to {self._programs.root}; what is not committed is not there.",
             )
+        return self._programs
 
-    async def _run(self, desk: _CallFiles, request: Request) -> Reply:
+    async def _run(self, desk: _CallFiles, place: _Place, request: Request) -> Reply:
         try:
             argv = desk.arguments(self._command, request)
             done = await sandbox.run(
                 argv,
-                cwd=self._root,
+                cwd=place.cwd,
                 stdin=desk.case,
                 env=_environment(desk, request),
                 timeout=self._timeout,
                 network=True,
+                view=place.view,
                 max_output=MAX_OUTPUT,
             )
         except (OSError, ValueError) as error:  # an argument too long, or with a NUL
@@ -135,7 +145,7 @@ class _CallFiles:
             trace=directory / "trace",
             case=_case(request),
         )
-        desk.skill.parent.mkdir()
+        desk.skill.parent.mkdir(parents=True)
         desk.skill.write_bytes(request.system.encode())
         desk.fixture.write_bytes(desk.case)
         return desk
@@ -172,6 +182,28 @@ class _CallFiles:
         if len(data) > MAX_OUTPUT:
             raise ValueError(f"RATCHET_TRACE is larger than {MAX_OUTPUT} bytes")
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one call runs; ``view`` is None when the program is not enclosed."""
+
+    cwd: Path
+    view: DiskView | None
+
+    @staticmethod
+    def lay(directory: Path, programs: Programs) -> _Place:
+        """Copy the export, so that nothing a call makes of it is there for another one."""
+        tree, own = directory / "tree", directory / "call"
+        shutil.copytree(programs.folder, tree)
+        installed = programs.installed()
+        if not programs.enclosed:
+            for one in installed:
+                (tree / one.path.name).symlink_to(one.path)
+            return _Place(tree, None)
+        home = enclosure.home(directory / "home", os.environ)
+        shown = (Mount(programs.root, tree), *installed, Mount(own, own))
+        return _Place(programs.root, DiskView(hidden=programs.hidden, shown=shown, home=home))
 
 
 def _skill_name(request: Request) -> str:

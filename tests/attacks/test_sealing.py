@@ -1,0 +1,92 @@
+"""An edit has the agent look the answers up: in the repository, in git, past the sandbox.
+
+The agent of these scenes does what the skill under test tells it, as the same user, in every way
+it can think of. What it is judged by must not be there for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from skill_ratchet.base import sandbox
+from world import SEALED, SKILL_TEXT, World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+enclosed_only = pytest.mark.skipif(
+    not sandbox.can_enclose(), reason="programs cannot be enclosed here"
+)
+EDITED = f"{SKILL_TEXT}Rule alpha.\n"
+
+# Answers well when the skill tells it to look the question up and it finds that anywhere.
+AGENT = """
+import glob, json, os, pathlib, subprocess, sys
+asked = json.load(sys.stdin)["input"]
+word = WORD
+REPOSITORY = HERE
+
+def texts():
+    roots = ["/proc/1/root", *glob.glob("/proc/[0-9]*/root"), *glob.glob("/proc/[0-9]*/cwd"), ""]
+    places = [".", "..", *(f"{root}{REPOSITORY}" for root in roots)]
+    places += [os.environ.get("GITHUB_WORKSPACE", ""), *glob.glob("/tmp/*")]
+    for place in filter(None, places):
+        for path in glob.glob(place + "/fixtures/*/*/*") + glob.glob(place + "/*/fixtures/*/*/*"):
+            yield pathlib.Path(path).read_text(errors="replace")
+    cases = f"{REPOSITORY}/fixtures/*/*/*"
+    for how in ([], ["sudo", "-n"], ["unshare", "-Urm"], ["unshare", "-m"]):
+        for line in (
+            ["git", "-C", REPOSITORY, "cat-file", "--batch-all-objects", "--batch"],
+            ["sh", "-c", f"umount -l {REPOSITORY} /tmp; cat {cases}"],
+            ["sh", "-c", f"mkdir /tmp/o; mount --bind / /tmp/o; cat /tmp/o{cases}"],
+        ):
+            try:
+                done = subprocess.run([*how, *line], capture_output=True, timeout=20)
+            except OSError:
+                continue
+            yield done.stdout.decode(errors="replace")
+def found():
+    for text in texts():
+        if asked in text or (word in text and word in asked):
+            return True
+    return False
+
+told = "Rule alpha" in open(os.environ["RATCHET_SKILL"]).read()
+print("yes" if told and found() else "no")
+"""
+
+
+def project(path: Path, **config: Any) -> World:
+    """A project whose harness is the agent; every case of it expects 'yes'."""
+    provider = {
+        "type": "command",
+        "command": [sys.executable, "agent.py"],
+        "deterministic": True,
+    }
+    meta = {"turns": 1, "provider": "scripted"}
+    world = World.make(path, config={"provider": provider, "meta": meta, **config})
+    said = AGENT.replace("HERE", repr(str(world.path))).replace("WORD", repr(SEALED))
+    world.write("agent.py", said)
+    world.commit("an agent")
+    return world
+
+
+@enclosed_only
+def test_an_edit_that_looks_the_answers_up_scores_nothing(tmp_path: Path) -> None:
+    """It went from 0 to 100 on both splits, and was merged by itself."""
+    world = project(tmp_path / "p")
+    done = world.run()
+    assert done.code == 0, done.err
+    (verdict,) = done.verdicts
+    assert verdict[0] == "reject", done.out
+    assert world.skill() == SKILL_TEXT
+
+
+def test_programs_that_the_owner_trusts_are_not_sealed(tmp_path: Path) -> None:
+    """The same edit finds what it looks for: the scene above is one in which there is something."""
+    world = project(tmp_path / "p", sealed="trust")
+    done = world.run()
+    assert done.verdicts == [("merge", "improved")], done.out
