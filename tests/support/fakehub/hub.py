@@ -283,15 +283,16 @@ class FakeHub:
         with self.state.lock:
             self.state.edit_issue(self.state.users[login], self.state.issue(number), change)
 
-    def person_labels(self, number: int, *names: str) -> None:
-        """Add labels."""
+    def person_labels(self, number: int, *names: str, by: str = "") -> None:
+        """Add labels; by the owner, if nobody else is named."""
         with self.state.lock:
-            self.state.add_labels(self.state.issue(number), names)
+            user = self.state.users[by] if by else self.state.owner
+            self.state.add_labels(self.state.issue(number), names, user)
 
-    def person_unlabels(self, number: int, name: str) -> None:
+    def person_unlabels(self, login: str, number: int, name: str) -> None:
         """Take a label off."""
         with self.state.lock:
-            self.state.remove_label(self.state.issue(number), name)
+            self.state.remove_label(self.state.issue(number), name, self.state.users[login])
 
     def person_sets_draft(self, login: str, number: int, *, draft: bool) -> None:
         """Make a draft of a pull request, or make it ready for review."""

@@ -115,16 +115,17 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
-    """An issue event, of the kinds that tell when people could see what a pull request has.
+    """An issue event: of a label, or one that tells when people could see what a pull request has.
 
     https://docs.github.com/rest/using-the-rest-api/issue-event-types
     """
 
     id: int
     event: Literal["closed", "reopened", "ready_for_review", "convert_to_draft",
-                   "head_ref_force_pushed"]  # fmt: skip
+                   "head_ref_force_pushed", "labeled", "unlabeled"]  # fmt: skip
     actor: User | None
     created_at: str
+    label: Label | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

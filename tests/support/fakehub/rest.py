@@ -516,15 +516,14 @@ def issue_labels(call: Call) -> Reply:
 @route("POST", f"{ISSUE}/labels", needs=TALK, role="triage")
 def add_labels(call: Call) -> Reply:
     found = call.state.issue(call.number("issue_number"))
-    call.state.add_labels(found, _names(call.body))
+    call.state.add_labels(found, _names(call.body), call.user)
     return Reply(body=call.shapes.labels(found))
 
 
 @route("PUT", f"{ISSUE}/labels", needs=TALK, role="triage")
 def set_labels(call: Call) -> Reply:
     found = call.state.issue(call.number("issue_number"))
-    found.labels = []
-    call.state.add_labels(found, _names(call.body))
+    call.state.set_labels(found, _names(call.body), call.user)
     return Reply(body=call.shapes.labels(found))
 
 
@@ -537,14 +536,14 @@ def _names(body: Any) -> list[str]:
 
 @route("DELETE", f"{ISSUE}/labels", needs=TALK, role="triage")
 def remove_labels(call: Call) -> Reply:
-    call.state.issue(call.number("issue_number")).labels = []
+    call.state.set_labels(call.state.issue(call.number("issue_number")), (), call.user)
     return Reply(status=204)
 
 
 @route("DELETE", f"{ISSUE}/labels/{{name}}", needs=TALK, role="triage")
 def remove_label(call: Call) -> Reply:
     found = call.state.issue(call.number("issue_number"))
-    call.state.remove_label(found, call.params["name"])
+    call.state.remove_label(found, call.params["name"], call.user)
     return Reply(body=call.shapes.labels(found))
 
 

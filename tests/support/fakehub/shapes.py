@@ -196,6 +196,8 @@ class Shapes:
 
     def happening(self, issue: Issue, happening: Happening) -> Json:
         """An issue event; commits are named by other kinds than those that the fake keeps."""
+        label = happening.label
+        named = {"label": {"name": label.name, "color": label.color}} if label else {}
         return {
             "id": happening.id,
             "node_id": node_id("EV", happening.id),
@@ -205,6 +207,7 @@ class Shapes:
             "commit_id": None,
             "commit_url": None,
             "created_at": happening.created_at,
+            **named,
             "performed_via_github_app": None,
         }
 

@@ -98,10 +98,14 @@ class State:
         """From now on it is at least that late."""
         self._ticks = max(self._ticks, int((at - START).total_seconds()))
 
-    def happened(self, issue: Issue, event: Any, user: User | None) -> None:
+    def happened(
+        self, issue: Issue, event: Any, user: User | None, *, label: Label | None = None
+    ) -> None:
         """Note an issue event."""
         issue.events.append(
-            Happening(id=self.next_id(), event=event, actor=user, created_at=self.now())
+            Happening(
+                id=self.next_id(), event=event, actor=user, created_at=self.now(), label=label
+            )
         )
 
     def add_user(self, login: str, role: Role) -> User:
@@ -205,7 +209,7 @@ class State:
         )
         self.issues[issue.number] = issue
         if self.at_least(user, "triage"):
-            self.add_labels(issue, labels)
+            self.add_labels(issue, labels, user)
         return issue
 
     def edit_issue(self, user: User, issue: Issue, change: Mapping[str, Any]) -> None:
@@ -218,8 +222,7 @@ class State:
         if "body" in change:
             issue.body, issue.edited_at = change["body"], self.now()
         if "labels" in change:
-            issue.labels = []
-            self.add_labels(issue, [_label_name(each) for each in change["labels"] or ()])
+            self.set_labels(issue, [_label_name(each) for each in change["labels"] or ()], user)
         if change.get("state") == "closed" and issue.state == "open":
             self._close(issue, user, reason=change.get("state_reason") or "completed")
         elif change.get("state") == "open" and issue.state == "closed":
@@ -308,19 +311,29 @@ class State:
             raise Problem(404, "Not Found")
         return self.labels[name.casefold()]
 
-    def add_labels(self, issue: Issue, names: Iterable[str]) -> None:
+    def add_labels(self, issue: Issue, names: Iterable[str], user: User) -> None:
         """Label an issue; labels the repository does not have yet are made."""
         for name in names:
             known = self.labels.get(name.casefold()) or self.make_label(name)
             if known.name not in issue.labels:
                 issue.labels.append(known.name)
+                self.happened(issue, "labeled", user, label=known)
 
-    def remove_label(self, issue: Issue, name: str) -> None:
+    def set_labels(self, issue: Issue, names: Iterable[str], user: User) -> None:
+        """Have an issue bear these labels and no other."""
+        wanted = list(names)
+        kept = {name.casefold() for name in wanted}
+        for name in [each for each in issue.labels if each.casefold() not in kept]:
+            self.remove_label(issue, name, user)
+        self.add_labels(issue, wanted, user)
+
+    def remove_label(self, issue: Issue, name: str, user: User) -> None:
         """Take a label off an issue."""
         held = {each.casefold(): each for each in issue.labels}
         if name.casefold() not in held:
             raise Problem(404, "Label does not exist")
         issue.labels.remove(held[name.casefold()])
+        self.happened(issue, "unlabeled", user, label=self.label(name))
 
     # Pull requests
 
