@@ -127,6 +127,10 @@ class Tree(Protocol):
         """
         ...
 
+    def is_stopped(self) -> bool:
+        """Whether a person put the stop file at the project's root, or in a folder above it."""
+        ...
+
 
 def open_project(start: Path, *, unborn: bool = False) -> Project:
     """Find the project that ``start`` lies in.
@@ -342,6 +346,10 @@ class WorkTree:
         _write_all(chosen, dest, sizes=sizes, read=self.read, where="of the work tree")
         return sorted(chosen)
 
+    def is_stopped(self) -> bool:
+        """See ``Tree``; a file that git ignores counts, too."""
+        return any(os.path.lexists(self.project.toplevel / one) for one in hold_files(self.project))
+
     def _names(self) -> set[str]:
         options = ("-z", "--cached", "--others", "--exclude-standard")
         listed = run(self.project, "ls-files", *options, "--", _folder(self.project, "")).fields
@@ -396,6 +404,11 @@ class CommitTree:
     def has(self, path: str) -> bool:
         """See ``Tree``."""
         return self._at(path) is not None
+
+    def is_stopped(self) -> bool:
+        """See ``Tree``."""
+        names = [f"{self.commit}:{path}" for path in hold_files(self.project)]
+        return any(one is not None for one in git.read_objects(self.project.git_dir, names))
 
     def entry(self, path: str) -> Entry:
         """The mode and content name of a regular file.
@@ -645,4 +658,10 @@ def _check_usable(git_dir: Path, toplevel: Path, *, unborn: bool) -> None:
         raise RatchetError(f"the repository {toplevel} does not use SHA-1 object names")
 
 
-HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root to stop everything
+HOLD_FILE = ".ratchet-hold"  # a person puts it at the project's root, or above, to stop everything
+
+
+def hold_files(project: Project) -> list[str]:
+    """Where the stop file may be, from the top of the repository down to the project's root."""
+    folders = project.prefix.split("/")[:-1]
+    return ["/".join((*folders[:depth], HOLD_FILE)) for depth in range(len(folders) + 1)]

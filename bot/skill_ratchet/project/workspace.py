@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import posixpath
 import re
 import shlex
@@ -20,7 +19,6 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
 from skill_ratchet.core.records import Binding, How, Setting, Text, digest, skill_digest, split_of
 from skill_ratchet.project import branches, config, fixtures, programs, repository, skill_file
-from skill_ratchet.project.repository import HOLD_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -385,8 +383,8 @@ def instructions(workspace: Workspace) -> str:
 
 
 def held(project: Project) -> bool:
-    """Whether a person put the stop file at the project's root."""
-    return os.path.lexists(project.root / HOLD_FILE)
+    """Whether a person put the stop file into the checkout, where it counts for the project."""
+    return repository.WorkTree(project).is_stopped()
 
 
 def _harness(tree: Tree, settings: Config) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,7 @@ def overview(
     unmerged = _unmerged(project, settings.base or "HEAD")
     return Overview(
         skills=tuple(_seen(tree, settings, ledgers[name], unmerged) for name in names),
-        held=os.path.lexists(project.root / repository.HOLD_FILE),
+        held=repository.WorkTree(project).is_stopped(),
         month_usd=limit,
         left_usd=left,
     )
