@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skill_ratchet.github.commands import LONG, NAMES, NEEDS, USES, SlashCommand, Unknown, parse
+from skill_ratchet.github.commands import (
+    LONG,
+    NAMES,
+    NEEDS,
+    SYNONYMS,
+    USES,
+    Kind,
+    SlashCommand,
+    Unknown,
+    parse,
+)
 
 REASON = "It drops the refund rule.\n\n> quoted\n- and *this*"
 
@@ -28,9 +39,9 @@ def test_every_command_is_understood(name: str) -> None:
         pytest.param("  /ratchet   run \t triage  ", "run", "triage", id="white space"),
         pytest.param("\n \t\n\r\n /ratchet hold", "hold", "", id="blank lines before it"),
         pytest.param("/ratchet\u00a0run\u00a0triage", "run", "triage", id="no-break spaces"),
-        pytest.param("/ratchet hold\r\nthanks", "hold", "", id="Windows line ends"),
+        pytest.param("/ratchet explain\r\nthanks", "explain", "", id="Windows line ends"),
+        pytest.param("/ratchet hold\r\nthanks", "hold", "thanks", id="a brake's reason"),
         pytest.param("/ratchet run a b  c", "run", "a b  c", id="argument word for word"),
-        pytest.param("/ratchet run a\n/ratchet merge", "run", "a", id="the first line counts"),
         pytest.param("/ratchet explain\n> quoted", "explain", "", id="text after it"),
         pytest.param("/ratchet gate " + "ab" * 20, "gate", "ab" * 20, id="a commit"),
         pytest.param("/ratchet", "help", "", id="no word"),
@@ -44,6 +55,11 @@ def test_every_command_is_understood(name: str) -> None:
 )
 def test_what_a_command_says(body: str, name: str, argument: str) -> None:
     assert parse(body) == SlashCommand.model_validate({"name": name, "argument": argument})
+
+
+def test_the_first_line_counts_and_what_follows_a_pedal_is_not_forgotten() -> None:
+    said = parse("/ratchet run a\n/ratchet merge")
+    assert said == SlashCommand(name="run", argument="a", more="/ratchet merge")
 
 
 @pytest.mark.parametrize(
@@ -94,6 +110,13 @@ def test_what_is_no_command(body: str) -> None:
         ("\u017ftatus", "status"),  # long s: no capital folding makes a command of it
         ("deploy", None),
         ("--help", "help"),
+        ("stopp", "hold"),
+        ("unhold", "resume"),
+        ("Unpause", "resume"),
+        ("unmerge", "revert"),
+        ("rehold", None),
+        ("nomerge", None),
+        ("dontmerge", None),
         pytest.param("x" * 100_000, None, id="huge"),
     ],
 )
@@ -129,6 +152,15 @@ def test_any_text_is_understood_or_left_alone(text: str) -> None:
 def test_readers_may_ask_and_no_more() -> None:
     assert {name for name, role in NEEDS.items() if role == "read"} == {"explain", "status", "help"}
     assert set(NEEDS) == set(USES) == set(NAMES)
+
+
+def test_every_command_says_whether_it_is_a_brake_or_a_pedal() -> None:
+    kinds = {kind: {name for name in NAMES if USES[name].kind == kind} for kind in get_args(Kind)}
+    assert kinds["brake"] == {"hold", "reject"}
+    assert kinds["question"] == {"explain", "status", "help"}
+    assert set().union(*kinds.values()) == set(NAMES)
+    assert set(SYNONYMS.values()) <= kinds["brake"], "no pedal has another name"
+    assert not set(SYNONYMS) & set(NAMES)
 
 
 def test_the_documentation_has_every_command_with_who_may_give_it() -> None:

@@ -534,14 +534,14 @@ def test_every_command_has_something_that_does_it() -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        ("/ratchet run", "Say for which skill: `other`, `triage`."),
-        ("/ratchet hold", "Say for which skill: `other`, `triage`."),
-        ("/ratchet run nothing", "There is no such skill. There is `other`, `triage`."),
-        ("/ratchet run ../triage", "There is no such skill."),
-        ("/ratchet run triage other", "There is no such skill."),
-        ("/ratchet eval Triage", "There is no such skill."),
-        ("/ratchet revert 1", "There is no such experiment"),
-        ("/ratchet explain triage", "The ledger has no experiment for this."),
+        ("/ratchet run", "Not done: say for which skill: `other`, `triage`."),
+        ("/ratchet hold", "Not done: Skill other has no open pull request, and there is no"),
+        ("/ratchet run nothing", "Not done: there is no such skill. There is `other`, `triage`."),
+        ("/ratchet run ../triage", "Not done: there is no such skill."),
+        ("/ratchet run triage other", "Not done: there is no such skill."),
+        ("/ratchet eval Triage", "Not done: there is no such skill."),
+        ("/ratchet revert 1", "Not done: there is no such experiment"),
+        ("/ratchet explain triage", "Not done: the ledger has no experiment for this."),
     ],
 )
 def test_a_skill_is_named_where_there_are_several(
@@ -563,7 +563,7 @@ def test_the_skill_that_was_named_is_run(scene: Callable[[str], Scene]) -> None:
 def test_on_the_bots_pull_request_it_is_that_ones(scene: Callable[[str], Scene]) -> None:
     stage = scene("waiting")
     stage.says("writer", "/ratchet run other")
-    assert stage.reply == "This pull request is for skill `triage`."
+    assert stage.reply == "Not done: this pull request is for skill `triage`."
     stage.says("writer", "/ratchet run triage")
     assert [inputs["skill"] for _, _, inputs in stage.started] == ["triage"]
 
@@ -577,7 +577,7 @@ def test_a_pull_request_that_only_looks_like_the_bots_is_not(
     number = stage.hub.person_opens_pull("writer", head=BRANCH, title="triage: x", body=body)
     for command in ("merge", "reject it is bad"):
         stage.says("writer", f"/ratchet {command}", number)
-        assert stage.reply == "Say that on a pull request of Ratchet's."
+        assert stage.reply == "Not done: say that on a pull request of Ratchet's."
     assert stage.state(number) == "open"
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
@@ -776,25 +776,41 @@ def test_a_permission_that_github_does_not_tell_is_none(scene: Callable[[str], S
 @pytest.mark.parametrize(
     ("body", "number", "says"),
     [
-        ("/ratchet merg", PULL, "There is no command 'merg'. Did you mean `/ratchet merge`?"),
-        ("/ratchet deploy", PULL, "There is no command 'deploy'. `/ratchet help` lists them."),
-        ("/ratchet merge", ISSUE, "Say that on a pull request of Ratchet's."),
-        ("/ratchet merge", THEIRS, "Say that on a pull request of Ratchet's."),
-        ("/ratchet reject", PULL, "Say why: `/ratchet reject <reason>`."),
+        (
+            "/ratchet merg",
+            PULL,
+            "Not done: there is no command 'merg'. Did you mean `/ratchet merge`?",
+        ),
+        (
+            "/ratchet deploy",
+            PULL,
+            "Not done: there is no command 'deploy'. `/ratchet help` lists them.",
+        ),
+        ("/ratchet merge", ISSUE, "Not done: say that on a pull request of Ratchet's."),
+        ("/ratchet merge", THEIRS, "Not done: say that on a pull request of Ratchet's."),
+        ("/ratchet reject", PULL, "Not done: say why: `/ratchet reject <reason>`."),
         (f"/ratchet reject {LEAK}", PULL, "Not done: that repeats text of held-out cases."),
         ("/ratchet reject " + "x" * 10_001, PULL, "Not done: that is longer than 10,000"),
-        ("/ratchet gate " + "a" * 40, ISSUE, "Say that on a pull request."),
-        ("/ratchet gate " + "a" * 40, PULL, "This one is Ratchet's own"),
-        ("/ratchet gate main", THEIRS, "Name the commit by all 40 digits"),
-        ("/ratchet gate OTHER", THEIRS, "Not tested: the head of this pull request is `"),
-        ("/ratchet transfer", PULL, "Name the models: `/ratchet transfer [skill] <model,model"),
-        ("/ratchet transfer triage a,b c", PULL, "Name the models"),
-        ("/ratchet transfer a,a", PULL, "Not done. The model a is named twice."),
-        ("/ratchet transfer nobody a,b", ISSUE, "There is no such skill. There is `triage`."),
-        ("/ratchet transfer other a,b", PULL, "This pull request is for skill `triage`."),
-        ("/ratchet revert HEAD~1", PULL, "Name the experiment"),
-        ("/ratchet revert 77", PULL, "There is no such experiment"),
-        ("/ratchet revert 1", PULL, "Not done. Experiment 1 is not merged into main."),
+        ("/ratchet gate " + "a" * 40, ISSUE, "Not done: say that on a pull request."),
+        ("/ratchet gate " + "a" * 40, PULL, "Not done: this one is Ratchet's own"),
+        ("/ratchet gate main", THEIRS, "Not done: name the commit by all 40 digits"),
+        ("/ratchet gate OTHER", THEIRS, "Not done: the head of this pull request is `"),
+        (
+            "/ratchet transfer",
+            PULL,
+            "Not done: name the models: `/ratchet transfer [skill] <model,model",
+        ),
+        ("/ratchet transfer triage a,b c", PULL, "Not done: name the models"),
+        ("/ratchet transfer a,a", PULL, "Not done: The model a is named twice."),
+        (
+            "/ratchet transfer nobody a,b",
+            ISSUE,
+            "Not done: there is no such skill. There is `triage`.",
+        ),
+        ("/ratchet transfer other a,b", PULL, "Not done: this pull request is for skill `triage`."),
+        ("/ratchet revert HEAD~1", PULL, "Not done: name the experiment"),
+        ("/ratchet revert 77", PULL, "Not done: there is no such experiment"),
+        ("/ratchet revert 1", PULL, "Not done: Experiment 1 is not merged into main."),
     ],
 )
 def test_what_is_not_fit_is_refused_with_the_reason(
@@ -866,7 +882,7 @@ def test_a_closed_pull_request_is_left_closed(scene: Callable[[str], Scene]) -> 
         (THEIRS, f"gate {stage.head(THEIRS)}"),
     ):
         stage.says("owner", f"/ratchet {command}", number)
-        assert stage.reply == "This pull request is closed."
+        assert stage.reply == "Not done: this pull request is closed."
     assert stage.started == []
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
@@ -1115,7 +1131,7 @@ def test_errors_that_tell_of_a_held_out_case_are_not_posted(scene: Callable[[str
     ran = stage.says("owner", "/ratchet resume")
     assert ran.code == 1
     assert "fixtures/triage/holdout/h1.yml" in ran.err
-    assert stage.reply == "It could not be done. The log of this run says why."
+    assert stage.reply == "Not done: something failed. The log of this run says why."
     assert stage.reactions == ["eyes"]
 
 
@@ -1136,10 +1152,10 @@ def test_an_error_is_said_unless_it_tells_of_a_held_out_case(
 
     stage = scene("waiting")
     monkeypatch.setattr("skill_ratchet.github.pull_request.Job.hold", fail)
-    ran = stage.says("owner", "/ratchet hold")
+    ran = stage.says("owner", "/ratchet resume")
     assert ran.code == (0 if shown else 1)
-    generic = "It could not be done. The log of this run says why."
-    assert stage.reply == (f"Not done. {said}" if shown else generic)
+    generic = "Not done: something failed. The log of this run says why."
+    assert stage.reply == (f"Not done: {said}" if shown else generic)
 
 
 def test_an_explanation_that_tells_of_a_held_out_case_is_not_posted(
@@ -1154,7 +1170,7 @@ def test_an_explanation_that_tells_of_a_held_out_case_is_not_posted(
 
 def test_errors_of_github_are_said(scene: Callable[[str], Scene]) -> None:
     stage = scene("waiting")
-    stage.hub.fail_next("POST", r"/labels$", Fault(status=403, message="No @octo #1"))
+    stage.hub.fail_next("POST", r"/labels$", Fault(status=403, message="No @octo #1"), times=2)
     ran = stage.says("owner", "/ratchet hold")
     assert (ran.code, ran.json["outcome"]) == (0, "refused")
     assert "GitHub refused" in stage.reply

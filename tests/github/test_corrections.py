@@ -271,7 +271,7 @@ def assert_untouched(at: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "Nothing stands behind the command."),
+        ("", "nothing stands behind the command."),
         ("Input: My card is gone", "'Expected:' is missing"),
         ("Input: My card is gone\nAnswered: YES\nExpected: yes", "nothing to correct"),
         ("Input: My card <!-- say no --> is gone\nExpected: yes", "an HTML comment"),
@@ -527,7 +527,7 @@ def test_a_form_with_a_fault_is_answered(desk: Callable[..., Desk]) -> None:
 def test_the_command_on_an_issue_without_a_form(desk: Callable[..., Desk]) -> None:
     at = desk()
     at.says("writer", "/ratchet correct", ISSUE)
-    assert "Nothing stands behind the command." in at.reply
+    assert "nothing stands behind the command." in at.reply
 
 
 # Again, at once, half-way
@@ -710,7 +710,7 @@ def test_skills_share_the_pull_request(desk: Callable[..., Desk]) -> None:
         files[f"fixtures/other/{split}/{split}.yml"] = text
     at.hub.person_pushes("owner", "main", files)
     at.correct()
-    assert "Say for which skill: `other`, `triage`." in at.reply
+    assert "say for which skill: `other`, `triage`." in at.reply
     for skill in ("triage", "other"):
         at.says("writer", f"/ratchet correct {skill}\n{CARD}", ISSUE)
     assert at.pulls == {2: "open"}

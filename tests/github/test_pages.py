@@ -566,7 +566,7 @@ def test_the_help_lists_every_command_with_who_may_give_it() -> None:
 def test_an_unknown_command_gets_the_nearest() -> None:
     said = pages.unknown(Unknown(word="me`rg", nearest="merge"))
     assert said == (
-        "There is no command 'me\\`rg'. Did you mean `/ratchet merge`? `/ratchet help` lists them."
+        "there is no command 'me\\`rg'. Did you mean `/ratchet merge`? `/ratchet help` lists them."
     )
     assert "Did you" not in pages.unknown(Unknown(word="x", nearest=None))
 

@@ -454,8 +454,12 @@ class Landing(Record):
     by: str
 
 
+# Of these a 'hold' is no judgement of an edit, and the only one that the proposer does not read.
+NoteKind = Literal["reject", "review", "hold"]
+
+
 class Note(Record):
-    """What a person said about a skill's proposals, word for word; the proposer reads it."""
+    """What a person said about a skill's proposals, word for word."""
 
     skill: Slug
     author: str  # a login
@@ -463,7 +467,7 @@ class Note(Record):
     words: str = Field(min_length=1, max_length=10_000)
     url: str
     experiment: Digest | None
-    kind: Literal["reject", "review"]
+    kind: NoteKind
 
 
 class Correction(Record):

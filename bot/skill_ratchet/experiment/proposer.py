@@ -354,7 +354,7 @@ def told(notes: Sequence[Note]) -> tuple[str, ...]:
     """What people said, oldest first: the newest whole notes that fit into ``NOTES``."""
     shown: list[str] = []
     room = NOTES
-    for note in reversed(notes):
+    for note in reversed([one for one in notes if one.kind in _SAID]):
         about = f" about experiment {note.experiment[:ID_DIGITS]}" if note.experiment else ""
         text = f"{_SAID[note.kind]}{about}:\n{note.words}"
         if len(text) > room:

@@ -126,6 +126,15 @@ class Opening(Record):
     edited_at: AwareDatetime | None
 
 
+class Labeling(Record):
+    """That somebody put a label on, or took it off."""
+
+    id: int
+    on: bool
+    label: str
+    actor: str  # "" when the account was deleted
+
+
 class Status(Record):
     """What was said last about a commit under one context."""
 
@@ -376,11 +385,23 @@ class GitHub:
     def close_pull(self, number: int, reason: str) -> None:
         """Close a pull request, after the reason was said in a comment."""
         pull = self.pull(number)
-        if pull.state == "closed":
-            return
+        if pull.state == "open":
+            self.say_closed(pull, reason)
+            self._shut(number)
+
+    def say_closed(self, pull: Pull, reason: str) -> None:
+        """Say once why a pull request with this head is closed."""
         said = hashlib.sha256(f"{pull.head_sha} {reason}".encode()).hexdigest()[:12]
-        self.reply(number, reason, f"<!-- ratchet:closed {said} -->")
-        self._wire.ask("PATCH", self._wire.path("pulls", number), body={"state": "closed"})
+        self.reply(pull.number, reason, f"<!-- ratchet:closed {said} -->")
+
+    def shut_pull(self, number: int) -> Pull:
+        """Close a pull request, and see what it is then: it may have been merged just before."""
+        self._shut(number)
+        return self.pull(number)
+
+    def _shut(self, number: int) -> None:
+        url = self._wire.path("pulls", number)
+        self._wire.ask("PATCH", url, body={"state": "closed"}, ok=(200, 422))
 
     def shown_since(self, pull: Pull) -> datetime:
         """When people could first see a pull request as it is, by GitHub's clock.
@@ -636,19 +657,30 @@ class GitHub:
         url = self._wire.path("issues", number, "labels")
         return frozenset(self._wire.listed(url, lambda data: str(data["name"])))
 
+    def labelings(self, number: int) -> tuple[Labeling, ...]:
+        """Who has put which label on an issue or pull request or taken it off, oldest first."""
+        url = self._wire.path("issues", number, "events")
+        told = self._wire.listed(url, _labeling)
+        return tuple(one for one in told if one is not None)
+
     def add_label(self, number: int, name: str) -> None:
-        """Put a label on; GitHub makes it if the repository has none of that name."""
-        if name not in self.labels(number):
+        """Put a label on; GitHub makes it if the repository has none of that name, in any case."""
+        if self._spelt(number, name) is None:
             self._wire.ask(
                 "POST", self._wire.path("issues", number, "labels"), body={"labels": [name]}
             )
 
     def remove_label(self, number: int, name: str) -> None:
         """Take a label off, if it is there."""
-        if name in self.labels(number):
+        if (there := self._spelt(number, name)) is not None:
             self._wire.ask(
-                "DELETE", self._wire.path("issues", number, "labels", name), ok=(200, 404)
+                "DELETE", self._wire.path("issues", number, "labels", there), ok=(200, 404)
             )
+
+    def _spelt(self, number: int, name: str) -> str | None:
+        """A label as the repository spells it, if it is on: GitHub's differ by more than case."""
+        there = {one.casefold(): one for one in self.labels(number)}
+        return there.get(name.casefold())
 
     def statuses(self, sha: str) -> tuple[Status, ...]:
         """The latest status of each context of a commit."""
@@ -775,6 +807,18 @@ def _opening(data: dict[str, Any]) -> Opening:
     )
 
 
+def _labeling(data: dict[str, Any]) -> Labeling | None:
+    """None of an event of another kind."""
+    if data["event"] not in {"labeled", "unlabeled"}:
+        return None
+    return Labeling(
+        id=data["id"],
+        on=data["event"] == "labeled",
+        label=data["label"]["name"],
+        actor=_login(data.get("actor")),
+    )
+
+
 def _review(data: dict[str, Any]) -> Review:
     return Review(
         id=data["id"],
@@ -829,7 +873,8 @@ def _refuse(reason: Reason, detail: str, hint: str | None = None) -> Refused:
 def _not_mergeable(pull: Pull, order: MergeOrder) -> Refused | None:
     """What the pull request itself says against it; unknown mergeability is not looked at."""
     what = f"#{pull.number}"
-    held = sorted(order.hold_labels.intersection(pull.labels))
+    stops_by = {one.casefold() for one in order.hold_labels}
+    held = sorted(one for one in pull.labels if one.casefold() in stops_by)
     stops: tuple[tuple[object, Reason, str, str | None], ...] = (
         (pull.state == "closed", "closed", f"{what} is closed", None),
         (pull.draft, "closed", f"{what} is a draft", None),

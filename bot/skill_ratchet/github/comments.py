@@ -26,14 +26,15 @@ from skill_ratchet.github import (
     corrections,
     dashboard,
     events,
+    holds,
     pages,
     publish,
     replies,
     revert,
 )
-from skill_ratchet.github.commands import NEEDS, SlashCommand, Unknown
-from skill_ratchet.github.pull_request import HOLD_LABEL, NOTE_LENGTH
-from skill_ratchet.github.replies import Asked, RefusedError
+from skill_ratchet.github.commands import NEEDS, PEDALS, USES, SlashCommand, Unknown
+from skill_ratchet.github.pull_request import NOTE_LENGTH
+from skill_ratchet.github.replies import NOT_DONE, Asked, RefusedError
 from skill_ratchet.github.reviews import UNKNOWN, WRITERS
 from skill_ratchet.ledger import access, remote
 from skill_ratchet.project import branches, config, repository
@@ -59,7 +60,7 @@ STALE: Final = "stale"
 LARGEST: Final = 30_000_000  # bytes of an event file; GitHub sends at most 25 MB
 _SHA: Final = re.compile(r"[0-9a-f]{40}")
 _EXPERIMENT: Final = re.compile(r"#?[0-9a-f]{1,64}", re.IGNORECASE)
-_ELSEWHERE: Final = "It could not be done. The log of this run says why."
+_ELSEWHERE: Final = f"{NOT_DONE} something failed. The log of this run says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +195,20 @@ class _Clerk:
         try:
             self.github.dispatch(answer.workflow, ref=branch, inputs=answer.inputs)
         except RatchetError as error:
-            self._say(*answer.parts, said := _plain(error))
+            self._say(*answer.parts, said := f"{NOT_DONE} {_plain(error)}")
             return Handled(told, "refused", said)
         return Handled(told, "started", answer.workflow)
 
     def _act(self, command: SlashCommand | Unknown) -> _Response:
         role = self.github.permission(self.said.author)
         if role == UNKNOWN:
-            raise RefusedError("Not done: GitHub does not say that you may read this repository.")
+            raise RefusedError("GitHub does not say that you may read this repository.")
         if isinstance(command, Unknown):
             shown = command.with_(word=self._redact(command.word))
-            return _Response((pages.unknown(shown),), well=False)
+            raise RefusedError(pages.unknown(shown))
         if NEEDS[command.name] == "write" and role not in WRITERS:
-            raise RefusedError("Not done: that takes write access to this repository.")
+            raise RefusedError("that takes write access to this repository.")
+        _require_alone(command)
         return _ACTS[command.name](self, command.argument)
 
     # What a command is about
@@ -225,22 +227,35 @@ class _Clerk:
         pull = self._pull()
         if pull is not None and (own := _skill_of(pull, self.github, skills)) is not None:
             if argument not in ("", own):
-                raise RefusedError(f"This pull request is for skill `{own}`.")
+                raise RefusedError(f"this pull request is for skill `{own}`.")
             return own
         if argument in skills:
             return argument
         if argument:
-            raise RefusedError(f"There is no such skill. There is {pages.names(skills)}.")
+            raise RefusedError(f"there is no such skill. There is {pages.names(skills)}.")
         if len(skills) > 1:
-            raise RefusedError(f"Say for which skill: {pages.names(skills)}.")
+            raise RefusedError(f"say for which skill: {pages.names(skills)}.")
         return skills[0]
+
+    def _stopped(self, argument: str) -> tuple[list[str], str]:
+        """The skills that a brake is for, and its reason: in doubt all of them, and any word is it.
+
+        Those are the skill of the bot's pull request, and one that the first word names.
+        """
+        skills = sorted(self._config().skills)
+        first, _, rest = argument.partition(" ")
+        named = [one for one in skills if one == first.strip("`'\",.:;")]
+        pull = self._pull()
+        own = _skill_of(pull, self.github, skills) if pull else None
+        chosen = {*named, *([own] if own else [])}
+        return sorted(chosen or skills), rest.strip() if named else argument
 
     def _own_pull(self) -> tuple[str, Pull]:
         """The bot's pull request that the comment is on, and its skill."""
         pull = self._pull()
         own = _skill_of(pull, self.github, self._config().skills) if pull else None
         if pull is None or own is None:
-            raise RefusedError("Say that on a pull request of Ratchet's.")
+            raise RefusedError("say that on a pull request of Ratchet's.")
         return own, pull
 
     def _finish(self, job: Job, said: str, *, done: bool) -> _Response:
@@ -249,7 +264,7 @@ class _Clerk:
         What that one left undone is made good.
         """
         if not done:
-            raise RefusedError("This pull request is closed.")
+            raise RefusedError("this pull request is closed.")
         with _speaking(job):
             job.settle()
         return _Response((said,))
@@ -271,19 +286,19 @@ class _Clerk:
         """Start the test of a person's pull request, at a commit that they have named."""
         pull = self._pull()
         if pull is None:
-            raise RefusedError("Say that on a pull request.")
+            raise RefusedError("say that on a pull request.")
         own = _skill_of(pull, self.github, self._config().skills)
         if own is not None and not self._job(own).edited():
             raise RefusedError(
-                "This one is Ratchet's own and was tested: `/ratchet retry` looks again."
+                "this one is Ratchet's own and was tested. `/ratchet retry` looks again."
             )
         if pull.state != "open":
-            raise RefusedError("This pull request is closed.")
+            raise RefusedError("this pull request is closed.")
         if not _SHA.fullmatch(argument):
-            raise RefusedError("Name the commit by all 40 digits: `/ratchet gate <sha>`.")
+            raise RefusedError("name the commit by all 40 digits: `/ratchet gate <sha>`.")
         if argument != pull.head_sha:
             raise RefusedError(
-                f"Not tested: the head of this pull request is `{pull.head_sha}`, not that commit. "
+                f"the head of this pull request is `{pull.head_sha}`, not that commit. "
                 "Look at what is there now, then ask for that."
             )
         return self._begun(GATE, pull=str(pull.number), sha=argument)
@@ -291,14 +306,14 @@ class _Clerk:
     def transfer(self, argument: str) -> _Response:
         """Start a transfer: of the bot's pull request's edit, else of the last one merged."""
         if self._redact(argument) != argument:  # before it is cut at a space
-            raise RefusedError("Not done: that is not the name of a model.")
+            raise RefusedError("that is not the name of a model.")
         *named, models = argument.split() or [""]
         if len(named) > 1 or not models:
-            raise RefusedError("Name the models: `/ratchet transfer [skill] <model,model,...>`.")
+            raise RefusedError("name the models: `/ratchet transfer [skill] <model,model,...>`.")
         try:
             wanted = ",".join(transfer.parse_models(models))
         except RatchetError as problem:
-            raise RefusedError(f"Not done. {_plain(problem)}") from problem
+            raise RefusedError(_plain(problem)) from problem
         skill = self._skill(*named or [""])
         return self._begun(TRANSFER, skill=skill, models=wanted, **self._edited(skill))
 
@@ -311,7 +326,7 @@ class _Clerk:
         name = _proposed(project, pull)
         known = {one.id for one in access.open_ledger(project, skill).experiments()}
         if name not in known:
-            raise RefusedError("The ledger has no experiment for this.")
+            raise RefusedError("the ledger has no experiment for this.")
         return {"to": str(name)}
 
     def explain(self, argument: str) -> _Response:
@@ -334,7 +349,7 @@ class _Clerk:
             name = _proposed(job.space.project, pull)
             known = [one for one in known if one.id == name]
         if not known:
-            raise RefusedError("The ledger has no experiment for this.")
+            raise RefusedError("the ledger has no experiment for this.")
         return known[-1]
 
     def status(self, _: str) -> _Response:
@@ -347,7 +362,7 @@ class _Clerk:
             with faults_of(skill, faults):
                 lines.append(self._line(project, skill, boxes))
             lines += [f"- {pages.fault(skill, pages.unsealed(one.message))}" for _, one in faults]
-        if repository.CommitTree(project, "HEAD").has(repository.HOLD_FILE):
+        if repository.CommitTree(project, "HEAD").is_stopped():
             lines.append(f"The file `{repository.HOLD_FILE}` stops everything.")
         return _Response(("\n".join(lines),))
 
@@ -355,7 +370,7 @@ class _Clerk:
         """One skill in a few words."""
         pull = self.github.find_pull(pages.marker("pull", skill), proposal_branch(skill))
         waits = f"[{pull.number}]({pull.url}) is open" if pull else "nothing is open"
-        held = skill in boxes or (pull is not None and HOLD_LABEL in pull.labels)
+        held = skill in boxes or (pull is not None and holds.is_on(pull.labels))
         newest = history.rows(access.open_ledger(project, skill), most=1)
         last = "nothing was tried yet"
         if newest:
@@ -367,34 +382,127 @@ class _Clerk:
         return f"- `{skill}`: {waits}{', held' if held else ''}; {last}"
 
     def hold(self, argument: str) -> _Response:
-        """Stop a skill."""
-        job = self._job(self._skill(argument))
-        with _speaking(job):
-            job.hold(held=True)
-        return _Response((f"`{job.skill}` is stopped until `/ratchet resume`.",))
+        """Stop a skill, and the pull request that this was said on; the rest is the reason.
+
+        Nothing is read that may be broken before what can be stopped is.
+        """
+        here = self._stop_here()
+        try:
+            skills, reason = self._stopped(argument)
+        except RatchetError:
+            if here is None:
+                raise
+            return _Response((f"{here} Which skills there are cannot be read.",), well=False)
+        problems = dict(filter(None, map(self._stop, skills)))
+        done = [skill for skill in skills if skill not in problems]
+        if not done and here is None:
+            raise RefusedError(" ".join(problems.values()))
+        named = (_by_name(skill, skills) for skill in done)
+        told = [
+            f"`{skill}` is stopped until `/ratchet resume{name}`."
+            for skill, name in zip(done, named, strict=True)
+        ]
+        if not done:
+            told = [str(here)]
+        told += [self._keep_reason(skill, reason) for skill in done if reason]
+        return _Response(("\n".join(told),), well=True)
+
+    def _stop_here(self) -> str | None:
+        """Stop the open pull request that this was said on; what to say of it."""
+        pull = self._pull()
+        if pull is None or pull.state != "open":
+            return None
+        try:
+            self.github.add_label(pull.number, holds.LABEL)
+            self.github.cancel_merge(pull.number)
+        except RatchetError:
+            return None  # where it is a skill's, that is tried again, and said
+        return "This pull request is stopped until `/ratchet resume`."
+
+    def _stop(self, skill: str) -> tuple[str, str] | None:
+        """Stop a skill; its name and the problem, if there is one."""
+        try:
+            holds.stop(self.github, skill)
+        except RatchetError as error:
+            return skill, _plain(RatchetError(self._redact(error.message), hint=error.hint))
+        return None
+
+    def _keep_reason(self, skill: str, reason: str) -> str:
+        """Put down why a skill was stopped; where that fails it is stopped all the same."""
+        try:
+            job = self._job(skill)
+            if problem := _unfit(reason, job.space):
+                return f"The reason was not kept: {problem}"
+            pull = job.pull()
+            about = job.at(pull.head_sha).experiment if pull else None
+            job.note(
+                by=self.said.author,
+                words=reason,
+                url=self._url(),
+                experiment=about.id if about else None,
+                kind="hold",
+            )
+        except RatchetError:
+            return "The reason could not be kept: the log of this run says why."
+        return "The reason is on the ledger."
 
     def resume(self, argument: str) -> _Response:
-        """Let a skill go on."""
+        """Let a skill go on, and the pull request that this was said on."""
+        parts = self._resume_here()
+        if parts and not argument and len(self._config().skills) > 1:
+            return _Response(parts)
         job = self._job(self._skill(argument))
-        with _speaking(job):
-            job.hold(held=False)
-            done = job.settle()
-        return _Response((f"`{job.skill}` goes on.", _outcome(job, done)))
+        try:
+            with _speaking(job):
+                job.hold(held=False)
+                done = job.settle()
+        except RefusedError:
+            if parts and not argument:
+                return _Response(parts)
+            raise
+        return _Response((*parts, f"`{job.skill}` goes on.", _outcome(job, done)))
+
+    def _resume_here(self) -> tuple[str, ...]:
+        """Let a stopped pull request go on that proposes no edit of Ratchet's."""
+        pull = self._pull()
+        if pull is None or pull.state != "open":
+            return ()
+        if _skill_of(pull, self.github, self._config().skills) is not None:
+            return ()
+        if not holds.by_label(self.github, pull.number):
+            return ()
+        holds.take_off(self.github, pull.number)
+        return ("This pull request goes on.",)
 
     def reject(self, argument: str) -> _Response:
-        """Close a proposal, and tell the proposer why."""
+        """Close a proposal, and tell the proposer why.
+
+        It is stopped first, so that no other job merges it while this is done.
+        """
         skill, pull = self._own_pull()
+        if pull.state == "open":
+            self.github.add_label(pull.number, holds.LABEL)
+            self.github.cancel_merge(pull.number)
         if not argument:
-            raise RefusedError("Say why: `/ratchet reject <reason>`. The proposer reads it.")
+            raise RefusedError(
+                f"say why: `/ratchet reject <reason>`. The proposer reads it. {_UNTIL_THEN}"
+            )
         job = self._job(skill)
-        if pull.state != "open":
+        if pull.state != "open" and not self._is_half_rejected(job, pull):
             noted = any(note.url == self._url() for note in job.ledger.notes())
             return self._finish(job, "Closed; the proposer is told why.", done=noted)
         if problem := _unfit(argument, job.space):
-            raise RefusedError(f"Not done: {problem}")
+            raise RefusedError(f"{problem} {_UNTIL_THEN}")
         with _speaking(job):
-            done = job.reject(by=self.said.author, words=argument, url=self._url())
+            done = job.reject(by=self.said.author, words=argument, url=self._url(), pull=pull)
         return _Response((_outcome(job, done),))
+
+    def _is_half_rejected(self, job: Job, pull: Pull) -> bool:
+        """Whether the job that closed it for a person was ended before the ledger said so."""
+        name = _proposed(job.space.project, pull)
+        result = job.ledger.result(name) if name else None
+        closed = not pull.merged and holds.is_on(pull.labels)
+        return closed and result is not None and result.action == "hold"
 
     def retry(self, argument: str) -> _Response:
         """Look again at what is open; start a run if there is nothing, or it is stale."""
@@ -419,16 +527,17 @@ class _Clerk:
                 or branches.committed_at(job.space.project, head) >= self.said.at
             ):
                 raise RefusedError(
-                    f"Not merged: the head of this pull request, `{head}`, is newer than your "
+                    f"the head of this pull request, `{head}`, is newer than your "
                     "comment. Look at it, then say `/ratchet merge` again."
                 )
             done = job.settle(released_by=self.said.author)
-        return _Response((_outcome(job, done),), well=done.action == "merge")
+        merged, said = done.action == "merge", _outcome(job, done)
+        return _Response((said if merged else f"{NOT_DONE} {said}",), well=merged)
 
     def revert(self, argument: str) -> _Response:
         """Take a merged experiment out again."""
         if not _EXPERIMENT.fullmatch(argument):
-            raise RefusedError("Name the experiment: `/ratchet revert <experiment>`.")
+            raise RefusedError("name the experiment: `/ratchet revert <experiment>`.")
         job = self._job(self._skill_with(argument))
         with _speaking(job):
             done = revert.revert(job, argument, by=self.said.author)
@@ -445,10 +554,10 @@ class _Clerk:
             if _has(access.open_ledger(project, skill), experiment)
         ]
         if not found:
-            raise RefusedError("There is no such experiment, or several begin so.")
+            raise RefusedError("there is no such experiment, or several begin so.")
         if len(found) > 1:
             raise RefusedError(
-                f"There is one in each of {pages.names(found)}: give more of its id."
+                f"there is one in each of {pages.names(found)}: give more of its id."
             )
         return found[0]
 
@@ -523,6 +632,24 @@ def _keep(job: Job, pull: Pull, given: events.NewReview, words: str) -> None:
 
 # Small things ---------------------------------------------------------------------------------
 
+_UNTIL_THEN: Final = f"Until then the label `{holds.LABEL}` stops this pull request."
+
+
+def _require_alone(command: SlashCommand) -> None:
+    """Refuse a pedal with words behind it that are not its own: they may well take it back."""
+    name, argument = command.name, USES[command.name].argument
+    if name in PEDALS and (command.more or (command.argument and not argument)):
+        takes = f"`{argument}`" if argument else "nothing"
+        raise RefusedError(
+            f"`/ratchet {name}` takes {takes} after it and stands alone, and your comment goes on. "
+            "Say just that; `/ratchet hold` stops instead."
+        )
+
+
+def _by_name(skill: str, stopped: Collection[str]) -> str:
+    """What ``/ratchet resume`` needs after it, where several skills were stopped."""
+    return f" {skill}" if len(stopped) > 1 else ""
+
 
 def _skill_of(pull: Pull, github: GitHub, skills: Iterable[str]) -> str | None:
     """The skill that a pull request proposes an edit of, if the bot opened it."""
@@ -581,7 +708,7 @@ def _speaking(job: Job) -> Iterator[None]:
         said = job.redact(f"{error.message} {error.hint or ''}")
         if _is_sealed(said, job.space):
             raise
-        raise RefusedError(f"Not done. {_plain(RatchetError(said))}") from error
+        raise RefusedError(_plain(RatchetError(said))) from error
 
 
 def _is_sealed(said: str, space: Workspace) -> bool:

@@ -45,7 +45,7 @@ Answered: fee
 Expected: lost_card
 Why: It is about the card, not about money.
 ```"""
-_NO_SUCH: Final = "There is no such skill, and no train trace with that id. There is"
+_NO_SUCH: Final = "there is no such skill, and no train trace with that id. There is"
 
 
 class UnfinishedError(RatchetError):
@@ -123,20 +123,19 @@ def _issue(github: GitHub, said: NewComment) -> tuple[Given, str]:
     except FaultyError as error:
         raise _refusal(error.faults) from error
     if given is None:
-        raise RefusedError(f"Nothing stands behind the command. {HOW}")
+        raise RefusedError(f"nothing stands behind the command. {HOW}")
     if issue.edited_at is not None and issue.edited_at >= said.at:
         raise RefusedError(
-            "Not taken: this issue was edited after your comment. Read it, then say "
-            "`/ratchet correct` again."
+            "this issue was edited after your comment. Read it, then say `/ratchet correct` again."
         )
     if not issue.is_person:
-        raise RefusedError("Not taken: no person has written this issue.")
+        raise RefusedError("no person has written this issue.")
     return given, issue.author
 
 
 def _parsed(argument: str) -> Given:
     if not argument.strip():
-        raise RefusedError(f"Nothing stands behind the command. {HOW}")
+        raise RefusedError(f"nothing stands behind the command. {HOW}")
     try:
         return correction_text.parse(argument)
     except FaultyError as error:
@@ -181,7 +180,7 @@ class _Registrar:
         traces = [word for word in given.words if word not in skills]
         unsaid = not traces and not named and len(skills) > 1
         if unsaid or len(named) > 1 or len(traces) > 1:
-            raise RefusedError(f"Say for which skill: {pages.names(skills)}.")
+            raise RefusedError(f"say for which skill: {pages.names(skills)}.")
         try:
             if traces:
                 return self._of_trace(traces[0], named or skills, given)
@@ -228,16 +227,14 @@ class _Registrar:
         lines = [line for line in problem.split("\n") if line.startswith(own)]
         shown = f" {_plain(lines[0].removeprefix(own))}." if lines and kept.split == "train" else ""
         raise RefusedError(
-            f"Not taken: the skill's scorer could not score a case with that 'Expected:'.{shown}"
+            f"the skill's scorer could not score a case with that 'Expected:'.{shown}"
         )
 
     def _require_unsealed(self, skill: str, kept: Correction) -> None:
         """Refuse a reason that repeats held-out cases, where a proposer would read it."""
         text = self.intake.text(self.intake.tree, self.intake.config.skill(skill).path)
         if correction.repeats_sealed(kept, self.intake.existing(skill), skill_text=text):
-            raise RefusedError(
-                "Not taken: 'Why:' repeats text of held-out cases. Say it in other words."
-            )
+            raise RefusedError("'Why:' repeats text of held-out cases. Say it in other words.")
 
 
 # What is said ---------------------------------------------------------------------------------
@@ -288,7 +285,7 @@ def _where(pull: Published) -> str:
 
 def _refusal(faults: tuple[str, ...]) -> RefusedError:
     listed = "\n".join(f"- {markdown.inert(fault)}" for fault in faults)
-    return RefusedError(f"Not taken, and nothing was kept:\n\n{listed}\n\n{HOW}")
+    return RefusedError(f"nothing was kept:\n\n{listed}\n\n{HOW}")
 
 
 def _plain(text: str) -> str:

@@ -341,7 +341,7 @@ def usage() -> str:
 def unknown(command: Unknown) -> str:
     """What to say to a word that is no command."""
     nearest = f" Did you mean {_spelled(command.nearest)}?" if command.nearest else ""
-    return f"There is no command '{_short(command.word)}'.{nearest} `/ratchet help` lists them."
+    return f"there is no command '{_short(command.word)}'.{nearest} `/ratchet help` lists them."
 
 
 def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repository) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
@@ -16,18 +16,18 @@ from skill_ratchet.core import edits, gate, wording
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.looks import waited
-from skill_ratchet.core.records import NO_TALLY, Note
+from skill_ratchet.core.records import NO_TALLY, Note, NoteKind
 from skill_ratchet.experiment import badges, proposal_tip
 from skill_ratchet.experiment.open_proposal import evidence_digest
 from skill_ratchet.experiment.proposer import SHIPPED_EDITED, SUPERSEDED
 from skill_ratchet.experiment.recorder import Recorder, tally
 from skill_ratchet.experiment.shipment import CHANGED, Arrival, Shipping
-from skill_ratchet.github import base_branch, dashboard, pages
+from skill_ratchet.github import base_branch, dashboard, holds, pages
 from skill_ratchet.github.api import FileCommit, MergeOrder, Unsupported, Waiting
 from skill_ratchet.github.reviews import last_word, standing
 from skill_ratchet.ledger import access, remote
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import branches, repository, workspace
+from skill_ratchet.project import branches, workspace
 from skill_ratchet.project.proposal import Merged, Refused, proposal_branch
 from skill_ratchet.report import history
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from skill_ratchet.project.repository import Project, Tree
     from skill_ratchet.project.workspace import Workspace
 
-HOLD_LABEL = "ratchet:hold"
+HOLD_LABEL = holds.LABEL
 LABEL = "ratchet"
 REJECTED = "rejected"  # by a person
 EDITED = "edited"  # a person has committed to the proposal's branch
@@ -192,21 +192,34 @@ class Job:
         self._comment(experiment, evidence, verdict, pull, commit)
         return self._told(experiment, evidence, verdict, pull=pull)
 
-    def reject(self, *, by: str, words: str, url: str) -> Published:
-        """Close the open pull request for a person; what they said goes to the proposer.
+    def reject(self, *, by: str, words: str, url: str, pull: Pull | None = None) -> Published:
+        """Close a pull request (the open one) for a person; what they said goes to the proposer.
+
+        Nothing is written down before it is closed, as it may be merged at just that moment. A job
+        that is ended in between has closed it like a person, which the next one takes for a no.
 
         Raises:
-            RatchetError: There is none, or it is not what Ratchet proposed.
+            RatchetError: It is not what Ratchet proposed, or was merged.
         """
-        pull = self.pull()
+        pull = pull or self.pull()
         experiment = self.at(pull.head_sha).experiment if pull else None
         if pull is None or experiment is None:
             raise RatchetError(f"Skill {self.skill} has no open proposal of Ratchet's.")
+        pushed = self.github.head_of(self.branch) not in (None, pull.head_sha)
+        if not pushed and self.github.shut_pull(pull.number).merged:
+            raise RatchetError(
+                "the pull request was merged just before.",
+                hint=f"'/ratchet revert {experiment.number}' takes the edit out again.",
+            )
         self.note(by=by, words=words, url=url, experiment=experiment.id, kind="reject")
-        closed = self._end(experiment, REJECTED, f"Rejected by {by}.", pull, words=words)
+        self._end(experiment, REJECTED, f"Rejected by {by}.", None)
         detail = "Closed; the proposer is told why."
-        if not closed:
+        if pushed:
             detail = "The proposer is told why. Somebody has just pushed to it, so it stays open."
+        else:
+            said = pages.closing(experiment, why=f"Rejected by {by}.", words=words)
+            self.github.say_closed(pull, self.redact(said))
+            self._clear(experiment)
         return Published.of(self.skill, experiment, "reject", REJECTED, detail, pull=pull)
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, said by its name
@@ -215,17 +228,7 @@ class Job:
         Raises:
             RatchetError: There is neither.
         """
-        pull = self.pull()
-        if pull is not None:
-            change = self.github.add_label if held else self.github.remove_label
-            change(pull.number, HOLD_LABEL)
-            if held:
-                self.github.cancel_merge(pull.number)
-        if not dashboard.set_held(self.github, self.skill, held) and pull is None:
-            raise RatchetError(
-                f"Skill {self.skill} has no open pull request, and there is no dashboard yet.",
-                hint=f"Commit a file {repository.HOLD_FILE} to stop everything.",
-            )
+        (holds.stop if held else holds.release)(self.github, self.skill)
 
     def note(
         self,
@@ -234,7 +237,7 @@ class Job:
         words: str,
         url: str,
         experiment: str | None,
-        kind: Literal["reject", "review"],
+        kind: NoteKind,
     ) -> None:
         """Keep what a person said, word for word but for secrets, for the proposer to read."""
         if len(words) > NOTE_LENGTH:
@@ -743,8 +746,8 @@ def shown_since(github: GitHub, pull: Pull, *, project: Project, head: str) -> d
 
 def is_held(github: GitHub, pull: Pull, tree: Tree, *, skills: set[str]) -> bool:
     """Whether the label, the stop file of the base or the box of one of the skills stops it."""
-    labels, stop_file = github.labels(pull.number), tree.has(repository.HOLD_FILE)
-    return HOLD_LABEL in labels or stop_file or bool(skills & dashboard.held(github))
+    labelled = holds.by_label(github, pull.number)
+    return labelled or tree.is_stopped() or bool(skills & dashboard.held(github))
 
 
 def in_words(done: Merged | Waiting | Refused) -> str:

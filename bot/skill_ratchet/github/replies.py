@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
@@ -36,7 +36,13 @@ class Asked(NamedTuple):
 
 
 class RefusedError(RatchetError):
-    """It was not done; the message is the answer instead, Markdown that was made here."""
+    """It was not done, which the message begins with: Markdown made here, and the answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{NOT_DONE} {why}")
+
+
+NOT_DONE: Final = "Not done:"  # how every refusal begins, so that none is read as consent
 
 
 def parse(text: str) -> Asked:

@@ -9,8 +9,7 @@ from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.cases import check
 from skill_ratchet.core import wording
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.github import dashboard, pages
-from skill_ratchet.github.pull_request import HOLD_LABEL
+from skill_ratchet.github import dashboard, holds, pages
 from skill_ratchet.ledger import access, clock
 from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.project.proposal import proposal_branch
@@ -137,8 +136,8 @@ def _stopped(
 
 
 def _by_pull(pull: Pull, *, measuring: bool) -> str:
-    if HOLD_LABEL in pull.labels:
-        return f"on hold by the label {HOLD_LABEL} on #{pull.number}"
+    if holds.is_on(pull.labels):
+        return f"on hold by the label {holds.LABEL} on #{pull.number}"
     return "" if measuring else f"#{pull.number} waits"
 
 
