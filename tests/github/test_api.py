@@ -695,7 +695,7 @@ def test_not_knowing_who_it_is_is_an_error(hub: Hub, answer: Plan) -> None:
 
 def test_finds_its_own_pull_request(hub: Hub) -> None:
     hub.plan({PULLS: [[pull()]], PULL: pull(body="read again")})
-    found = connect(hub).find_pull(MARKER, BRANCH)
+    found = connect(hub).find_pull(MARKER, BRANCH, base="main")
     assert found is not None
     assert (found.number, found.body, found.mergeable) == (7, "read again", True)
     assert "head=acme%3Aratchet%2Frefunds" in hub.queries[0]
@@ -718,8 +718,39 @@ def test_finds_its_own_pull_request(hub: Hub) -> None:
     ],
 )
 def test_does_not_take_another_pull_request_for_its_own(hub: Hub, changes: dict[str, Any]) -> None:
-    hub.plan({PULLS: [[pull(**changes)]]})
-    assert connect(hub).find_pull(MARKER, BRANCH) is None
+    hub.plan({PULLS: [[pull(**changes)]], f"{PULL}/commits": [[made_by("mine")]]})
+    assert connect(hub).find_pull(MARKER, BRANCH, base="main") is None
+
+
+def made_by(message: str) -> dict[str, Any]:
+    """A commit of a pull request."""
+    return {"sha": HEAD, "commit": {"message": message}}
+
+
+TRAILER = f"Ratchet-Experiment: {'e' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages", "own"),
+    [
+        ({"body": None}, [f"refunds: idea\n\n{TRAILER}\n"], True),
+        ({"body": "Mine."}, [f"refunds: idea\n\n{TRAILER}\n", "Merge branch 'main'"], True),
+        ({"body": None}, [f"refunds: idea\n\nRatchet-Fixtures: {'e' * 64}\n"], True),
+        ({"body": f"{MARKER}\n{TRAILER}"}, ["mine"], False),
+        ({"body": None}, [f"see {TRAILER}"], False),
+        ({"body": None}, [], False),
+    ],
+)
+def test_a_persons_pull_request_is_the_bots_by_its_commits(
+    hub: Hub, changes: dict[str, Any], messages: list[str], *, own: bool
+) -> None:
+    """And by no text, where it goes to the base: where the bot may open none, people have to."""
+    theirs = pull(user={"login": "octo"}, **changes)
+    commits = [made_by(one) for one in messages]
+    hub.plan({PULLS: [[theirs]], PULL: theirs, f"{PULL}/commits": [commits]})
+    assert (connect(hub).find_pull(MARKER, BRANCH, base="main") is not None) is own
+    assert connect(hub).find_pull(MARKER, BRANCH, base="release") is None
+    assert (connect(hub).find_pull(MARKER, BRANCH) is not None) is own
 
 
 def open_pull(hub: Hub, plans: dict[str, Plan]) -> int:

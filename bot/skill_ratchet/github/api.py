@@ -24,7 +24,14 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Record
 from skill_ratchet.github.http import API_URL, WAITS, Answer, Wire
 from skill_ratchet.github.reviews import Review
-from skill_ratchet.project.proposal import Merged, Reason, Refused, one_line
+from skill_ratchet.project.proposal import (
+    CASES,
+    EXPERIMENT,
+    Merged,
+    Reason,
+    Refused,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +48,7 @@ _SHA: Final = r"^[0-9a-f]{40}$"
 _SHOWN: Final = frozenset(
     {"ready_for_review", "reopened", "head_ref_force_pushed", "head_ref_restored"}
 )
+_PROPOSED: Final = re.compile(rf"^(?:{EXPERIMENT}|{CASES}): \S+$", re.MULTILINE)
 
 _ANEW: Final = "Run again: the edit has to be measured against what is there now."
 _RULES: Final = "See the rules of the branch in the repository's settings."
@@ -65,6 +73,14 @@ _DEQUEUE: Final = """mutation($input: DequeuePullRequestInput!) {
 
 class Unsupported(RatchetError):
     """GitHub cannot or may not make the commit; a git push has to do it."""
+
+
+class Unopened(RatchetError):
+    """A pull request could not be opened. Its branch is kept; ``link`` leads to the comparison."""
+
+    def __init__(self, message: str, *, hint: str, link: str) -> None:
+        super().__init__(message, hint=hint)
+        self.link = link
 
 
 class Pull(Record):
@@ -321,32 +337,59 @@ class GitHub:
         return self._wire.made(self._wire.ask("GET", self._wire.path("pulls", number)), _pull)
 
     def find_pull(
-        self, marker: str, branch: str, *, state: Literal["open", "closed"] = "open"
+        self,
+        marker: str,
+        branch: str,
+        *,
+        base: str | None = None,
+        state: Literal["open", "closed"] = "open",
     ) -> Pull | None:
-        """The bot's newest pull request from this repository's ``branch`` that bears the marker."""
+        """The bot's newest pull request from this repository's ``branch``: see ``is_own``."""
         owner = self.repository.partition("/")[0]
-        found = self._my_pulls({branch: marker}, head=f"{owner}:{branch}", state=state)
-        newest = next(found, None)
+        query = {"head": f"{owner}:{branch}", "state": state}
+        newest = next(self._my_pulls({branch: marker}, base, query), None)
         return self.pull(newest.number) if newest else None
 
-    def my_pulls(self, markers: Mapping[str, str]) -> dict[str, Pull]:
+    def my_pulls(self, markers: Mapping[str, str], *, base: str) -> dict[str, Pull]:
         """The bot's open pull requests from this repository's branches, by branch, in one list.
 
         Args:
-            markers: What each branch's pull request has to bear.
+            markers: What each branch's pull request has to bear: see ``is_own``.
+            base: Where they go.
         """
         found: dict[str, Pull] = {}
-        for pull in self._my_pulls(markers, state="open"):
+        for pull in self._my_pulls(markers, base, {"state": "open"}):
             found.setdefault(pull.head_ref, pull)
         return found
 
-    def _my_pulls(self, markers: Mapping[str, str], **query: str) -> Iterator[Pull]:
+    def _my_pulls(
+        self, markers: Mapping[str, str], base: str | None, query: Mapping[str, str]
+    ) -> Iterator[Pull]:
         """The bot's own among those that are listed, newest first."""
         for pull in self._wire.listed(self._wire.path("pulls"), _pull, **query):
-            from_here = pull.head_repository.casefold() == self.repository.casefold()
             marker = markers.get(pull.head_ref)
-            if from_here and marker and self._is_mine(pull, marker):
+            if marker and self.is_own(pull, marker, base=base):
                 yield pull
+
+    def is_own(self, pull: Pull, marker: str, *, base: str | None) -> bool:
+        """Whether a pull request, from the branch that is the bot's, is one of the bot's.
+
+        The bot's own text bears the marker. One that a person opened, as they have to where the bot
+        may not, is known by the bot's commit in it, and by no text: a commit on a branch of this
+        repository is one that somebody with write access put there. Such a one has to go to
+        ``base``, if that is given.
+        """
+        if pull.head_repository.casefold() != self.repository.casefold():
+            return False
+        if pull.author == self.me():
+            return self._is_mine(pull, marker)
+        return base in (None, pull.base_ref) and self._brings_proposal(pull.number)
+
+    def _brings_proposal(self, number: int) -> bool:
+        """Whether a commit of a pull request has a trailer of the bot's."""
+        path = self._wire.path("pulls", number, "commits")
+        messages = self._wire.listed(path, lambda data: str(data["commit"]["message"]))
+        return any(_PROPOSED.search(message) for message in messages)
 
     def siblings(self, number: int, *, head: str) -> tuple[int, ...]:
         """The other open pull requests, forks' too, that share a head and thereby its statuses."""
@@ -359,14 +402,14 @@ class GitHub:
         """The bot's open pull request from ``branch``; opened if there is none.
 
         Raises:
-            RatchetError: It cannot be opened. The branch stays; the hint links to the comparison.
+            Unopened: It cannot be opened. The branch stays; the hint links to the comparison.
         """
         order = {"head": branch, "base": base, "title": title, "draft": draft}
         try:
             return self._wire.create(
                 self._wire.path("pulls"),
                 order | {"body": _marked(body, marker)},
-                find=lambda: self.find_pull(marker, branch),
+                find=lambda: self.find_pull(marker, branch, base=base),
                 make=_pull,
             )
         except RatchetError as error:
@@ -374,7 +417,7 @@ class GitHub:
             allow = "Allow it in Settings, Actions, General, or use the token of a GitHub App. "
             hint = allow if "not permitted to create" in error.message else f"{error.hint} "
             hint += f"The branch is kept; open the pull request by hand: {link}"
-            raise RatchetError(error.message, hint=hint) from None
+            raise Unopened(error.message, hint=hint, link=link) from None
 
     def update_pull(self, number: int, *, title: str, body: str) -> None:
         """Set title and body; written only what differs."""

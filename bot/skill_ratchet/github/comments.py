@@ -368,7 +368,8 @@ class _Clerk:
 
     def _line(self, project: Project, skill: str, boxes: Collection[str]) -> str:
         """One skill in a few words."""
-        pull = self.github.find_pull(pages.marker("pull", skill), proposal_branch(skill))
+        marker, branch = pages.marker("pull", skill), base_branch.name(project)
+        pull = self.github.find_pull(marker, proposal_branch(skill), base=branch)
         waits = f"[{pull.number}]({pull.url}) is open" if pull else "nothing is open"
         held = skill in boxes or (pull is not None and holds.is_on(pull.labels))
         newest = history.rows(access.open_ledger(project, skill), most=1)
@@ -652,16 +653,11 @@ def _by_name(skill: str, stopped: Collection[str]) -> str:
 
 
 def _skill_of(pull: Pull, github: GitHub, skills: Iterable[str]) -> str | None:
-    """The skill that a pull request proposes an edit of, if the bot opened it."""
-    if pull.head_repository.casefold() != github.repository.casefold():
-        return None
-    named = (
-        skill
-        for skill in skills
-        if pull.head_ref == proposal_branch(skill)
-        and pages.is_marked(pull.body, pages.marker("pull", skill))
-    )
-    return next(named, None) if pull.author == github.me() else None
+    """The skill that a pull request proposes an edit of, if it is the bot's."""
+    named = (skill for skill in skills if pull.head_ref == proposal_branch(skill))
+    own = next(named, None)
+    marker = pages.marker("pull", own) if own else ""
+    return own if own and github.is_own(pull, marker, base=None) else None
 
 
 def _proposed(project: Project, pull: Pull) -> str | None:

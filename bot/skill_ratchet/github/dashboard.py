@@ -12,6 +12,7 @@ from skill_ratchet.core import looks
 from skill_ratchet.experiment import badges
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.github import base_branch, pages
+from skill_ratchet.github.api import Unopened
 from skill_ratchet.github.http import SwitchedOff
 from skill_ratchet.project.proposal import proposal_branch
 from skill_ratchet.report import history
@@ -80,7 +81,7 @@ def update(
     """
     base = base_branch.now(project, github)
     wanted = {proposal_branch(name): pages.marker("pull", name) for name in base.config.skills}
-    pulls = github.my_pulls(wanted)
+    pulls = github.my_pulls(wanted, base=base.branch)
     found = dict(reversed([*faults]))  # the first of each
     rows = [
         _row(base, name, pulls.get(proposal_branch(name)), found.get(name))
@@ -120,7 +121,8 @@ def _row(base: Base, name: str, pull: Pull | None, fault: RatchetError | None) -
     told = [_told(one, see=f"See it: ratchet check {name}") for _, one in unsound]
     told += [_told(one, see=f"{one.hint or ''} See it: ratchet log {name}") for _, one in broken]
     told += [_told(fault, see=fault.hint or "")] if fault else []
-    return row.with_(fault=told[0]) if told else row
+    link = fault.link if isinstance(fault, Unopened) else ""
+    return row.with_(fault=told[0], link=link) if told else row
 
 
 def _with_numbers(row: pages.SkillRow, base: Base, space: Workspace) -> pages.SkillRow:

@@ -440,6 +440,11 @@ class _Job(Job):
         mine = self.github.my_comments(pull.number, MARK)
         return not any(f"`{pull.head_sha[:12]}`" in one.body for one in mine)
 
+    def _is_bots(self, pull: Pull) -> bool:
+        """Whether it is the bot's own, which has a comment on the same numbers."""
+        marker, base = self.marker, self.space.branch
+        return pull.head_ref == self.branch and self.github.is_own(pull, marker, base=base)
+
     def _tell(self, pull: Pull, facts: PullFacts) -> Told:
         """The status, and the comment where the bot's own pull request has not one already."""
         sha, verdict, experiment = pull.head_sha, facts.verdict, facts.experiment
@@ -450,7 +455,7 @@ class _Job(Job):
             state = "success"
         self.github.set_status(sha, state=state, description=self.redact(pages.status(facts)))
         persons = experiment.setting.proposer == workspace.PERSON
-        if self._is_new(facts, pull) and (persons or pull.author != self.github.me()):
+        if self._is_new(facts, pull) and (persons or not self._is_bots(pull)):
             page = self.redact(pages.gate(facts))
             self.github.sticky_comment(pull.number, MARK, page)
         return Told(

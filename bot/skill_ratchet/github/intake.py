@@ -149,13 +149,13 @@ class Intake(Base):
 
     def pull(self) -> Pull | None:
         """The open pull request."""
-        return self.github.find_pull(MARKER, FIXTURES)
+        return self.github.find_pull(MARKER, FIXTURES, base=self.branch)
 
     # What became of the last one
 
     def hear(self) -> None:
         """Record what a person, or GitHub, has made of the last pull request."""
-        pull = self.github.find_pull(MARKER, FIXTURES, state="closed")
+        pull = self.github.find_pull(MARKER, FIXTURES, base=self.branch, state="closed")
         if pull is None:
             return
         if not pull.merged and self.github.my_comments(pull.number, CLOSING):

@@ -79,6 +79,13 @@ def is_marked(body: str, mark: str) -> bool:
     return body.split("\n", 1)[0].strip() == mark
 
 
+def is_blank(body: str) -> bool:
+    """Whether a pull request's body has no words of a person: none, or the commit's trailers."""
+    return all(
+        re.fullmatch(r"(?:Ratchet-[A-Za-z]+: \S+)?", row.strip()) for row in body.split("\n")
+    )
+
+
 class Section(Record):
     """A part of a page that is shown whole or not at all.
 
@@ -169,6 +176,7 @@ class SkillRow(Record):
     spent: UnitInterval = 0.0  # part of the error budget against the skill as it is
     held: bool = False
     fault: str = ""  # what is wrong with it, and the command that shows it
+    link: str = ""  # of ours, to where a person puts it right
 
 
 class MonthBudget(Record):
@@ -381,7 +389,11 @@ def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repo
 
 def _faults(rows: Iterable[SkillRow]) -> list[str]:
     """What people have to put right, a skill a line."""
-    lines = [f"- {fault(row.skill, row.fault)}" for row in rows if row.fault]
+    lines = [
+        f"- {fault(row.skill, row.fault)}{f' [Open it]({row.link})' if row.link else ''}"
+        for row in rows
+        if row.fault
+    ]
     return ["\n".join(["These need a person:", "", *lines])] if lines else []
 
 

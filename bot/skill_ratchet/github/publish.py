@@ -75,7 +75,7 @@ def publish(
     if job.space.config.github.publish == "all":
         rejected.show_rejected(job, known)
     if checked.experiment is None or checked.decision is None:
-        done = job.nothing("No experiment of this run was decided; the ledger is published.")
+        done = job.resume()
     else:
         done = job.act(checked.experiment, checked.decision.evidence)
     return job.badge(done)

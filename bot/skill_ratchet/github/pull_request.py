@@ -118,8 +118,8 @@ class Job:
         return pages.marker("pull", self.skill)
 
     def pull(self) -> Pull | None:
-        """The skill's open pull request, if the bot opened it."""
-        return self.github.find_pull(self.marker, self.branch)
+        """The skill's open pull request, if it is the bot's."""
+        return self.github.find_pull(self.marker, self.branch, base=self.space.branch)
 
     def badge(self, done: Published) -> Published:
         """Bring the skill's badge up to date with what was done; returns that.
@@ -138,6 +138,16 @@ class Job:
         score = badges.kept_score(self.ledger, self.space)
         known = f" It scores {wording.percent(score)} on train." if score is not None else ""
         return Published(self.skill, None, None, None, f"{detail}{known}")
+
+    def resume(self) -> Published:
+        """Go on with a proposal that has no pull request: where none could be opened, say.
+
+        One that is open is looked at by runs that were not made for something else.
+        """
+        done = self._without_pull() if self.pull() is None else None
+        if done is not None and done.action is not None:
+            return done
+        return self.nothing("No experiment of this run was decided; the ledger is published.")
 
     def settle(self, *, released_by: str = "") -> Published:
         """Decide again about the skill's open pull request, or see what became of it.
@@ -390,7 +400,9 @@ class Job:
 
         None when there is nothing new about it.
         """
-        pull = self.github.find_pull(self.marker, self.branch, state="closed")
+        pull = self.github.find_pull(
+            self.marker, self.branch, base=self.space.branch, state="closed"
+        )
         experiment = self._proposed(pull) if pull else None
         result = self.ledger.result(experiment.id) if experiment else None
         if pull is None or experiment is None or result is None:
@@ -527,7 +539,8 @@ class Job:
         pull = self.github.open_pull(
             branch=self.branch, base=now.branch, title=title, body=body, marker=self.marker
         )
-        self.github.update_pull(pull.number, title=title, body=body)
+        if pull.author == self.github.me() or pages.is_blank(pull.body):
+            self.github.update_pull(pull.number, title=title, body=body)
         self.github.add_label(pull.number, LABEL)
         return self.github.pull(pull.number), commit
 

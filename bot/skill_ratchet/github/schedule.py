@@ -77,7 +77,8 @@ def plan(
     project = repository.open_project(start)
     settings = config.load_config(repository.CommitTree(project, "HEAD"))
     names = [config.choose_skill(settings, skill)] if skill else list(settings.skills)
-    stopped = _stopped(project, github, names, measuring=attempts == 0)
+    base = settings.base or repository.require_branch(project)
+    stopped = _stopped(project, github, names, base=base, measuring=attempts == 0)
     limit, left = settings.budget.month_usd, None
     if limit is not None:
         left, why = _left(project, settings, limit, month=budgets.month_of(now()))
@@ -117,12 +118,13 @@ def _usd(left: float | None, found: Sequence[Due]) -> float | None:
 
 
 def _stopped(
-    project: Project, github: GitHub, names: Sequence[str], *, measuring: bool
+    project: Project, github: GitHub, names: Sequence[str], *, base: str, measuring: bool
 ) -> dict[str, str]:
     """What GitHub and the stop file say against a run of a skill."""
     boxes = dashboard.held(github)
     branches = {name: proposal_branch(name) for name in names}
-    pulls = github.my_pulls({branches[name]: pages.marker("pull", name) for name in names})
+    markers = {branches[name]: pages.marker("pull", name) for name in names}
+    pulls = github.my_pulls(markers, base=base)
     stopped: dict[str, str] = {}
     for name in names:
         pull = pulls.get(branches[name])
