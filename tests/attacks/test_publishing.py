@@ -6,12 +6,15 @@ to hand in, two jobs look at the held-out cases at once, a bundle lies about wha
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scenes import stages
 from skill_ratchet.base.errors import ExitCode
+from skill_ratchet.ledger import offers
 from world import SKILL, SKILL_TEXT
 
 if TYPE_CHECKING:
@@ -38,12 +41,15 @@ def round_(stage: Stage, name: str) -> Any:
     """A whole run of the workflow: propose, confirm, publish."""
     stage.sha = stage.hub.tip("main")
     if not (stage.folder / f"confirmation{name}").exists():
-        stage.decide(name)
-    folder = stage.folder / f"bundles{name}"
-    folder.mkdir()
-    (stage.folder / f"confirmation{name}").rename(folder / "triage")
-    world = stage.job(f"publish{name}")
-    return world.ratchet("publish", "--json", "--bundles", str(folder))
+        assert stage.decide(name)["experiment"] is None  # a proposal waits already
+    return handed_over(stage, name, to=f"publish{name}")
+
+
+def handed_over(stage: Stage, name: str, *, to: str) -> Any:
+    """Publish what was decided in a round."""
+    folder = stage.folder / f"bundles-{to}"
+    shutil.copytree(stage.folder / f"confirmation{name}", folder / "triage")
+    return stage.job(to).ratchet("publish", "--json", "--bundles", str(folder))
 
 
 def pulls(stage: Stage) -> list[Any]:
@@ -73,7 +79,7 @@ def test_what_may_not_be_opened_is_tried_by_every_run(make: Stages) -> None:
         assert pulls(stage) == []
 
     stage.hub.switches.actions_may_open_pulls = True
-    ran = round_(stage, "3")
+    ran = handed_over(stage, "2", to="last")
 
     assert ran.code == 0, ran.err
     (pull,) = pulls(stage)
@@ -82,12 +88,12 @@ def test_what_may_not_be_opened_is_tried_by_every_run(make: Stages) -> None:
     assert "not permitted" not in board(stage)
 
 
-@pytest.mark.parametrize("words", ["", "I opened this one.\n\n<!-- ratchet:pull notes -->"])
-def test_a_persons_pull_request_of_the_bots_commit_is_the_bots(make: Stages, words: str) -> None:
+def test_a_persons_pull_request_of_the_bots_commit_is_the_bots(make: Stages) -> None:
     """By its branch and its commit, whatever it says; so it is held, listed, told and merged."""
     stage = make.decided(config=MANUAL)
     stage.hub.switches.actions_may_open_pulls = False
     stage.publish()
+    words = "I opened this one.\n\n<!-- ratchet:pull notes -->"
     number = stage.hub.person_opens_pull("octo", head=BRANCH, title="Mine", body=words)
 
     ran = round_again(stage)
@@ -98,8 +104,7 @@ def test_a_persons_pull_request_of_the_bots_commit_is_the_bots(make: Stages, wor
     assert (told["pull"], told["reason"]) == (number, "awaits_person")
     assert f"/pull/{number})" in board(stage)
     assert any("ratchet:sticky triage" in one.body for one in stage.hub.comments(number))
-    body = stage.hub.issue(number).body or ""
-    assert body == words if words else "Ratchet-Experiment" in body
+    assert stage.hub.issue(number).body == words
     planned = stage.job("plan").ratchet("due")
     assert f"#{number} waits" in planned.out
     stage.hub.add_user("ann")
@@ -141,3 +146,87 @@ def test_must_not_happen_that_a_persons_own_work_is_taken_for_the_bots(
     assert (again.json["pull"] == number) is (base == "main")
     assert stage.hub.issue(number).body == ""
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+# What a job hands in under another's name ------------------------------------------------------
+
+
+def manifest(skill: str, kind: str = "confirmation") -> str:
+    setting = {
+        "provider": "scripted",
+        "model": "m",
+        "proposer": "meta",
+        "base": "",
+        "branch": "main",
+    }
+    setting |= {"model_digest": D, "scorer_digest": D, "config_digest": D, "train_digest": D}
+    setting |= {"holdout_digest": D, "rules": D, "evaluator": "0", "seed": 0, "meta_model": None}
+    made = {"kind": kind, "skill": skill, "parent": D, "setting": setting, "experiment": None}
+    return json.dumps(made | {"candidate": None, "refs": {}, "files": {}})
+
+
+D = "d" * 64
+OWN = "ratchet-confirmation-triage/triage"
+SAID = [
+    # what lies where; what is taken of it; why the rest is not
+    ({OWN: "triage"}, ["triage"], []),
+    ({"triage": "triage"}, ["triage"], []),  # the only artifact lies flat
+    ({OWN: "triage", "ratchet-confirmation-notes/notes": "notes"}, ["notes", "triage"], []),
+    ({"0evil": "triage"}, [], ["has a bundle for skill"]),
+    ({"0evil": "triage", OWN: "triage"}, [], ["2 bundles say"]),
+    ({"ratchet-confirmation-0evil/triage": "triage", OWN: "triage"}, ["triage"], ["not just"]),
+    ({"ratchet-confirmation-0evil/0evil": "triage", OWN: "triage"}, [], ["2 bundles say"]),
+    ({OWN: "triage", "triage": "triage"}, [], ["2 bundles say"]),
+    ({OWN: "notes", "ratchet-confirmation-notes/notes": "triage"}, [], ["bundle for skill"] * 2),
+    ({OWN: "triage", "ratchet-confirmation-triage/notes": "notes"}, [], ["not just"]),
+    ({"ratchet-confirmation-other/other": "other", OWN: "triage"}, ["triage"], ["No job"]),
+    ({"ratchet-confirmation-": "triage"}, [], ["bundle for skill"]),
+    ({}, [], []),
+]
+
+
+@pytest.mark.parametrize(("there", "taken", "said"), SAID)
+def test_a_bundle_is_taken_from_the_job_that_was_to_make_it(
+    tmp_path: Path, there: dict[str, str], taken: list[str], said: list[str]
+) -> None:
+    """By artifact, folder, manifest and plan; where two are for one skill, by none of them."""
+    for folder, skill in there.items():
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "manifest.json").write_text(manifest(skill), "utf-8")
+
+    found = offers.below(tmp_path / "in", planned=["triage", "notes"])
+
+    assert sorted(found.taken) == taken
+    assert all(at.name == skill for skill, at in found.taken.items())
+    assert len(found.refused) == len(said)
+    for (_, error), words in zip(found.refused, said, strict=True):
+        assert words in error.message
+
+
+def test_a_link_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/manifest.json").write_text(manifest("triage"), "utf-8")
+    (tmp_path / "in" / OWN).parent.mkdir(parents=True)
+    (tmp_path / "in" / OWN).symlink_to(tmp_path / "elsewhere")
+    found = offers.below(tmp_path / "in", planned=None)
+    assert (found.taken, len(found.refused)) == ({}, 1)
+
+
+def test_a_forged_bundle_does_not_go_first(make: Stages) -> None:
+    """Of two for one skill neither is published, whichever name sorts first, and the run is red."""
+    stage = make.decided()
+    folder = stage.folder / "confirmations"
+    own = folder / OWN
+    own.parent.mkdir(parents=True)
+    (stage.folder / "confirmation1").rename(own)
+    shutil.copytree(own, folder / "ratchet-confirmation-0evil/0evil")
+    words = ("publish", "--json", "--bundles", str(folder), "--planned", '["triage"]')
+
+    ran = stage.job("publish").ratchet(*words)
+
+    assert ran.code == ExitCode.ERROR
+    assert "2 bundles say that they are for skill" in board(stage).replace("\\", "")
+    assert (stage.hub.read("main", SKILL), pulls(stage)) == (SKILL_TEXT, [])
+    shutil.rmtree(folder / "ratchet-confirmation-0evil")
+    ran = stage.job("again").ratchet(*words)
+    assert (ran.code, stage.hub.read("main", SKILL)) == (0, EDITED), ran.err

@@ -1062,3 +1062,18 @@ def test_pages_are_the_same_for_the_same_facts() -> None:
     """So that one is written only when it changed."""
     again = PullFacts.model_validate(json.loads(make_facts().model_dump_json()))
     assert pages.pull_request(again) == pages.pull_request(make_facts())
+
+
+@pytest.mark.parametrize(
+    ("body", "blank"),
+    [
+        ("", True),
+        (f"Ratchet-Experiment: {'e' * 64}\r\nRatchet-Parent: {'f' * 64}\r\n", True),
+        ("Please look.", False),
+        (f"Please look.\n\nRatchet-Experiment: {'e' * 64}", False),
+        ("Ratchet-Experiment: my own words", False),
+    ],
+)
+def test_only_a_body_without_a_persons_words_is_written_over(body: str, *, blank: bool) -> None:
+    """GitHub fills it with the commit's message, which is of trailers alone."""
+    assert pages.is_blank(body) is blank

@@ -529,8 +529,8 @@ def test_the_action_s_scripts_are_bash() -> None:
             assert (done.returncode, done.stderr) == (0, "")
 
 
-NAMES = ("command", "directory", "skill", "bundle", "bundles", "out", "shard", "from-shards",
-         "attempts", "usd", "pull", "sha", "models", "to", "reply")  # fmt: skip
+NAMES = ("command", "directory", "skill", "bundle", "bundles", "planned", "out", "shard",
+         "from-shards", "attempts", "usd", "pull", "sha", "models", "to", "reply")  # fmt: skip
 
 
 def run_action(
@@ -588,8 +588,11 @@ def run_action(
             [["fetch"], ["confirm", "--bundle", "b", "--out", "c", "--from-shards", "d e", "--"]],
         ),
         (
-            {"command": "publish", "bundles": "b", "reply": "1/2"},
-            [["fetch"], ["publish", "--bundles", "b", "--reply", "1/2", "--"]],
+            {"command": "publish", "bundles": "b", "planned": '["a"]', "reply": "1/2"},
+            [
+                ["fetch"],
+                ["publish", "--bundles", "b", "--planned", '["a"]', "--reply", "1/2", "--"],
+            ],
         ),
         (
             {"command": "gate", "pull": "7", "sha": "abc", "out": "d"},

@@ -63,7 +63,10 @@ def fetch(start: Path, *, train: bool, runs: bool, as_json: bool) -> None:
     "--bundles",
     type=FOLDER,
     metavar="DIR",
-    help="A folder of such folders; then every other skill is looked at, too.",
+    help="A folder of such folders, each of its skill's name; every other skill is looked at, too.",
+)
+@click.option(
+    "--planned", metavar="JSON", help="The skills that bundles may be for, as 'ratchet due' says."
 )
 @reply_option
 @repository_option
@@ -75,6 +78,7 @@ def publish(
     skill: str | None,
     bundle: Path | None,
     bundles: Path | None,
+    planned: str | None,
     reply: str | None,
     repository: str | None,
     as_json: bool,
@@ -88,10 +92,13 @@ def publish(
 
     if bundles and (bundle or skill):
         raise click.UsageError("--bundles is for every skill: no SKILL and no --bundle beside it.")
+    if planned and not bundles:
+        raise click.UsageError("--planned goes with --bundles.")
+    skills = _names(planned) if planned else None
     asked = replies.parse(reply) if reply else None
     github = api.connect(repository)
     if bundles:
-        done = publish.publish_all(start, github=github, folder=bundles)
+        done = publish.publish_all(start, github=github, folder=bundles, planned=skills)
     else:
         one = publish.publish(start, github=github, bundle=bundle, skill=skill)
         done = publish.with_fixtures(start, github=github, done=one)
@@ -100,6 +107,19 @@ def publish(
         publish.answer(github, asked, done)
     if done.failed:
         _fail_round(done, as_json=as_json)
+
+
+def _names(planned: str) -> list[str]:
+    """What ``due`` has given as its output ``skills``."""
+    from json import loads
+
+    try:
+        names = loads(planned)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise click.UsageError("--planned takes a JSON array of names.")
+    return names
 
 
 def _show_round(done: Round, *, alone: bool, as_json: bool) -> None:

@@ -14,11 +14,11 @@ from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.cases import check
 from skill_ratchet.github import dashboard, intake, pages, rejected, replies
 from skill_ratchet.github.pull_request import Job, Published
-from skill_ratchet.ledger import bundles, remote
+from skill_ratchet.ledger import bundles, offers, remote
 from skill_ratchet.project import config, repository, workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from skill_ratchet.github.api import GitHub
@@ -82,7 +82,12 @@ def publish(
 
 
 def publish_all(
-    start: Path, *, github: GitHub, folder: Path, now: Callable[[], datetime] = _now
+    start: Path,
+    *,
+    github: GitHub,
+    folder: Path,
+    planned: Collection[str] | None = None,
+    now: Callable[[], datetime] = _now,
 ) -> Round:
     """Publish every bundle below a folder, look again at every other skill, show it all.
 
@@ -91,15 +96,18 @@ def publish_all(
     Args:
         start: The project.
         github: Where to.
-        folder: One folder in it for each bundle; may be missing when there is none.
+        folder: One folder in it for each bundle, of its skill's name, or for each artifact; may be
+            missing when there is none.
+        planned: The skills that jobs of this run were for; None when that is not known.
         now: The UTC time.
     """
     project = repository.open_project(start)
     done: list[Published] = []
-    failed: list[tuple[str, RatchetError]] = []
-    for bundle in _folders(folder):
-        with faults_of(bundle.name, failed):
-            done.append(publish(start, github=github, bundle=bundle, skill=None, now=now))
+    offered = offers.below(folder, planned=planned)
+    failed = [*offered.refused]
+    for skill, bundle in sorted(offered.taken.items()):
+        with faults_of(skill, failed):
+            done.append(publish(start, github=github, bundle=bundle, skill=skill, now=now))
     told = {one.skill for one in done}
     for skill in sorted(_skills(project) - told):
         found: list[tuple[str, RatchetError]] = []
@@ -158,12 +166,6 @@ def answer(github: GitHub, asked: Asked, done: Round) -> None:
         for where, error in done.failed
     ]
     replies.answer(github, asked, *lines, well=not done.failed)
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.exists():
-        return []
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
 def _skills(project: Project) -> set[str]:
