@@ -181,3 +181,46 @@ def test_check_says_that_the_skill_itself_quotes_a_held_out_case(tmp_path: Path)
     assert "repeats text of held-out cases" not in " ".join(world.ratchet("check").out.split())
     move(world, "h9")
     assert "repeats text of held-out cases" in " ".join(world.ratchet("check").out.split())
+
+
+# What the proposer writes ---------------------------------------------------------------------
+
+QUOTED = "Would the zebra agree to h1?"  # a held-out input, whole
+
+
+def reply(hypothesis: str, lines: str, **more: object) -> str:
+    """What a meta-agent answers."""
+    edit = {"op": "add", "after": None, "lines": lines, **more}
+    return f"```json\n{json.dumps({'hypothesis': hypothesis, 'edits': [edit]})}\n```"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (reply(f"It fails on '{QUOTED}'.", "Rule alpha."), "leaks_holdout"),
+        (reply("It fails on some.", f"Rule alpha. {QUOTED}"), "leaks_holdout"),
+        (reply(f"It fails on '{QUOTED}'.", "Rule alpha.", after="no such line"), "not_applied"),
+        (reply("It fails on some.", "Rule alpha.", after=QUOTED), "not_applied"),
+    ],
+    ids=["hypothesis", "edit", "hypothesis of what does not apply", "edit that does not apply"],
+)
+def test_what_a_proposer_writes_is_searched_whole(tmp_path: Path, said: str, reason: str) -> None:
+    """A model that knows a held-out case says so in its reason, which people and models read.
+
+    The edit would win; it is not merged, and no later proposer, log or page is told of it.
+    """
+    world = World.make(tmp_path / "p", model=script([said], right={"alpha": ("t1", "h1")}))
+    ran = world.run("--attempts", "1")
+    assert ran.verdicts == [("reject", reason)], ran.err
+    assert "zebra" not in ran.out + ran.err
+    assert "zebra" not in everything(world)
+    assert world.branches() >= {"main"}
+    assert "ratchet/triage" not in world.branches()
+    assert "zebra" not in json.dumps(world.ledger().results()[world.only().id].model_dump())
+
+
+def test_a_word_that_train_has_too_is_no_leak(tmp_path: Path) -> None:
+    """What may be said is said: the reason may quote train cases and the skill."""
+    said = reply("It fails on 'Is it t1?': Say yes or no.", "Rule alpha.")
+    world = World.make(tmp_path / "p", model=script([said]))
+    assert world.run().verdicts == [("merge", "improved")]

@@ -44,12 +44,16 @@ Pairs: TypeAlias = dict[str, tuple[yaml.ScalarNode, yaml.Node]]
 
 
 class ReadError(ValueError):
-    """What is wrong with a text, and on which line of it (1 is the first)."""
+    """What is wrong with a text, and on which line of it (1 is the first).
 
-    def __init__(self, text: str, *, line: int = 1) -> None:
+    ``bare`` says the same and quotes nothing of the text, for what must not be shown.
+    """
+
+    def __init__(self, text: str, *, line: int = 1, bare: str | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.line = line
+        self.bare = text if bare is None else bare
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -136,7 +140,8 @@ def compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = "; ".join(part for part in (error.context, error.problem) if part)
-        raise ReadError(f"not valid YAML: {said}", line=mark.line + 1 if mark else 1) from error
+        line = mark.line + 1 if mark else 1
+        raise ReadError(f"not valid YAML: {said}", line=line, bare="not valid YAML") from error
     return node
 
 
@@ -156,7 +161,9 @@ def pairs(node: yaml.Node | None) -> Pairs:
         check_text(key.value, line=line)
         if key.value in found:
             before = found[key.value][0].start_mark.line + 1
-            raise ReadError(f"key '{key.value}' is already on line {before}", line=line)
+            bare = f"a key is there twice, first on line {before}"
+            text = f"key '{key.value}' is already on line {before}"
+            raise ReadError(text, line=line, bare=bare)
         found[key.value] = (key, entry)
     return found
 
@@ -183,7 +190,8 @@ def value(node: yaml.Node) -> Any:
         return None
     if node.tag in _SCALARS:
         return load_json(node.value, line=line)
-    raise ReadError(f"the YAML tag {node.tag.removeprefix(_TAG)} is not allowed", line=line)
+    text = f"the YAML tag {node.tag.removeprefix(_TAG)} is not allowed"
+    raise ReadError(text, line=line, bare="a YAML tag is not allowed")
 
 
 def load_json(text: str, *, line: int = 1) -> Any:
@@ -196,7 +204,7 @@ def load_json(text: str, *, line: int = 1) -> Any:
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_a_number)
     except ReadError as error:
-        raise ReadError(error.text, line=line) from error
+        raise ReadError(error.text, line=line, bare=error.bare) from error
     except json.JSONDecodeError as error:
         raise ReadError(f"not valid JSON: {error.msg} (column {error.colno})", line=line) from error
     except ValueError as error:  # an integer of thousands of digits
@@ -212,7 +220,7 @@ def _unique(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         return found
     keys = [key for key, _ in entries]
     twice = next(key for key in keys if keys.count(key) > 1)
-    raise ReadError(f"key '{twice}' is there twice")
+    raise ReadError(f"key '{twice}' is there twice", bare="a key is there twice")
 
 
 def _not_a_number(name: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base import actions, sandbox
 from skill_ratchet.base.errors import RatchetError
@@ -18,6 +18,8 @@ from skill_ratchet.ledger import Ref, access
 from skill_ratchet.project import config, fixtures, repository, workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from skill_ratchet.core.records import Fixture
     from skill_ratchet.core.scoring import Spec
     from skill_ratchet.project.repository import Project
@@ -85,13 +87,20 @@ def _keys(tree: repository.Tree, folder: str) -> list[str]:
     return wording.first(found, MOST, "and {} more secrets")
 
 
+_NOT_QUOTED: Final = (
+    "'expected' does not fit the scorer (held out, so not quoted here: 'ratchet check' in a clone "
+    "says why)"
+)
+
+
 def require_sound(space: Workspace) -> None:
     """Raise RatchetError for a workspace in which no experiment could ever succeed."""
-    problems = [
-        _told(problem, fixture, space)
+    faulty = {
+        fixture.id: problem
         for fixture in (*space.train, *space.holdout)
         if (problem := unscorable(space, fixture))
-    ]
+    }
+    problems = _told(space, faulty) if faulty else []
     problems += _unreachable(space)
     if len(space.text.text) > space.skill.max_chars:
         problems.append(
@@ -102,21 +111,22 @@ def require_sound(space: Workspace) -> None:
         raise RatchetError("\n".join(wording.first(problems, MOST, "and {} more")))
 
 
-def _told(problem: str, fixture: Fixture, space: Workspace) -> str:
-    """The problem of a case.
+def _told(space: Workspace, faulty: Mapping[str, str]) -> list[str]:
+    """What is wrong with cases.
 
-    What it quotes of a held-out one stays out of a workflow's log, and no page names the case.
+    What is quoted of a held-out one stays out of a workflow's log, and its line begins with the
+    file, so that pages leave it out.
     """
-    name = f"fixture {fixture.id}"
-    problem = problem.removeprefix(f"{name}: ")
-    if fixture.split == "train":
-        return f"{name}: {problem}"
-    if actions.in_workflow():
-        problem = (
-            "it cannot be scored (held-out, so not quoted here: 'ratchet check' in a clone says "
-            "why)"
-        )
-    return f"{space.skill.fixtures}/holdout/: {name}: {problem}"
+    sealed = {one.id for one in space.holdout} & faulty.keys()
+    places = workspace.locate_fixtures(space) if sealed else {}
+    told = []
+    for name, problem in faulty.items():
+        said = f"fixture {name}: {problem.removeprefix(f'fixture {name}: ')}"
+        if name in sealed:
+            quoted = not actions.in_workflow()
+            said = f"{places[name].path}:{places[name].line}: {said if quoted else _NOT_QUOTED}"
+        told.append(said)
+    return told
 
 
 def unscorable(space: Workspace, fixture: Fixture) -> str | None:

@@ -130,11 +130,27 @@ def _redactor(environ: tuple[tuple[str, str], ...]) -> Redactor:
     return Redactor.from_environ(dict(environ))
 
 
+def _places(error: BaseException) -> str:
+    """Where an exception came from, and what kind it and its causes are, without their words."""
+    import traceback
+
+    parts: list[str] = []
+    met: list[BaseException] = []  # causes may go round
+    one: BaseException | None = error
+    while one is not None and one not in met:
+        met.append(one)
+        parts.insert(0, f"{''.join(traceback.format_tb(one.__traceback__))}{type(one).__name__}\n")
+        one = one.__cause__ or one.__context__
+    return "\n".join(parts)
+
+
 def _bug_report(error: BaseException, args: Sequence[str]) -> str:
     import platform
     import traceback
 
-    details = "".join(traceback.format_exception(error))
+    # What an exception says may be a case's text; in a log that others read, where it was must do.
+    said = not actions.in_workflow()
+    details = "".join(traceback.format_exception(error)) if said else _places(error)
     report = (
         f"This is a bug in Ratchet, not in what you did. Please paste this into {ISSUES}:\n\n"
         f"```\nratchet {__version__}, Python {platform.python_version()}, {platform.platform()}\n"

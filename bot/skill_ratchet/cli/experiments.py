@@ -240,8 +240,7 @@ def evaluate(
 
         first = done.failed[0]
         raise ReportedError(
-            f"{len(done.failed)} of {len(done.traces)} runs have no score. First: "
-            f"{first.reply.error or first.scorer_error}",
+            f"{len(done.failed)} of {len(done.traces)} runs have no score. First: {first.failure}",
             hint="Run again: what succeeded is kept.",
         )
 

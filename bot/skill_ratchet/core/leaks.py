@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from skill_ratchet.core.records import Fixture
+    from skill_ratchet.core.records import Fixture, Proposal
 
 
 def found(
@@ -30,6 +30,23 @@ def found(
         only.
     """
     return watch(train=train, holdout=holdout).found(candidate, known=[incumbent])
+
+
+def written(
+    proposal: Proposal,
+    candidate: str | None,
+    *,
+    incumbent: str,
+    train: Sequence[Fixture],
+    holdout: Sequence[Fixture],
+) -> tuple[str, ...]:
+    """The same for all that a proposer wrote: the text it made, its reason and its edits.
+
+    The reason is shown to people and to later proposers, also of an edit that does not apply.
+    """
+    known = watch(train=train, holdout=holdout)
+    texts = (candidate or "", proposal.said)
+    return tuple(sorted({run for text in texts for run in known.found(text, known=[incumbent])}))
 
 
 @dataclass(frozen=True, slots=True)

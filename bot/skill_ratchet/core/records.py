@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from math import fsum
@@ -283,6 +284,28 @@ class Trace(Record):
     expected: JsonValue = None
     correction: str | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def failure(self) -> str:
+        """Why it has no score, for a log or a page.
+
+        A program may echo the case that it was given, and an API may quote it. So of a case that
+        is held out only our own words about the failure are told.
+        """
+        said = self.reply.error or self.scorer_error or "no answer"
+        if self.split == "train":
+            return said
+        known = _OWN_WORDS.match(said)
+        kind = "the call failed" if self.reply.error else "the scorer failed"
+        told = known[0] if known else kind
+        return f"{told} (the case is held out: 'ratchet trace {self.id}' in a clone shows the rest)"
+
+
+# What begins a failure and quotes nothing: how a program ended, the status of an HTTP answer.
+_OWN_WORDS = re.compile(
+    r"The command (?:ended with exit status -?\d+|was stopped after [\d.e+-]+ seconds"
+    r"|wrote more than \d+ bytes|could not be run)|(?:HTTP )?[1-5]\d\d(?=[ :]|$)|no answer$"
+)
 
 
 def unanswered(reply: Reply) -> Score | None:

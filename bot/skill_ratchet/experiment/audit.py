@@ -84,8 +84,7 @@ def _values(traces: list[Trace]) -> list[float]:
     if len(values) < len(traces):
         failed = next(trace for trace in traces if trace.score is None)
         raise RatchetError(
-            f"{len(traces) - len(values)} of {len(traces)} runs have no score: "
-            f"{failed.reply.error or failed.scorer_error}"
+            f"{len(traces) - len(values)} of {len(traces)} runs have no score: {failed.failure}"
         )
     if len(values) < FEWEST:
         raise RatchetError(

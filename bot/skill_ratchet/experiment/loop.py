@@ -8,7 +8,7 @@ where it stopped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Evidence,
         Experiment,
         Pair,
+        Proposal,
         Reply,
         Run,
         Split,
@@ -258,6 +259,7 @@ class Loop:
             made = await self._propose(baseline)
             if isinstance(made, Unusable):
                 outcome = self._refusal(made.reason, made.detail, spent)
+                outcome = replace(outcome, leaked=bool(self._leaked(made.proposal, None)))
                 return self._recorder.refuse(made, self._space, number=number, outcome=outcome)
             experiment = self._recorder.begin(made, self._space, number=number)
         return await self._try(experiment, spent, baseline)
@@ -336,9 +338,7 @@ class Loop:
         if trial.candidate.digest != experiment.candidate:
             return self._recorder.close(experiment, self._refusal(PROTECTED, SECRET, spent))
         if not space.blind:
-            trial.leaks = leaks.found(
-                text, incumbent=space.text.text, train=space.train, holdout=space.holdout
-            )
+            trial.leaks = self._leaked(experiment.proposal, text)
         await self._compare(trial, baseline)
         if self._share is not None:
             raise Stop("It will not be confirmed, so there is nothing to run.")
@@ -349,6 +349,17 @@ class Loop:
         if space.blind and verdict.reason is Reason.EMPTY_SPLIT:  # as it has to be here
             verdict = verdict.with_(reason=Reason.CONFIRM_OPEN, detail=ELSEWHERE)
         return self._act(trial, evidence, verdict, spent)
+
+    def _leaked(self, proposal: Proposal, text: str | None) -> tuple[str, ...]:
+        """Held-out text in anything that was proposed, as far as this process knows any."""
+        space = self._space
+        return leaks.written(
+            proposal,
+            text,
+            incumbent=space.text.text,
+            train=space.train,
+            holdout=space.holdout,
+        )
 
     async def _compare(self, trial: _Trial, baseline: Sequence[Trace]) -> None:
         """Its targets, the screen, the holdout: each only if what came before speaks for it."""
@@ -644,4 +655,4 @@ def _failed_calls(failed: Sequence[Trace], experiment: Experiment) -> RatchetErr
 
 def _why(trace: Trace) -> str:
     where = f"case {trace.fixture}" if trace.split == "train" else "a held-out case"
-    return f"First, on {where}: {trace.reply.error or trace.scorer_error or 'no answer'}"
+    return f"First, on {where}: {trace.failure}"

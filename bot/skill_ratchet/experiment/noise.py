@@ -272,8 +272,7 @@ def _noise_report(
     if len(scored) < len(pairs):
         failed = next(t for t in (*first, *second) if t.score is None)
         raise RatchetError(
-            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: "
-            f"{failed.reply.error or failed.scorer_error}"
+            f"{len(pairs) - len(scored)} of {len(pairs)} cases have no score: {failed.failure}"
         )
     noise = measure([a for a, _ in scored], [b for _, b in scored])
     spent = total(trace.reply.usd for trace in (*first, *second))

@@ -22,6 +22,7 @@ from skill_ratchet.core.records import (
     total,
 )
 from skill_ratchet.experiment.proposer import Candidate, Unusable, question
+from skill_ratchet.ledger.sight import WITHHELD
 from skill_ratchet.project.workspace import BOTH, PERSON
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class Outcome:
     verdict: Verdict | None = None
     calls: int = 0
     usd: float | None = 0.0
+    leaked: bool = False  # held-out text was found in a proposal that could not be tried
+
+    @property
+    def withheld(self) -> bool:
+        """Whether what was proposed is kept from proposers, logs and pages."""
+        verdict = self.verdict
+        return self.leaked or (verdict is not None and verdict.reason is Reason.LEAKS_HOLDOUT)
 
 
 class Recorder:
@@ -195,13 +203,14 @@ class Recorder:
             experiment=experiment.id,
             action=outcome.action.value,
             reason=NOT_CONFIRMED if sealed else reason,
-            detail=NOT_MERGED if sealed else detail,
+            detail=NOT_MERGED if sealed else WITHHELD if outcome.leaked else detail,
             train=train,
             calls=outcome.calls,
             usd=outcome.usd,
             seconds=max(0.0, (self._now() - started).total_seconds()),
             finished_at=self.stamp(),
             tokens=self._tokens(experiment, evidence) if evidence and evidence.screen else None,
+            withheld=outcome.withheld,
         )
 
     def _tokens(self, experiment: Experiment, evidence: Evidence) -> tuple[float, float] | None:
@@ -315,8 +324,8 @@ def attempt(experiment: Experiment, outcome: Outcome) -> Attempt:
         experiment=experiment.id,
         action=outcome.action.value,
         reason=outcome.reason,
-        detail=outcome.detail,
-        hypothesis=experiment.proposal.hypothesis,
+        detail=WITHHELD if outcome.leaked else outcome.detail,
+        hypothesis=WITHHELD if outcome.withheld else experiment.proposal.hypothesis,
         train=train,
         holdout=holdout if holdout.pairs else None,
         calls=outcome.calls,

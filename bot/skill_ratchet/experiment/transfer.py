@@ -469,7 +469,7 @@ class Going:
             finally:
                 self._keep(one, opened.ledger)
         if failed:
-            why = failed[0].reply.error or failed[0].scorer_error or "no answer"
+            why = failed[0].failure
             count = self._row(one).missing
             runs = "1 run has" if count == 1 else f"{count} runs have"
             self.failures.append(f"{one.how.model}: {runs} no score. First: {why}")

@@ -61,9 +61,14 @@ def _show(job: Job, experiment: Experiment, facts: pages.PullFacts) -> None:
     now = job.base_now()
     if candidate is None or experiment.parent != now.text.digest:
         return  # it edits a text that is not there any more
-    said = f"{candidate}\n{experiment.proposal.hypothesis}"
     # Where it was rejected nobody could look for held-out text.
-    if leaks.found(said, incumbent=now.text.text, train=now.train, holdout=now.holdout):
+    if leaks.written(
+        experiment.proposal,
+        candidate,
+        incumbent=now.text.text,
+        train=now.train,
+        holdout=now.holdout,
+    ):
         return
     subject = proposal_tip.subject(experiment)
     trailers = {EXPERIMENT: experiment.id, PARENT: experiment.parent}

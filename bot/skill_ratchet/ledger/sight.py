@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from skill_ratchet.core.records import Correction, Experiment, Result, Settled, Shipped, Trace
 
 _FORGE: Final = frozenset({"comment", "issue", "pull"})
-WITHHELD: Final = "(not shown: it repeats text of a case that is not a train case now)"
+WITHHELD: Final = "(not shown: it repeats text of a case that is not a train case)"
 
 
 class CaseOnRecord(Record):
@@ -100,7 +100,8 @@ class Sight:
 
     def result(self, one: Result) -> Result:
         """A result without what may not be told."""
-        return one if self.tells(one.detail) else one.with_(detail=WITHHELD)
+        told = self.tells(one.detail) and not one.withheld
+        return one if told else one.with_(detail=WITHHELD)
 
     def shipped(self, one: Shipped) -> Shipped:
         """What a person made of a proposal, without its text where that may not be told."""

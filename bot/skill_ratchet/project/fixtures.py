@@ -49,6 +49,9 @@ SHAPES: Final[Mapping[str, str]] = {
 }
 
 
+_NO_KEY: Final = f"a key that no case has (known: {', '.join(SHAPES)})"
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file that may hold fixtures: its path, its size in bytes and how to read it."""
@@ -59,11 +62,15 @@ class SourceFile:
 
 
 class CaseError(ValueError):
-    """What is wrong with one case: (key, or '' for the case itself; what is wrong)."""
+    """What is wrong with one case: (key, or '' for the case itself; what is wrong).
 
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
+    A key that no case has is one of ``unknown``: all that is quoted of the case.
+    """
+
+    def __init__(self, faults: list[tuple[str, str]], *, unknown: Collection[str] = ()) -> None:
         super().__init__("; ".join(text for _, text in faults))
         self.faults = faults
+        self.unknown = frozenset(unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,11 @@ class _RawCase:
 
 
 class Located(NamedTuple):
-    """A fixture, and the file that it is in."""
+    """A fixture, the file that it is in, and the line on which what it expects stands."""
 
     fixture: Fixture
     path: str
+    line: int
 
 
 def parse(
@@ -123,7 +131,10 @@ def locate(
     if problems:
         raise documents.report(problems, hint="docs/fixtures.md describes the format.")
     ordered = sorted(built, key=lambda one: (SPLITS.index(one[1].split), one[1].id))
-    return tuple(Located(fixture, case.path) for case, fixture in ordered)
+    return tuple(
+        Located(fixture, case.path, case.lines.get("expected", case.line))
+        for case, fixture in ordered
+    )
 
 
 def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
@@ -142,7 +153,7 @@ def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
     faults += [(key, f"'{key}' must be {SHAPES[key]}") for key in wrong if key in known]
     faults += [("input", text) for text in _input_faults(fixture)]
     if faults or fixture is None:
-        raise CaseError(faults)
+        raise CaseError(faults, unknown=[key for key in values if key not in SHAPES])
     return fixture
 
 
@@ -223,7 +234,7 @@ def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterat
             yield _yaml_case(text, path=file.path, split=split)
             return
     except ReadError as error:
-        problems.append(Problem(file.path, error.line, error.text))
+        problems.append(_unread(file, split, error))
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -231,7 +242,12 @@ def _cases(file: SourceFile, *, split: Split, problems: list[Problem]) -> Iterat
         try:
             yield _json_case(line, path=file.path, split=split, number=number)
         except ReadError as error:
-            problems.append(Problem(file.path, error.line, error.text))
+            problems.append(_unread(file, split, error))
+
+
+def _unread(file: SourceFile, split: Split, error: ReadError) -> Problem:
+    """A fault of a file; what is held out is not quoted."""
+    return Problem(file.path, error.line, error.text if split == "train" else error.bare)
 
 
 def _yaml_case(text: str, *, path: str, split: Split) -> _RawCase:
@@ -258,7 +274,10 @@ def _built(case: _RawCase, problems: list[Problem]) -> Fixture | None:
     try:
         return build(case.values, split=case.split)
     except CaseError as error:
-        problems += [case.problem(text, key=key) for key, text in error.faults]
+        sealed = error.unknown if case.split != "train" else ()
+        problems += [
+            case.problem(_NO_KEY if key in sealed else text, key=key) for key, text in error.faults
+        ]
         return None
 
 
@@ -329,7 +348,8 @@ def _repeated_ids(built: Iterable[tuple[_RawCase, Fixture]]) -> Iterator[Problem
     for case, fixture in built:
         first = seen.setdefault(fixture.id, case)
         if first is not case:
-            text = f"id '{fixture.id}' is already used at {first.path}:{first.line}"
+            name = f" '{fixture.id}'" if case.split == first.split == "train" else ""
+            text = f"id{name} is already used at {first.path}:{first.line}"
             yield case.problem(text, key="id")
 
 

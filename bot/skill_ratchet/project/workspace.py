@@ -279,12 +279,23 @@ def fixture_spec(space: Workspace, fixture: Fixture) -> Spec:
     """
     if (own := fixture.scorer) is not None:
         named = space.scorers.get(str(own["type"]))
-        return named or scoring.parse_spec(own, where=f"fixture {fixture.id}: scorer")
+        return named or _own_spec(own, fixture)
     spec, given = space.scorer, fixture.expected
     if not isinstance(spec, scoring.Label) or spec.labels is None or "labels" in space.skill.scorer:
         return spec
     more = given if isinstance(given, list) else [given]
     return _with_labels(spec, more, where=f"fixture {fixture.id}")
+
+
+def _own_spec(given: Mapping[str, JsonValue], fixture: Fixture) -> Spec:
+    """The scorer that a case brings itself; a fault of a held-out one quotes nothing of it."""
+    where = f"fixture {fixture.id}: scorer"
+    try:
+        return scoring.parse_spec(given, where=where)
+    except RatchetError:
+        if fixture.split == "train":
+            raise
+    raise RatchetError(f"{where}: not valid (the case is held out, so it is not quoted here)")
 
 
 def _of_train(scorer: Spec, train: Sequence[Fixture], *, where: str) -> Spec:
@@ -326,6 +337,14 @@ def read_fixtures(
         sealed = (*sealed, f"{folder}/holdout/")
     files = [source(tree, path) for path in tree.files(folder) if not path.startswith(sealed)]
     return fixtures.parse(files, root=folder, require=require)
+
+
+def locate_fixtures(space: Workspace) -> dict[str, fixtures.Located]:
+    """Where the train and held-out cases of a workspace stand, by id."""
+    folder = space.skill.fixtures
+    files = [source(space.tree, path) for path in space.tree.files(folder)]
+    shown = [one for one in files if not one.path.startswith(f"{folder}/vault/")]
+    return {one.fixture.id: one for one in fixtures.locate(shown, root=folder)}
 
 
 def source(tree: Tree, path: str) -> fixtures.SourceFile:

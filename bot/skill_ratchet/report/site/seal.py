@@ -80,7 +80,7 @@ class Seal:
         if self.watch is None:
             evidence = looked.evidence if looked else None
             return "" if evidence and evidence.leaks == () else UNCHECKED
-        said = f"{candidate}\n{experiment.proposal.hypothesis}"
+        said = f"{candidate}\n{experiment.proposal.said}"
         return LEAKS if self.watch.found(said, known=[parent, self.known]) else ""
 
     def speaks(self, words: str) -> bool:
