@@ -16,7 +16,7 @@ from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.experiment import jobs
 from skill_ratchet.providers.scripted import Scripted
 from stage import comment_event, staging
-from world import SKILL, SKILL_TEXT, idea, script
+from world import SKILL, SKILL_TEXT, World, idea, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,3 +277,125 @@ def test_a_password_in_the_remotes_address_is_not_told(
     config.write_text(text)
     assert ran.code != ExitCode.BUG, ran.err
     assert [one for one in spellings(password) if one in told] == []
+
+
+# What is held out -----------------------------------------------------------------------------
+
+CANARY = "quokka"  # in every value of the held-out cases, and nowhere else
+HARNESS = """\
+#!/usr/bin/env python3
+import json, sys
+case = json.load(sys.stdin)["input"]
+if "quokka" in case:
+    sys.exit(f"cannot answer: {case}")
+print("yes")
+"""
+SCORER = """\
+#!/usr/bin/env python3
+import os, sys
+case = open(os.environ["RATCHET_FIXTURE"]).read()
+sys.exit(case if "quokka" in case else 0)
+"""
+SEALED = {"input": f"Would the {CANARY} agree to h1?", "expected": f"{CANARY} yes"}
+FAULTS = {
+    "a label that is none": json.dumps(SEALED),
+    "a key that is none": json.dumps({"input": "x", f"{CANARY} says": 1}),
+    "not YAML": f"input: {{'{CANARY}' {CANARY}: [\n",
+    "a tag": f"input: !{CANARY} 'x'\n",
+    "a key twice": f"{CANARY}: 1\n{CANARY}: 2\n",
+    "an alias": f"input: *{CANARY}\n",
+    "an escape": f'input: "\\{CANARY}"\n',
+    "a type": json.dumps({"input": {CANARY: CANARY}, "expected": CANARY}),
+    "an id of another": json.dumps(SEALED | {"id": f"{CANARY}-1"}),
+    "a scorer": json.dumps(SEALED | {"scorer": {"type": CANARY}}),
+    "an option": json.dumps(SEALED | {"scorer": {"type": "label", "labels": CANARY}}),
+    "a pattern": json.dumps(SEALED | {"scorer": "regex", "expected": f"({CANARY}"}),
+    "a field": json.dumps(SEALED | {"scorer": {"type": "json", "fields": ["a"]}}),
+}
+
+
+@pytest.fixture
+def in_actions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workflow's step: whatever is printed, annotated or summed up is public."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    return summary
+
+
+def in_public(ran: list[Ran], summary: Path) -> str:
+    """All that anybody can read of these commands."""
+    page = summary.read_text() if summary.exists() else ""
+    return "".join(one.out + one.err for one in ran) + page
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_a_held_out_case_quotes_nothing_of_it(
+    fault: str, tmp_path: Path, in_actions: Path
+) -> None:
+    """The error names the file, and where there is one the line; the value is for its owner."""
+    settings = {"skills": {"triage": {"scorer": {"type": "label", "labels": ["yes", "no"]}}}}
+    world = World.make(tmp_path / "p", config=settings)
+    world.write("fixtures/triage/holdout/h3.yml", FAULTS[fault])
+    if fault == "an id of another":
+        world.write("fixtures/triage/holdout/h4.yml", FAULTS[fault])
+    world.commit("a faulty case")
+    ran = [world.ratchet("check"), world.ratchet("run", "--json")]
+    assert [one.code for one in ran] != [ExitCode.DONE] * 2
+    assert ExitCode.BUG not in [one.code for one in ran]
+    assert CANARY not in in_public(ran, in_actions)
+    assert all("h3" in one.err or "h4" in one.err for one in ran if one.code), ran
+
+
+@pytest.mark.parametrize("part", ["harness", "scorer"])
+def test_a_program_that_repeats_its_case_is_not_repeated(
+    part: str, tmp_path: Path, in_actions: Path
+) -> None:
+    """A harness writes the case to stderr and fails, a scorer's program crashes on it."""
+    command = {"type": "command", "command": ["python3", f"{part}.py"]}
+    harness = {"provider": command, "meta": {"proposer": "examples"}}
+    settings: dict[str, Any] = (
+        harness if part == "harness" else {"skills": {"triage": {"scorer": command}}}
+    )
+    world = World.make(tmp_path / "p", config=settings, model=script([idea(1, "Rule alpha.")]))
+    world.write(f"{part}.py", HARNESS if part == "harness" else SCORER)
+    for name in ("h1", "h2"):
+        world.write(
+            f"fixtures/triage/holdout/{name}.yml",
+            json.dumps(SEALED | {"input": f"{CANARY} {name}"}),
+        )
+        world.write(
+            f"fixtures/triage/vault/{name}v.yml",
+            json.dumps(SEALED | {"input": f"{CANARY} {name} v"}),
+        )
+    world.commit("programs")
+    ran = [
+        world.ratchet("check"),
+        world.ratchet("eval", "--split", "holdout"),
+        world.ratchet("eval", "--split", "holdout", "--json"),
+        world.ratchet("audit"),
+        world.ratchet("run", "--json", "--attempts", "1"),
+        world.ratchet("log"),
+        world.ratchet("status"),
+    ]
+    assert CANARY not in in_public(ran, in_actions)
+    assert ExitCode.BUG not in [one.code for one in ran]
+    kept = "".join(one.model_dump_json() for one in world.ledger().traces(split="holdout"))
+    assert CANARY in kept  # it is on record for the owner, whole
+
+
+def test_a_defect_does_not_quote_a_held_out_case(
+    tmp_path: Path, in_actions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception's words may be a case's; in a workflow its kind and its place are told."""
+    world = World.make(tmp_path / "p")
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"no score for {CANARY}") from KeyError(CANARY)
+
+    monkeypatch.setattr(jobs, "improve", crash)
+    ran = [world.ratchet("run", "--json")]
+    assert ran[0].code == ExitCode.BUG
+    assert CANARY not in in_public(ran, in_actions)
+    assert "KeyError" in ran[0].err
+    assert "RuntimeError" in ran[0].err

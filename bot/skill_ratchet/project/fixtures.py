@@ -64,7 +64,7 @@ class SourceFile:
 class CaseError(ValueError):
     """What is wrong with one case: (key, or '' for the case itself; what is wrong).
 
-    A key that no case has is one of ``unknown``: all that is quoted of the case.
+    A key that is like none of a case's is one of ``unknown``: all that is quoted of the case.
     """
 
     def __init__(self, faults: list[tuple[str, str]], *, unknown: Collection[str] = ()) -> None:
@@ -153,7 +153,9 @@ def build(values: Mapping[str, Any], *, split: Split) -> Fixture:
     faults += [(key, f"'{key}' must be {SHAPES[key]}") for key in wrong if key in known]
     faults += [("input", text) for text in _input_faults(fixture)]
     if faults or fixture is None:
-        raise CaseError(faults, unknown=[key for key in values if key not in SHAPES])
+        raise CaseError(
+            faults, unknown=[key for key in values if key not in SHAPES and not _meant(key)]
+        )
     return fixture
 
 
@@ -290,6 +292,11 @@ def _missing(present: Collection[Split], *, require: Collection[Split], root: st
     ]
 
 
+def _meant(key: str) -> bool:
+    """Whether a key is one of a case's with a slip of the pen in it."""
+    return documents.suggestion(key, SHAPES).startswith("; did you mean")
+
+
 def _unknown(key: str) -> str:
     if key == "split":
         return "'split' is not a key: the folder decides"
@@ -348,7 +355,7 @@ def _repeated_ids(built: Iterable[tuple[_RawCase, Fixture]]) -> Iterator[Problem
     for case, fixture in built:
         first = seen.setdefault(fixture.id, case)
         if first is not case:
-            name = f" '{fixture.id}'" if case.split == first.split == "train" else ""
+            name = f" '{fixture.id}'" if "train" in (case.split, first.split) else ""
             text = f"id{name} is already used at {first.path}:{first.line}"
             yield case.problem(text, key="id")
 
