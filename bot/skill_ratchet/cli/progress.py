@@ -52,6 +52,11 @@ class _Line:
         if self._bar and self._task is not None:
             self._bar.update(self._task, advance=1, state=state)
 
+    def show(self, state: str) -> None:
+        """Change the text beside the count."""
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, state=state)
+
     def end(self) -> None:
         """Remove what was begun."""
         if self._bar and self._task is not None:
@@ -74,7 +79,8 @@ class Reporter:
     """
 
     def __init__(self) -> None:
-        self.budget: Budget | None = None
+        self._budget: Budget | None = None
+        self._waited: set[str] = set()  # for what, in this phase
         self._line = _Line(states=True)
         self._name, self._under_way = "", False  # the phase
         self._done = self._reused = 0
@@ -89,10 +95,32 @@ class Reporter:
         self._finish_phase()
         self._line.stop()
 
+    @property
+    def budget(self) -> Budget | None:
+        """That of the run that is watched."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: Budget | None) -> None:
+        self._budget = budget
+        if budget is not None:
+            budget.traffic.watch = self._waits
+
+    def _waits(self, why: str, seconds: float) -> None:
+        """Show what calls wait for: elsewhere than on a terminal once a phase."""
+        calls = self._budget.traffic.calls if self._budget else 0
+        said = f"{why}: trying again within {max(1, round(seconds))} s, {calls} calls under way"
+        if self._line.live:
+            self._line.show(said)
+        elif why not in self._waited:
+            self._line.say(f"{self._name}: {said}")
+        self._waited.add(why)
+
     def phase(self, name: str, *, runs: int, incumbent: str = "") -> None:
         """Begin a phase of at most ``runs`` runs; the incumbent's score is shown first."""
         self._finish_phase()
         self._name, self._under_way = name, True
+        self._waited = set()
         self._incumbent = incumbent
         self._done = self._reused = 0
         self._scores = {}

@@ -607,6 +607,8 @@ class Run(Record):
     # What a budget counts: for a call of unknown price what was reserved for it, and before the
     # end all that the run may spend.
     counted: float = Field(ge=0, le=1e9)
+    # Of that, the most that calls cost whose answer never came: they may have been billed.
+    unsure: float = Field(default=0.0, ge=0, le=1e9)
     # What the calls of cases were predicted to cost before they were made; None when not known.
     predicted: float | None = Field(default=None, ge=0)
 

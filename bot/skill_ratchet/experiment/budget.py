@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Ended, Run, RunJob, total
+from skill_ratchet.providers.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,8 +66,10 @@ class Budget:
         self._started = clock()
         self._reserved = 0.0
         self.usd = 0.0
+        self.unsure = 0.0  # of it, for attempts that may or may not have been billed
         self.calls = 0
         self.priced = True  # False once a call's price was unknown
+        self.traffic: Traffic = whole.traffic if whole else Traffic()
         self.predicted: float | None = None  # USD of the calls so far and those of this phase
 
     def part(self, name: str, *, usd: float | None, setting: str) -> Budget:
@@ -122,16 +125,29 @@ class Budget:
         if usd is not None:
             self.predicted = max(0.0, (self.predicted or 0.0) + usd)
 
-    def settle(self, booked: float, actual: float | None) -> None:
+    def release(self, booked: float) -> None:
+        """Take back a call that was not sent."""
+        if self._whole is not None:
+            self._whole.release(booked)
+        self._reserved -= booked
+        self.calls -= 1
+
+    def settle(self, booked: float, actual: float | None, *, unsure: float = 0.0) -> None:
         """Replace what was booked by what the call cost.
 
         A call of unknown price costs what was booked for it: the cap must not be passed
         because a price is missing.
+
+        Args:
+            booked: What ``reserve`` said.
+            actual: What it cost in USD; None when that is not known.
+            unsure: What attempts of it cost besides, if they were billed: it counts.
         """
         if self._whole is not None:
-            self._whole.settle(booked, actual)
+            self._whole.settle(booked, actual, unsure=unsure)
         self._reserved -= booked
-        self.usd += booked if actual is None else actual
+        self.usd += (booked if actual is None else actual) + unsure
+        self.unsure += unsure
         if actual is None:
             self.priced = False
 
@@ -268,6 +284,7 @@ class Account:
                 calls=self.budget.calls,
                 usd=self.budget.spent,
                 counted=self.budget.usd,
+                unsure=self.budget.unsure,
                 predicted=self.budget.predicted,
             )
             self._ledger.add_run(self._run)

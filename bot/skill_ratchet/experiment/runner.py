@@ -10,10 +10,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.agents import task
+from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.evidence import Cause, Progress, State
 from skill_ratchet.core.records import (
     FILTER,
     JUDGE,
+    Failure,
     How,
     Pair,
     Reply,
@@ -24,9 +26,8 @@ from skill_ratchet.core.records import (
     unanswered,
 )
 from skill_ratchet.core.scoring import ScorerError
-from skill_ratchet.experiment.budget import BudgetSpent
 from skill_ratchet.providers import forecast
-from skill_ratchet.providers.text import CALL
+from skill_ratchet.providers.text import CALL, UnsentError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -64,6 +65,12 @@ NO_DUEL = Duel((), (), UNDECIDED)
 
 SEEN = 200  # earlier answers that a prediction looks at
 
+_REFUSALS = {
+    Failure.DENIED: "Check the key, or where it is sent: ANTHROPIC_API_KEY and base_url.",
+    Failure.FORBIDDEN: "Check what the key may use, and `model` in ratchet.yml.",
+    Failure.NO_MODEL: "Check `model` in ratchet.yml, and base_url.",
+}
+
 # Seconds that calls under way get to end once a run is told to stop: they are paid for already.
 DRAIN = 1.0
 
@@ -97,6 +104,7 @@ class Runner:
         self._slots = asyncio.Semaphore(provider.concurrency)
         self._known: dict[str, Trace] = {}
         self._stopping = False
+        self._refused: RatchetError | None = None  # what every further call would meet
 
     @property
     def width(self) -> int:
@@ -174,6 +182,8 @@ class Runner:
             self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
             return known
         async with self._slots:
+            if self._refused is not None:
+                raise self._refused
             if self._stopping:
                 raise asyncio.CancelledError
             trace = await self._call(job, key)
@@ -232,7 +242,17 @@ class Runner:
             trace = await self._scored(trace, job.fixture)
         finally:  # also when a judge is over the budget: this call was made
             self._ledger.add_trace(trace)
+        self._refuse(trace.reply)
         return trace
+
+    def _refuse(self, reply: Reply) -> None:
+        """Raise RatchetError, now and before every further call, if that would be refused too."""
+        if reply.failure is not None and reply.failure.is_final:
+            self._refused = RatchetError(
+                f"The provider {self._provider.name} refuses every call: {reply.error}",
+                hint=f"{_REFUSALS[reply.failure]} What was answered so far is kept.",
+            )
+            raise self._refused
 
     async def _scored(self, trace: Trace, fixture: Fixture) -> Trace:
         if trace.reply.error is not None or trace.reply.text is None:
@@ -241,6 +261,8 @@ class Runner:
             score, judged = await self._scorer(trace.reply.text, fixture)
         except ScorerError as error:
             self._keep_judgement(trace, error.reply)
+            if error.reply is not None:
+                self._refuse(error.reply)
             return trace.with_(scorer_error=str(error))
         self._keep_judgement(trace, judged)
         return trace.with_(score=score)
@@ -254,17 +276,34 @@ class Runner:
 async def paid_call(provider: Provider, request: Request, *, budget: Budget) -> Reply:
     """One call within the budget.
 
-    A call that was abandoned, or failed without a known price, may have been billed: it costs
-    the worst case.
+    Of what was not sent nothing is booked. An attempt that was abandoned, or that brought no
+    answer, may have been billed: it is booked at its worst case, and as what it is.
+
+    Raises:
+        RatchetError: The set-up is wrong; nothing was sent.
+        BudgetSpent: It could exceed a cap.
     """
-    booked = budget.reserve(provider.worst_case_usd(request))
-    cost: float | None = booked
+    worst = provider.worst_case_usd(request)
+    booked = budget.reserve(worst)
     try:
-        reply = await provider.complete(request)
-        failed_unpriced = reply.error is not None and reply.usd is None
-        cost = booked if failed_unpriced else reply.usd
-    finally:
-        budget.settle(booked, cost)
+        with budget.traffic.call():
+            reply = await provider.complete(request)
+    except RatchetError:
+        budget.release(booked)
+        raise
+    except UnsentError:
+        budget.release(booked)
+        raise asyncio.CancelledError from None
+    except BaseException:
+        budget.settle(booked, 0.0, unsure=booked)
+        raise
+    lost = booked * reply.unanswered
+    if reply.failure and reply.failure.unsent and not lost:
+        budget.release(booked)
+    elif reply.error is not None and reply.usd is None and worst is not None:
+        budget.settle(booked, 0.0, unsure=lost or booked)
+    else:
+        budget.settle(booked, reply.usd, unsure=lost)
     return reply
 
 
@@ -318,7 +357,7 @@ async def duel(
                 progress = judge(pairs)
                 if progress.settled:
                     break
-    except BudgetSpent:
+    except RatchetError:  # a cap, or what every further call would meet
         # What is under way is paid for: let it finish and be kept.
         await asyncio.gather(*running, return_exceptions=True)
         raise

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base.errors import RatchetError
@@ -20,6 +21,8 @@ from skill_ratchet.providers.messages import (
     reply_of,
     size_of,
 )
+from skill_ratchet.providers.text import UnsentError
+from skill_ratchet.providers.traffic import TRAFFIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,19 +139,24 @@ class Anthropic:
         calls which were refused do not come back all at once.
         """
         ticket = self.limiter.ticket()
-        attempt = lost = 0
-        while True:
-            attempt += 1
-            async with self.limiter.turn(ticket) as began:
-                started = time.monotonic()
-                got = await _attempt(transport, body)
-                latency = time.monotonic() - started
-                wait = self._wait(got, attempt=attempt, began=began)
-            if wait is None:
-                reply = reply_of(got, body=body, redact=self._secrets.redact)
-                return reply.model_copy(update={"unanswered": lost + reply.unanswered}), latency
-            lost += isinstance(got, LostError) and got.sent
-            await asyncio.sleep(wait)
+        lost = 0
+        try:
+            for attempt in count(1):
+                async with self.limiter.turn(ticket) as began:
+                    started = time.monotonic()
+                    got = await _attempt(transport, body)
+                    latency = time.monotonic() - started
+                    wait = self._wait(got, attempt=attempt, began=began)
+                if wait is None:
+                    break
+                lost += isinstance(got, LostError) and got.sent
+                await _pause(wait, why=_why(got))
+        except UnsentError:
+            if lost:  # an attempt before this one may have been billed
+                raise asyncio.CancelledError from None
+            raise
+        reply = reply_of(got, body=body, redact=self._secrets.redact)
+        return reply.model_copy(update={"unanswered": lost + reply.unanswered}), latency
 
     def _wait(self, got: Answered | LostError, *, attempt: int, began: float) -> float | None:
         """Seconds until the next attempt; None when this one was the last."""
@@ -157,6 +165,8 @@ class Anthropic:
         if not isinstance(got, LostError):
             signal = limiter.read(got.status, got.headers, at=datetime.now(UTC))
             self.limiter.told(signal, began=began)
+            if signal.empty_for and signal.answered:
+                TRAFFIC.get().waits("the rate limit is used up", signal.empty_for)
             asked = signal.retry_after
             retry = not signal.answered and limiter.worth_retrying(got.status, got.headers)
         if not retry or attempt > self._max_retries:
@@ -171,3 +181,23 @@ async def _attempt(transport: Transport, body: dict[str, Any]) -> Answered | Los
         return await transport.post(PATH, body)
     except LostError as lost:
         return lost
+
+
+async def _pause(seconds: float, *, why: str) -> None:
+    """Wait before the next attempt.
+
+    Raises:
+        UnsentError: It was cancelled meanwhile.
+    """
+    TRAFFIC.get().waits(why, seconds)
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        raise UnsentError from None
+
+
+def _why(got: Answered | LostError) -> str:
+    """What a wait is for, in a few words."""
+    if isinstance(got, LostError):
+        return "the connection was lost" if got.sent else "no connection"
+    return f"the server said {got.status}"

@@ -28,6 +28,8 @@ from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
+from skill_ratchet.providers.text import UnsentError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -195,7 +197,11 @@ class Limiter:
 
     @asynccontextmanager
     async def turn(self, ticket: int) -> AsyncIterator[float]:
-        """Wait for a turn, and hold it; yields when it began."""
+        """Wait for a turn, and hold it; yields when it began.
+
+        Raises:
+            UnsentError: It was cancelled while it waited.
+        """
         waiting = _Waiting(ticket, asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, waiting)
         self._admit()
@@ -203,7 +209,7 @@ class Limiter:
             await waiting.turn
         except asyncio.CancelledError:
             self._leave(waiting)
-            raise
+            raise UnsentError from None
         try:
             yield self._clock()
         finally:

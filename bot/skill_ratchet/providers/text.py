@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 # The digest of the key of the run that a call is made for, so that a provider knows it again after
 # a crash; empty for calls that belong to no run, such as the meta-agent's.
 CALL: ContextVar[str] = ContextVar("call", default="")
+
+
+class UnsentError(asyncio.CancelledError):
+    """A call was cancelled before anything of it was sent, so that it cost nothing."""
 
 
 def input_text(request: Request) -> str:
