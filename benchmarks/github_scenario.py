@@ -145,7 +145,7 @@ class Story:
             "method": "squash",
             "hold_labels": {HOLD},
         }
-        done = self.github.merge_pull(MergeOrder(**(order | other)), auto=auto)
+        done = self.github.merge_pull(MergeOrder(**(order | other)), auto=auto, queue=auto)
         ending = _words(done)
         if isinstance(done, Merged):
             ending += ", on main" if self.github.head_of("main") == done.commit else ", not on main"

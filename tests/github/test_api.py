@@ -199,7 +199,7 @@ def merge(
         "method": "squash",
         "hold_labels": {"ratchet:hold"},
     }
-    return connect(hub).merge_pull(MergeOrder(**(order | overrides)), auto=auto)
+    return connect(hub).merge_pull(MergeOrder(**(order | overrides)), auto=auto, queue=auto)
 
 
 DONE = {"merged": True, "sha": OTHER, "message": "Pull Request successfully merged"}
@@ -388,6 +388,13 @@ def test_github_merges_later(hub: Hub, plans: dict[str, Plan], how: str) -> None
         if how == "auto_merge":
             wanted["mergeMethod"] = "SQUASH"
         assert body["variables"]["input"] in (wanted, "PR_7")
+
+
+def test_a_queue_is_not_used_unasked(hub: Hub) -> None:
+    done = merge(hub, {PUT: QUEUE}, auto=False)
+    assert isinstance(done, Refused)
+    assert (done.reason, GRAPHQL in hub.asked) == ("blocked", False)
+    assert "auto_merge: true" in (done.hint or "")
 
 
 def test_auto_merge_is_not_used_unasked(hub: Hub) -> None:
@@ -857,13 +864,14 @@ def test_closing_twice_says_the_reason_once(hub: Hub) -> None:
     assert hub.writes == [PATCH]
 
 
-def test_siblings_are_found_on_every_page_and_in_forks(hub: Hub) -> None:
-    """A status belongs to a commit, so it would hold for them too."""
+def test_siblings_are_found_on_every_page_but_not_in_forks(hub: Hub) -> None:
+    """A status belongs to a commit, so it would hold for them too; anybody can open a fork's."""
     link = '<https://api.github.com/repositories/1/pulls?page=2>; rel="next", <x>; rel="last"'
     fork = pull(number=9, head=head(repository="eve/shop"))
     listed = [pull(), pull(number=5), pull(number=8, head=head(OTHER))]
-    hub.plan({PULLS: (200, listed, {"Link": link}), "GET /repositories/1/pulls": [[fork]]})
-    assert connect(hub).siblings(7, head=HEAD) == (5, 9)
+    more = [fork, pull(number=10)]
+    hub.plan({PULLS: (200, listed, {"Link": link}), "GET /repositories/1/pulls": [more]})
+    assert connect(hub).siblings(7, head=HEAD) == (5, 10)
     assert hub.queries[-1] == "page=2"
 
 
@@ -1160,6 +1168,7 @@ CALLS: dict[str, Callable[[GitHub], object]] = {
     "merge": lambda github: github.merge_pull(
         MergeOrder(number=7, head_sha=HEAD, base_ref="main", base_sha=BASE, method="merge"),
         auto=True,
+        queue=True,
     ),
 }
 

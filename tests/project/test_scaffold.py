@@ -167,7 +167,7 @@ def test_the_embedded_model_is_installed_where_it_is_used(
     world.configure(**settings)
     written(world, "--action", ACTION)
     counts = [(world.path / path).read_text().count("extras: local\n") for path in FILES]
-    assert counts == ([2, 1, 1, 0, 0, 0] if extra else [0] * 6)
+    assert counts == ([2, 1, 1, 0, 0, 0, 0] if extra else [0] * 7)
     assert "extras:" not in (world.path / FILES[3]).read_text()
 
 

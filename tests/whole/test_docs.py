@@ -180,4 +180,4 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
             assert line in {"cd your-repository", "pip install ."}, line
     pushed = ["git", "-C", str(server), "ls-tree", "--name-only", "main", ".github/workflows/"]
     listed = subprocess.run(pushed, check=True, capture_output=True, text=True).stdout
-    assert len(listed.split()) == 5
+    assert len(listed.split()) == 6

@@ -55,6 +55,12 @@ JOBS = {
         "pull-requests": "write",
         "statuses": "write",
     },
+    ("ratchet-watch.yml", "watch"): {
+        "contents": "write",
+        "issues": "read",
+        "pull-requests": "write",
+        "statuses": "write",
+    },
     ("ratchet-pages.yml", "report"): {"contents": "read"},
     ("ratchet-pages.yml", "deploy"): {"id-token": "write", "pages": "write"},
 }
@@ -218,6 +224,13 @@ def test_the_triggers() -> None:
         "ratchet-gate.yml": {"pull_request", "workflow_dispatch"},
         "ratchet-transfer.yml": {"workflow_dispatch"},
         "ratchet-command.yml": {"issue_comment", "issues", "pull_request_review"},
+        "ratchet-watch.yml": {
+            "issues",
+            "merge_group",
+            "pull_request",
+            "pull_request_review",
+            "push",
+        },
         "ratchet-pages.yml": {"schedule", "workflow_dispatch"},
         "ci.yml": {"push", "pull_request"},
     }
@@ -313,6 +326,9 @@ def test_nothing_that_may_write_is_stopped_half_way() -> None:
     assert (command["cancel-in-progress"], command["queue"]) == ("false", "max")
     assert group["ratchet-gate.yml"]["cancel-in-progress"] == "false"
     assert group["ratchet-pages.yml"]["cancel-in-progress"] == "false"
+    watch = job(("ratchet-watch.yml", "watch"))["concurrency"]
+    assert watch["group"].startswith("ratchet-watch")  # behind no command
+    assert watch["cancel-in-progress"] == "false"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +370,13 @@ def test_an_action_gets_inputs_that_it_has(name: tuple[str, str]) -> None:
     known = parsed((ROOT / "action.yml").read_text("utf-8"))["inputs"]
     (step,) = (one for one in job(name)["steps"] if one["uses"] == ACTION)
     assert set(step["with"]) <= set(known)
-    commands = {"plan": "due", "test": "gate", "say": "gate", "tell": "transfer"}
+    commands = {
+        "plan": "due",
+        "test": "gate",
+        "say": "gate",
+        "tell": "transfer",
+        "watch": "command",
+    }
     assert step["with"]["command"] == commands.get(name[1], name[1])
     writes = "write" in JOBS[name].values()
     app = "${{ steps.app.outputs.token || github.token }}"
@@ -433,6 +455,7 @@ def test_an_app_may_do_what_the_job_may() -> None:
 @pytest.mark.parametrize("name", [("ratchet-gate.yml", "test"), ("ratchet-gate.yml", "say"),
                                   ("ratchet-transfer.yml", "transfer"),
                                   ("ratchet-transfer.yml", "tell"),
+                                  ("ratchet-watch.yml", "watch"),
                                   ("ratchet-command.yml", "command")], ids="/".join)  # fmt: skip
 def test_what_a_pull_request_brings_is_not_checked_out(name: tuple[str, str]) -> None:
     """GitHub's own choice for these events would be the pull request, merged."""

@@ -220,15 +220,20 @@ def obey(start: Path, *, event: str | None, repository: str | None, as_json: boo
 
     Reads the event that started the workflow; its kind is GITHUB_EVENT_NAME. What is no command
     of a person who may give it is left alone. No model is called.
+
+    After an event that may stop a merge (a push, a label, the dashboard's box) what was left to
+    GitHub to merge is judged again, and taken back if it does not hold any more.
     """
     from dataclasses import asdict
 
     from skill_ratchet.cli import terminal
-    from skill_ratchet.github import api, comments
+    from skill_ratchet.github import api, comments, handover
 
     name, content = comments.read_event(event)
     github = api.connect(repository)
-    done = comments.handle(start, github=github, name=name, event=content)
+    done = handover.heed(start, github=github, name=name, event=content)
+    if done is None:
+        done = comments.handle(start, github=github, name=name, event=content)
     if as_json:
         print_json(asdict(done))
         return

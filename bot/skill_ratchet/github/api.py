@@ -34,7 +34,7 @@ from skill_ratchet.project.proposal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Method = Literal["merge", "squash", "rebase"]
 State = Literal["error", "failure", "pending", "success"]
@@ -52,6 +52,11 @@ _PROPOSED: Final = re.compile(rf"^(?:{EXPERIMENT}|{CASES}): \S+$", re.MULTILINE)
 
 _ANEW: Final = "Run again: the edit has to be measured against what is there now."
 _RULES: Final = "See the rules of the branch in the repository's settings."
+
+_QUEUE: Final = (
+    "Put it into the queue, or set 'auto_merge: true' in section 'github' of ratchet.yml, and "
+    "Ratchet does."
+)
 
 _CANNOT: Final = frozenset({"FORBIDDEN", "undefinedField", "HTTP 403", "HTTP 404"})
 
@@ -108,6 +113,7 @@ class Pull(Record):
     mergeable_state: str
     merge_commit: str | None  # while it is open: a trial merge
     auto_merge: bool
+    armed_by: str | None  # who has turned auto-merge on
     labels: tuple[str, ...]
     created_at: AwareDatetime
     merged_by: str | None = None  # a login; from a list it is not known
@@ -379,7 +385,7 @@ class GitHub:
         repository is one that somebody with write access put there. Such a one has to go to
         ``base``, if that is given.
         """
-        if pull.head_repository.casefold() != self.repository.casefold():
+        if not self._is_here(pull):
             return False
         if pull.author == self.me():
             return self._is_mine(pull, marker)
@@ -391,10 +397,25 @@ class GitHub:
         messages = self._wire.listed(path, lambda data: str(data["commit"]["message"]))
         return any(_PROPOSED.search(message) for message in messages)
 
+    def _is_here(self, pull: Pull) -> bool:
+        """Whether its head is a branch of this repository, where only writers can push."""
+        return pull.head_repository.casefold() == self.repository.casefold()
+
+    def open_pulls(self) -> tuple[Pull, ...]:
+        """All open pull requests, as a list shows them."""
+        return tuple(self._wire.listed(self._wire.path("pulls"), _pull, state="open"))
+
     def siblings(self, number: int, *, head: str) -> tuple[int, ...]:
-        """The other open pull requests, forks' too, that share a head and thereby its statuses."""
-        listed = self._wire.listed(self._wire.path("pulls"), _pull, state="open")
-        return tuple(one.number for one in listed if one.head_sha == head and one.number != number)
+        """The other open pull requests of this repository's branches that share a head.
+
+        They have its statuses, too. One from a fork does not count: anybody can open that, and it
+        would bring in nothing but the same commit.
+        """
+        return tuple(
+            one.number
+            for one in self.open_pulls()
+            if one.head_sha == head and one.number != number and self._is_here(one)
+        )
 
     def open_pull(
         self, *, branch: str, base: str, title: str, body: str, marker: str, draft: bool = False
@@ -462,29 +483,40 @@ class GitHub:
 
     # Merging
 
-    def merge_pull(self, order: MergeOrder, *, auto: bool) -> Merged | Waiting | Refused:
+    def merge_pull(
+        self,
+        order: MergeOrder,
+        *,
+        auto: bool,
+        queue: bool,
+        veto: Callable[[], str] | None = None,
+    ) -> Merged | Waiting | Refused:
         """Merge exactly its head into its base, which must be where it was just before.
 
         Args:
             order: What was decided on.
             auto: Where the rules of the branch ask for more, let GitHub merge later (auto-merge).
-                It then merges this head, but maybe onto a newer base. A merge queue, which tests
-                what it merges, is used where the branch demands one.
+                It then merges this head, but maybe onto a newer base.
+            queue: Where the branch demands a merge queue, put it there; GitHub merges later, too.
+            veto: Says why it must not be merged after all, or nothing. It is asked just before
+                each call that merges, when all waiting is over.
 
         Returns:
             What is true after reading it back, whatever GitHub's first answer was.
         """
-        done = self._merge(order)
+        done = self._merge(order, veto)
         if not isinstance(done, _Blocked):
             return done
         entry = {"pullRequestId": done.pull.node, "expectedHeadOid": order.head_sha}
         if "merge queue" in done.words.casefold():
+            if not queue:
+                return _refuse("blocked", done.words, _QUEUE)
             return self._arrange(done.pull, _ENQUEUE, entry)
         if not auto or done.pull.mergeable_state != "blocked":
             return _refuse("blocked", done.words, _RULES)
         later = self._arrange(done.pull, _AUTO_MERGE, entry | {"mergeMethod": order.method.upper()})
         if isinstance(later, Refused) and "clean status" in later.detail:
-            done = self._merge(order)  # nothing is left to wait for
+            done = self._merge(order, veto)  # nothing is left to wait for
             return _refuse("blocked", done.words, _RULES) if isinstance(done, _Blocked) else done
         return later
 
@@ -505,7 +537,9 @@ class GitHub:
             hint="Take it back on the page of the pull request.",
         )
 
-    def _merge(self, order: MergeOrder) -> Merged | Refused | _Blocked:
+    def _merge(
+        self, order: MergeOrder, veto: Callable[[], str] | None
+    ) -> Merged | Refused | _Blocked:
         """PUT the merge until its outcome is known, looking afresh before each time."""
         answer = None
         for wait in (0.0, *WAITS):
@@ -516,6 +550,12 @@ class GitHub:
             if pull.mergeable is None:
                 detail = f"GitHub has not said whether #{order.number} can be merged"
                 return _refuse("uncertain", detail, "Run again in a minute.")
+            if veto is not None:
+                if said := veto():
+                    return _refuse("held", said)
+                # That took time to read; head, label and base are looked at last.
+                if (objection := self._objection(self.pull(order.number), order)) is not None:
+                    return objection
             answer = self._wire.send(
                 "PUT", self._wire.path("pulls", order.number, "merge"), _merge_body(order)
             )
@@ -813,6 +853,7 @@ def _pull(data: dict[str, Any]) -> Pull:
         mergeable_state=data.get("mergeable_state") or "unknown",
         merge_commit=data.get("merge_commit_sha"),
         auto_merge=data.get("auto_merge") is not None,
+        armed_by=_login((data.get("auto_merge") or {}).get("enabled_by")) or None,
         labels=tuple(label["name"] for label in data["labels"]),
         created_at=datetime.fromisoformat(data["created_at"]),
         merged_by=_login(data["merged_by"]) if data.get("merged_by") else None,

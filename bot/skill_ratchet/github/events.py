@@ -5,7 +5,7 @@ Nothing in it is trusted but what GitHub itself says: who, where, when. Texts ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, ValidationError
 
@@ -15,6 +15,7 @@ from skill_ratchet.core.records import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Number = Annotated[int, Field(gt=0)]
 Moment = Annotated[AwareDatetime, Strict(strict=False)]  # GitHub writes it as text
 
@@ -49,6 +50,24 @@ class Opened(Record):
     body: str
 
 
+class Changed(Record):
+    """Something has changed that may stop a merge: a label, a box, a branch, a review."""
+
+
+class Grouped(Record):
+    """The merge queue wants a commit judged that it would put on the base branch."""
+
+    head_sha: Sha
+    base_sha: Sha
+    branch: str  # of that commit; GitHub names it after the pull request
+    into: str  # the base branch
+
+    @property
+    def pull(self) -> int:
+        """The pull request that this commit would bring in."""
+        return int(self.branch.rpartition("/pr-")[2].partition("-")[0])
+
+
 class Ignored(NamedTuple):
     """Nothing to do, and why."""
 
@@ -75,6 +94,48 @@ def read(
     if name == "issues":
         return _opened(_parse(_IssueEvent, event), repository)
     return Ignored("it is neither a comment, nor a review, nor a new issue")
+
+
+# What may stop a merge, by event and action; a push has no action.
+_CHANGES: Final = frozenset(
+    {
+        ("push", ""),
+        ("issues", "edited"),
+        ("pull_request_review", "dismissed"),
+        *(
+            ("pull_request", action)
+            for action in ("labeled", "synchronize", "edited", "reopened", "converted_to_draft")
+        ),
+    }
+)
+
+
+def changed(name: str, event: Mapping[str, Any], *, repository: str) -> Changed | Grouped | None:
+    """What an event tells of the merges that are to happen later; None when it is none of that.
+
+    Who has done it makes no difference: everything is looked at again.
+
+    Args: as for ``read``.
+
+    Raises:
+        RatchetError: It is not what GitHub sends.
+    """
+    grouped = name == "merge_group" and event.get("action") == "checks_requested"
+    if not grouped and (name, event.get("action", "")) not in _CHANGES:
+        return None
+    told = _parse(_AnyEvent, event)
+    if told.repository.full_name.casefold() != repository.casefold():
+        return None
+    if not grouped:
+        return Changed()
+    group = _parse(_GroupEvent, event).merge_group
+    heads = "refs/heads/"
+    return Grouped(
+        head_sha=group.head_sha,
+        base_sha=group.base_sha,
+        branch=group.head_ref.removeprefix(heads),
+        into=group.base_ref.removeprefix(heads),
+    )
 
 
 def _comment(event: _CommentEvent, repository: str) -> NewComment | Ignored:
@@ -157,6 +218,21 @@ class _Repository(_Part):
     full_name: str
 
 
+class _AnyEvent(_Part):
+    repository: _Repository
+
+
+class _GroupPart(_Part):
+    head_sha: Sha
+    base_sha: Sha
+    head_ref: Annotated[str, Field(pattern=r"^refs/heads/gh-readonly-queue/\S+/pr-[1-9][0-9]*-")]
+    base_ref: Annotated[str, Field(pattern=r"^refs/heads/\S+$")]
+
+
+class _GroupEvent(_AnyEvent):
+    merge_group: _GroupPart
+
+
 class _Event(_Part):
     action: str
     repository: _Repository
@@ -210,7 +286,7 @@ class _ReviewEvent(_Event):
     pull_request: _PullPart
 
 
-E = TypeVar("E", bound=_Event)
+E = TypeVar("E", bound=_Part)
 
 
 def _parse(kind: type[E], event: Mapping[str, Any]) -> E:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from skill_ratchet.experiment.jobs import Confirmed
     from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.github.api import GitHub, Pull, State
+    from skill_ratchet.github.base_branch import Base
     from skill_ratchet.github.pages import PullFacts
     from skill_ratchet.github.replies import Asked
     from skill_ratchet.ledger.bundles import Checked, Kind
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
 
+STATUS = "ratchet/holdout"  # the context of the commit status
 WORKFLOWS = ".github"  # what Ratchet is run by
 MARK = pages.marker("gate")
 NOTHING = "No skill is changed, so there is nothing to test."
@@ -288,6 +290,62 @@ def answer(github: GitHub, asked: Asked, told: Told) -> None:
     replies.answer(github, asked, line, well=told.state == "success")
 
 
+def recheck(project: Project, github: GitHub, pull: Pull, *, base: Base) -> bool:
+    """Take a good status back that is about a base which has gone on; says whether it was.
+
+    A person's pull request is not tested again by itself: that would cost a look, and money.
+
+    Args:
+        project: The project, with the ledger's branches.
+        github: Where.
+        pull: An open one, into the base branch.
+        base: The base branch as it is now.
+    """
+    mine = (one for one in github.statuses(pull.head_sha) if one.creator == github.me())
+    if not any(one.context == STATUS and one.state == "success" for one in mine):
+        return False
+    if remote.fetch_pull(project, pull.number) != pull.head_sha:
+        return False  # the newer head has no status yet
+    redact = Redactor.from_environ(os.environ, extra=base.config.redact).redact
+    try:
+        edit = read_edit(project, tree=base.tree, settings=base.config, sha=pull.head_sha)
+    except Untestable as problem:
+        why: str | None = redact(problem.message)
+    else:
+        job = _Job.of(base.space(edit.skill), github=github, now=clock.now) if edit else None
+        why = job.outdated(pull, edit) if job and edit else None
+    if why is not None:
+        said = markdown.line(why, pages.STATUS)
+        github.set_status(pull.head_sha, state="pending", description=said)
+    return why is not None
+
+
+def judge(
+    project: Project, github: GitHub, pull: Pull, *, base: Base, sha: str
+) -> tuple[bool, str]:
+    """Whether a commit may go on top of a base, as far as the gate has a say in it, and why (not).
+
+    Args:
+        project: With the commit, and the ledger's branches.
+        github: Where.
+        pull: The pull request that it would bring in.
+        base: What it is made on.
+        sha: The commit.
+    """
+    try:
+        edit = read_edit(project, tree=base.tree, settings=base.config, sha=sha)
+    except Untestable as problem:
+        return False, problem.message
+    if edit is None:
+        return True, NOTHING
+    job = _Job.of(base.space(edit.skill), github=github, now=clock.now)
+    verdict = job.judged(pull, edit, sha=sha)
+    if verdict is None:
+        return False, "This edit was not tested on what it would be merged into."
+    good = verdict.action is Action.MERGE or verdict.reason in gate.WAITS
+    return good, verdict.detail
+
+
 def take_in(
     project: Project, bundle: Path, *, kind: Kind, by_person: bool = False
 ) -> Checked | None:
@@ -381,7 +439,7 @@ class _Job(Job):
         experiment = next((one for one in self.ledger.experiments() if one.id == name), None)
         if experiment is None:
             return self._undecided(pull, NO_VERDICT)
-        tested = self._tested(experiment, checked)
+        tested = self._tested_before(experiment, checked)
         facts = self._recorded(experiment, sha)
         if tested is not None:
             verdict = self._decided(experiment, tested, pull)
@@ -395,7 +453,25 @@ class _Job(Job):
             return self._undecided(pull, ANEW if stale else NO_VERDICT)
         return self._tell(pull, facts)
 
-    def _tested(self, experiment: Experiment, checked: Checked | None) -> Evidence | None:
+    def judged(self, pull: Pull, edit: Edit, *, sha: str) -> Verdict | None:
+        """What the gate says now to an edit, as ``sha`` would bring it in; None if untested."""
+        parent, candidate = self.space.text.digest, edit.text.digest
+        name = experiment_id(self.skill, parent=parent, candidate=candidate)
+        experiment = next((one for one in self.ledger.experiments() if one.id == name), None)
+        tested = self._tested_before(experiment, None) if experiment else None
+        if experiment is None or tested is None:
+            return None
+        evidence = self.gathered(experiment, tested, self.space, pull, commit=sha, released_by=None)
+        return gate.decide(evidence, self.space.policy.with_(merge="manual"))
+
+    def outdated(self, pull: Pull, edit: Edit) -> str | None:
+        """Why a good status is not good any more; None while it is."""
+        verdict = self.judged(pull, edit, sha=pull.head_sha)
+        if verdict is None:
+            return ANEW
+        return None if verdict.reason in gate.WAITS else verdict.detail
+
+    def _tested_before(self, experiment: Experiment, checked: Checked | None) -> Evidence | None:
         """The evidence there is: what was just handed over, or an earlier look on record."""
         if checked and checked.decision and checked.decision.experiment == experiment.id:
             return checked.decision.evidence

@@ -49,6 +49,8 @@ NAME: Final = "fixtures"
 MARKER: Final = pages.marker("pull", NAME)
 CLOSING: Final = pages.marker("closing", NAME)
 EDITED: Final = "edited"
+# Reasons to wait that are no objection: a person may have told GitHub to merge it.
+WAITS: Final = frozenset({"awaits_person", "too_young"})
 TRIES: Final = 5  # commits, while somebody else commits to the same branch
 _NO_STATUS: Final = "Fixtures alone: nothing is measured for them."
 _EMPTY: Final = "Everything in it has become a fixture by another way, or was taken back."
@@ -222,6 +224,24 @@ class Intake(Base):
             hint="Nothing is lost: the next run goes on.",
         )
 
+    def recheck(self) -> None:
+        """Stop GitHub from merging it by itself, unless nothing speaks against it now.
+
+        Nothing is written to its branch: the next look does that.
+        """
+        pull = self.pull()
+        if pull is None:
+            return
+        try:
+            head = remote.fetch_pull(self.project, pull.number)
+            batches = self.batches()
+            decision = self._decide(pull, head, batches, self.files(batches))
+        except RatchetError:
+            self.github.cancel_merge(pull.number)
+            raise
+        if not decision.merge and decision.reason not in WAITS:
+            self.github.cancel_merge(pull.number)
+
     def _bring(self, head: str | None) -> Published | None:
         remote.fetch_ledger(self.project, list(Ref))  # after the head was read
         batches = self.batches()
@@ -233,8 +253,7 @@ class Intake(Base):
             return self._end(pull, head)
         commit = self._commit(head, files, batches)
         pull = self._open(batches, commit)
-        decision = self._decide(pull, commit, batches, files)
-        return self._act(pull, commit, batches, decision)
+        return self._act(pull, commit, batches, files)
 
     def _is_own(self, head: str) -> bool:
         remote.fetch(self.project, FIXTURES)
@@ -371,8 +390,9 @@ class Intake(Base):
         )
 
     def _act(
-        self, pull: Pull, commit: str, batches: list[Batch], decision: IntakeDecision
+        self, pull: Pull, commit: str, batches: list[Batch], files: Mapping[str, bytes]
     ) -> Published:
+        decision = self._decide(pull, commit, batches, files)
         if not decision.merge:
             self.github.cancel_merge(pull.number)  # one that was left to a queue before
             return self._told(pull, "hold", decision.reason, decision.detail)
@@ -387,7 +407,12 @@ class Intake(Base):
             # A squash makes a message of its own, which is not to repeat the page.
             message=f"{CASES}: {commit}" if settings.method == "squash" else None,
         )
-        done = self.github.merge_pull(order, auto=False)
+
+        def veto() -> str:
+            again = self._decide(pull, commit, batches, files)
+            return "" if again.merge else again.detail.removesuffix(".")
+
+        done = self.github.merge_pull(order, auto=False, queue=settings.auto_merge, veto=veto)
         if not isinstance(done, Merged):
             return self._told(pull, "hold", "merge_refused", in_words(done))
         self.hear()

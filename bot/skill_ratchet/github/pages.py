@@ -10,7 +10,8 @@ No page has a place for a held-out case: of the holdout it is told counts and me
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from itertools import takewhile
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 from pydantic import Field
@@ -45,7 +46,7 @@ LONG_SENTENCE = 1000  # characters; a longer one is cut
 BOXES_AT_ONCE = 50
 FEWEST_SWEEPS = 2  # a chart of fewer says no more than the sentence
 
-Marker = Literal["pull", "sticky", "dashboard", "closing", "reply", "revert", "gate"]
+Marker = Literal["pull", "sticky", "dashboard", "closing", "reply", "revert", "gate", "handed"]
 Repository = Annotated[
     str,
     Field(max_length=300, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._-]+){2,}$"),
@@ -53,6 +54,7 @@ Repository = Annotated[
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Trailer = Annotated[str, Field(max_length=200, pattern=r"^[A-Z][A-Za-z-]*: [0-9a-f]+$")]
 
+_LOGIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
 _SEALED: Final = re.compile(r"[\\/](?:holdout|vault)[\\/]")
 _ELSEWHERE: Final = "held-out cases: see the log;"
 
@@ -164,6 +166,13 @@ def train_cases(evidence: Evidence, *, traces: Mapping[str, str]) -> tuple[Train
     return tuple(sorted(cases, key=lambda case: (-abs(case.gain), case.fixture)))
 
 
+class Handed(NamedTuple):
+    """A head that was left to GitHub to merge, and who had released it, where a person had to."""
+
+    commit: str  # or its first 12 digits
+    by: str
+
+
 class SkillRow(Record):
     """A skill on the dashboard."""
 
@@ -217,9 +226,25 @@ def proposed(body: str) -> str | None:
     return rows.get(EXPERIMENT) if len(rows) == len(end.split("\n")) else None
 
 
-def sticky(facts: PullFacts) -> str:
-    """The one comment that a pull request has of the bot: the verdict as it is now."""
-    return _comment(facts, marker("sticky", facts.experiment.skill), _steps(facts))
+def sticky(facts: PullFacts, *, handed: Handed | None = None) -> str:
+    """The one comment that a pull request has of the bot: the verdict as it is now.
+
+    Args:
+        facts: What it says.
+        handed: That GitHub is to merge it; for ``handed_over`` to find again.
+    """
+    marks = [marker("sticky", facts.experiment.skill)]
+    if handed is not None:
+        by = handed.by if _LOGIN.fullmatch(handed.by) else ""
+        marks.append(marker("handed", f"{handed.commit[:12]}{by and '.'}{by}"))
+    return _comment(facts, "\n".join(marks), _steps(facts))
+
+
+def handed_over(body: str) -> Handed | None:
+    """What the bot has left to GitHub to merge, by its own comment; only its first lines count."""
+    head = "\n".join(takewhile(lambda row: row.startswith("<!-- ratchet:"), body.splitlines()))
+    found = re.search(r"^<!-- ratchet:handed ([0-9a-f]{12})(?:\.(\S+))? -->$", head, re.MULTILINE)
+    return Handed(found[1], found[2] or "") if found else None
 
 
 def gate(facts: PullFacts) -> str:

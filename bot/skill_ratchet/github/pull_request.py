@@ -48,6 +48,7 @@ HOLD_LABEL = holds.LABEL
 LABEL = "ratchet"
 REJECTED = "rejected"  # by a person
 EDITED = "edited"  # a person has committed to the proposal's branch
+_QUEUE_BOT = "github-merge-queue[bot]"  # in whose name GitHub's merge queue merges
 NOTE_LENGTH = 10_000  # characters of what a person said
 
 
@@ -163,13 +164,70 @@ class Job:
             return self._theirs(None, pull)
         if (ended := self._ended(experiment, pull)) is not None:
             return ended
+        if (tested := self._tested(experiment, head)) is None:
+            return self._unknown(experiment, pull)
+        return self.act(experiment, tested, released_by=released_by)
+
+    def recheck(self) -> Published:
+        """Judge the open pull request again, and stop GitHub unless it may still be merged.
+
+        Nothing is merged, closed or recorded: that is for the next run. What cannot be judged is
+        stopped, too.
+        """
+        pull = self.pull()
+        if pull is None:
+            return self.nothing("There is no open proposal.")
+        try:
+            return self._recheck(pull)
+        except RatchetError:
+            self.github.cancel_merge(pull.number)
+            raise
+
+    def _recheck(self, pull: Pull) -> Published:
+        head = self.at(pull.head_sha)
+        if (experiment := head.experiment) is None:
+            return self._theirs(None, pull)
+        result, tested = self.ledger.result(experiment.id), self._tested(experiment, head)
+        if tested is None or (result is not None and result.action == "reject"):
+            return self._unknown(experiment, pull)
+        handed, now = self._handed(pull), self.base_now()
+        evidence = self.gathered(
+            experiment,
+            tested,
+            now,
+            pull,
+            commit=pull.head_sha,
+            released_by=handed.by if handed else "",
+        )
+        verdict = gate.decide(evidence, now.policy)
+        self._mark(experiment, evidence, verdict, pull.head_sha)
+        if verdict.action is not Action.MERGE:
+            self._take_back(pull, verdict, handed)
+            self._comment(experiment, evidence, verdict, pull, pull.head_sha)
+        return self._told(experiment, evidence, verdict, pull=pull)
+
+    def _tested(self, experiment: Experiment, head: proposal_tip.Tip) -> Evidence | None:
+        """The evidence on record, if it is what the proposal's commit was made for."""
         found = self.ledger.confirmation(experiment.id)
         tested = found.evidence if found else None
-        if tested is None or head.evidence != evidence_digest(tested):
+        return tested if tested and head.evidence == evidence_digest(tested) else None
+
+    def _unknown(self, experiment: Experiment, pull: Pull) -> Published:
+        self.github.cancel_merge(pull.number)
+        detail = "The ledger does not have the evidence that it was proposed with."
+        return Published.of(self.skill, experiment, "hold", "unknown", detail, pull=pull)
+
+    def _handed(self, pull: Pull) -> pages.Handed | None:
+        """What was left to GitHub of this very head, if it was."""
+        mine = self.github.my_comments(pull.number, pages.marker("sticky", self.skill))
+        found = pages.handed_over(mine[0].body) if mine else None
+        return found if found and pull.head_sha.startswith(found.commit) else None
+
+    def _take_back(self, pull: Pull, verdict: Verdict, handed: pages.Handed | None) -> None:
+        """Stop what GitHub would merge; not a person's own order where only people are awaited."""
+        ours = handed is not None or pull.armed_by == self.github.me()
+        if ours or verdict.reason not in gate.WAITS:
             self.github.cancel_merge(pull.number)
-            detail = "The ledger does not have the evidence that it was proposed with."
-            return Published.of(self.skill, experiment, "hold", "unknown", detail, pull=pull)
-        return self.act(experiment, tested, released_by=released_by)
 
     def act(self, experiment: Experiment, tested: Evidence, *, released_by: str = "") -> Published:
         """Publish a candidate that won, and merge it if it may be merged now."""
@@ -188,18 +246,20 @@ class Job:
             self._end(experiment, SUPERSEDED, f"Dropped while it waited. {stale.detail}", there)
             return self._told(experiment, tested, stale, pull=there)
         pull, commit = self._proposal(experiment, tested, now)
+        handed, was = None, self._handed(pull)
+        released_by = released_by or (was.by if was else "")
         evidence = self.gathered(
             experiment, tested, now, pull, commit=commit, released_by=released_by
         )
         verdict = gate.decide(evidence, now.policy)
         self._mark(experiment, evidence, verdict, commit)  # which the branch may ask for
         if verdict.action is Action.MERGE:
-            verdict, commit = self._merge(
+            verdict, commit, handed = self._merge(
                 experiment, tested, evidence, verdict, pull, now=now, commit=commit, by=released_by
             )
         else:
-            self.github.cancel_merge(pull.number)  # one that was left to GitHub before
-        self._comment(experiment, evidence, verdict, pull, commit)
+            self._take_back(pull, verdict, was)
+        self._comment(experiment, evidence, verdict, pull, commit, handed=handed)
         return self._told(experiment, evidence, verdict, pull=pull)
 
     def reject(self, *, by: str, words: str, url: str, pull: Pull | None = None) -> Published:
@@ -442,10 +502,68 @@ class Job:
         if commit is None or not branches.in_history(now.project, commit, tip=now.base):
             return None  # the base branch was rewritten
         landed = self.landed(now, experiment) or commit
+        handed = self._handed(pull)
+        whole = proposal_tip.text_at(now.project, commit, path=now.skill.path)
+        if self._is_ours(pull, handed) and whole and whole.digest == experiment.candidate:
+            told = self._took_ours(experiment, pull, commit, by=handed.by if handed else "")
+            return told if result.action == "hold" else None
         by = pull.merged_by or branches.author_of(now.project, commit)
         arrival = Arrival(landed, commit, by, pull.url)
         told = self._took(experiment, arrival, now=now, gone=pull.head_sha)
         return told if result.action == "hold" else None
+
+    def _is_ours(self, pull: Pull, handed: pages.Handed | None) -> bool:
+        """Whether GitHub has merged it for Ratchet, and not for a person.
+
+        The merge queue merges in its own name, whoever has put it there.
+        """
+        by = pull.merged_by or ""
+        return by == self.github.me() or (handed is not None and by == _QUEUE_BOT)
+
+    def _took_ours(self, experiment: Experiment, pull: Pull, commit: str, *, by: str) -> Published:
+        """GitHub has merged what was left to it: judged again, and recorded as Ratchet's."""
+        now = self.base_now()
+        evidence, verdict = self._judged_at(experiment, pull, commit)
+        detail = "Merged."
+        if verdict.action is not Action.MERGE:
+            detail = f"GitHub merged it when it was not to be merged any more. {verdict.detail}"
+        landed = self.landed(now, experiment) or commit
+        arrival = Arrival(landed, commit, by or "ratchet", pull.url)
+        self._shipping(now).ship(experiment, arrival)
+        self._land(experiment, commit=landed, by=by, reason=verdict.reason, detail=detail)
+        if self.github.head_of(self.branch) == pull.head_sha:
+            self.github.delete_branch(self.branch, expected=pull.head_sha)
+        if evidence is not None:
+            said = verdict.with_(action=Action.MERGE, detail=detail)
+            self._comment(experiment, evidence, said, pull, pull.head_sha)
+        return Published.of(
+            self.skill, experiment, "merge", verdict.reason.value, detail, pull=pull
+        )
+
+    def _judged_at(
+        self, experiment: Experiment, pull: Pull, commit: str
+    ) -> tuple[Evidence | None, Verdict]:
+        """What the gate says to a merge on the base just before it; patience is not asked for."""
+        found = self.ledger.confirmation(experiment.id)
+        project = self.space.project
+        before = branches.parents(project, commit)[0]
+        base = base_branch.at(project, before, branch=self.space.branch)
+        tested = found.evidence if found else None
+        if tested is None:
+            return None, gate.decide(
+                gather(Findings.none(experiment.id), Present.unknown()), self.space.policy
+            )
+        space = base.space(self.skill)
+        current = _binding(experiment, space)
+        present = Present(
+            current=current,
+            held=is_held(self.github, pull, base.tree, skills={self.skill}),
+            landed=False,
+            age=None,
+            released=True,
+        )
+        evidence = gather(Findings.of(tested).followed(current), present)
+        return evidence, gate.decide(evidence, space.policy)
 
     def _took(
         self, experiment: Experiment, arrival: Arrival, *, now: Workspace, gone: str | None
@@ -661,9 +779,11 @@ class Job:
         verdict: Verdict,
         pull: Pull,
         commit: str,
+        *,
+        handed: pages.Handed | None = None,
     ) -> None:
-        """The one comment says what the verdict is now."""
-        page = pages.sticky(self.facts(experiment, evidence, verdict, commit))
+        """The one comment says what the verdict is now, and whether GitHub is to merge it."""
+        page = pages.sticky(self.facts(experiment, evidence, verdict, commit), handed=handed)
         marker = pages.marker("sticky", self.skill)
         self.github.sticky_comment(pull.number, marker, self.redact(page))
 
@@ -678,20 +798,21 @@ class Job:
         now: Workspace,
         commit: str,
         by: str,
-    ) -> tuple[Verdict, str]:
-        """Ask GitHub to merge just this head into just this base; what came of it, for which head.
+    ) -> tuple[Verdict, str, pages.Handed | None]:
+        """Ask GitHub to merge just this head into just this base.
+
+        Returns what came of it, for which head, and whether GitHub is to merge that later.
 
         What only the rules of the branch stop keeps its status: the rules may be waiting for it.
         """
-        done = self._ask_merge(experiment, tested, pull, now=now, commit=commit)
+        done = self._ask_merge(experiment, tested, pull, now=now, commit=commit, by=by)
         if isinstance(done, Merged):
-            name = f"ratchet, for {by}" if by else "ratchet"
             arrival = Arrival(done.commit, done.commit, by or "ratchet", pull.url)
             remote.fetch(now.project, now.branch)
             self._shipping(now).ship(experiment, arrival)
-            self._land(experiment, commit=done.commit, by=name)
+            self._land(experiment, commit=done.commit, by=by)
             self.github.delete_branch(self.branch, expected=commit)
-            return verdict, commit
+            return verdict, commit, None
         refused = verdict.with_(
             action=Action.HOLD, reason=Reason.MERGE_REFUSED, detail=in_words(done)
         )
@@ -700,13 +821,22 @@ class Job:
             commit = self._commit(experiment, tested, now=now, anew=True)
             detail = "The branch was behind its base and has been brought up to date."
             refused = refused.with_(detail=detail)
-        elif isinstance(done, Waiting) or done.reason == "blocked":
-            return refused, commit
+        elif isinstance(done, Waiting):
+            return refused, commit, pages.Handed(commit, by)
+        elif done.reason == "blocked":
+            return refused, commit, None
         self._mark(experiment, evidence, refused, commit)
-        return refused, commit
+        return refused, commit, None
 
     def _ask_merge(
-        self, experiment: Experiment, tested: Evidence, pull: Pull, *, now: Workspace, commit: str
+        self,
+        experiment: Experiment,
+        tested: Evidence,
+        pull: Pull,
+        *,
+        now: Workspace,
+        commit: str,
+        by: str,
     ) -> Merged | Waiting | Refused:
         settings = self.space.config.github
         order = _trailers(experiment, tested).items()
@@ -721,14 +851,37 @@ class Job:
             hold_labels=frozenset({HOLD_LABEL}),
             message=message if settings.method == "squash" else None,
         )
-        return self.github.merge_pull(wanted, auto=settings.auto_merge)
 
-    def _land(self, experiment: Experiment, *, commit: str, by: str) -> None:
-        """It is in: the ledger first says so, then its result."""
-        self.recorder.land(experiment.id, commit=commit, branch=self.space.branch, by=by)
-        self.recorder.amend(
-            experiment, action=Action.MERGE, reason=Reason.IMPROVED, detail="Merged."
-        )
+        def veto() -> str:
+            """The gate asked once more, when all waiting for GitHub is over."""
+            evidence = self.gathered(experiment, tested, now, pull, commit=commit, released_by=by)
+            verdict = gate.decide(evidence, now.policy)
+            return "" if verdict.action is Action.MERGE else verdict.detail.removesuffix(".")
+
+        handing = settings.auto_merge
+        return self.github.merge_pull(wanted, auto=handing, queue=handing, veto=veto)
+
+    def _land(
+        self,
+        experiment: Experiment,
+        *,
+        commit: str,
+        by: str,
+        reason: Reason = Reason.IMPROVED,
+        detail: str = "Merged.",
+    ) -> None:
+        """It is in by Ratchet's doing: the ledger first says so, then its result.
+
+        Args:
+            experiment: Which.
+            commit: With what.
+            by: Who has released it, if a person had to.
+            reason: What the gate says to what is in.
+            detail: The same in words.
+        """
+        name = f"ratchet, for {by}" if by else "ratchet"
+        self.recorder.land(experiment.id, commit=commit, branch=self.space.branch, by=name)
+        self.recorder.amend(experiment, action=Action.MERGE, reason=reason, detail=detail)
         remote.push_ledger(self.space.project, skill=self.skill)
 
     def _told(

@@ -51,7 +51,8 @@ def revert(job: Job, experiment: str, *, by: str) -> Published:
         base_sha=now.base,
         method=job.space.config.github.method,
     )
-    done = job.github.merge_pull(order, auto=False)
+    handing = job.space.config.github.auto_merge
+    done = job.github.merge_pull(order, auto=False, queue=handing)
     told = Published.of(job.skill, found, "hold", None, "", pull=pull)
     if not isinstance(done, Merged):
         return replace(told, detail=f"It waits in #{pull.number}. {in_words(done)}")

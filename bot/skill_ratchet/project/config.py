@@ -491,7 +491,8 @@ class GithubConfig(_Section):
     auto_merge: bool = Field(
         default=False,
         description="Where the branch's rules ask for more, let GitHub merge as soon as they are "
-        "met, maybe into a base that has moved. Otherwise the next run looks again, and merges.",
+        "met, by auto-merge or by the merge queue; the base may have moved by then. Otherwise the "
+        "next run looks again, and merges.",
     )
 
 

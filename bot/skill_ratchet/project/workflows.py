@@ -23,6 +23,7 @@ NAMES = (
     "ratchet-gate.yml",
     "ratchet-transfer.yml",
     "ratchet-command.yml",
+    "ratchet-watch.yml",
     "ratchet-pages.yml",
 )
 FORMS = ".github/ISSUE_TEMPLATE"

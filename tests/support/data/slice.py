@@ -104,6 +104,15 @@ EVENTS: Final = {
         "pull_request.number pull_request.state pull_request.head.sha repository.full_name "
         "repository.default_branch sender.login sender.type"
     ),
+    "merge_group": (
+        "action merge_group.head_sha merge_group.head_ref merge_group.base_sha "
+        "merge_group.base_ref repository.full_name sender.login sender.type"
+    ),
+    "pull_request": (
+        "action number pull_request.number pull_request.head.ref repository.full_name "
+        "sender.login sender.type"
+    ),
+    "push": "ref after repository.full_name sender.login sender.type",
 }
 
 # Objects and interfaces keep these fields; inputs, enums and scalars they need are kept whole.
