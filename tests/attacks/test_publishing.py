@@ -151,17 +151,18 @@ def test_must_not_happen_that_a_persons_own_work_is_taken_for_the_bots(
 # What a job hands in under another's name ------------------------------------------------------
 
 
-def manifest(skill: str, kind: str = "confirmation") -> str:
-    setting = {
-        "provider": "scripted",
-        "model": "m",
-        "proposer": "meta",
-        "base": "",
-        "branch": "main",
-    }
+def manifest(skill: str) -> str:
+    setting: dict[str, Any] = {"provider": "scripted", "model": "m", "proposer": "meta"}
+    setting |= {"base": "", "branch": "main"}
     setting |= {"model_digest": D, "scorer_digest": D, "config_digest": D, "train_digest": D}
     setting |= {"holdout_digest": D, "rules": D, "evaluator": "0", "seed": 0, "meta_model": None}
-    made = {"kind": kind, "skill": skill, "parent": D, "setting": setting, "experiment": None}
+    made: dict[str, Any] = {
+        "kind": "confirmation",
+        "skill": skill,
+        "parent": D,
+        "setting": setting,
+        "experiment": None,
+    }
     return json.dumps(made | {"candidate": None, "refs": {}, "files": {}})
 
 
