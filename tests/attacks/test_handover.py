@@ -289,7 +289,7 @@ def test_a_release_is_remembered_until_something_stops_it(make: Stages) -> None:
     assert is_left(stage)
 
     labels(stage)
-    stage.hub.person_unlabels(PULL, "ratchet:hold")
+    stage.hub.person_unlabels("octo", PULL, "ratchet:hold")
 
     assert look(stage, "later").json["reason"] == "awaits_person"
     assert not is_left(stage)
