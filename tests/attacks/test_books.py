@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from messages_server import MessagesServer, Planned, answer, failure, serve, text
-from skill_ratchet.core.records import Failure, Reply, Request
+from skill_ratchet.core.records import Failure, Reply, Request, Run
+from skill_ratchet.experiment import books
 from skill_ratchet.experiment.budget import Budget
 from skill_ratchet.experiment.runner import paid_call
 from skill_ratchet.providers.anthropic import Anthropic
@@ -22,8 +23,6 @@ from world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from skill_ratchet.core.records import Run
 
 MODEL = "claude-haiku-5-5"
 CASES = {"train": tuple(f"t{n}" for n in range(24)), "holdout": ("h1", "h2")}
@@ -112,6 +111,21 @@ def test_what_every_call_would_meet_stops_the_run_at_once(
     assert (spent(made).usd, spent(made).counted) == (0, 0)
 
 
+def test_a_judge_that_is_no_model_stops_the_run_at_once(tmp_path: Path) -> None:
+    def plan(body: Any, _: int) -> Planned:
+        if "You judge one answer" in str(body["system"]):
+            return failure(404, "not_found_error", "model: nope")
+        return answer(text("yes"))
+
+    with serve(by=plan) as server:
+        made = world(tmp_path, base_url=server.url)
+        made.configure(skills={"triage": {"scorer": {"type": "rubric", "rubric": "Polite?"}}})
+        ran = made.ratchet("eval")
+        assert len(server.bodies) <= 8
+    assert ran.code != 0
+    assert ran.err.count("not_found_error") == 1, ran.err
+
+
 def test_what_was_answered_before_is_kept(tmp_path: Path) -> None:
     def plan(_: Any, number: int) -> Planned:
         return answer(text("yes")) if number <= 10 else failure(403, "permission_error", "no")
@@ -137,6 +151,48 @@ def test_what_may_have_been_billed_is_booked_as_such(tmp_path: Path, fault: Any)
     assert run.calls == len(server.bodies) > 0
     assert run.unsure > 0
     assert run.counted == pytest.approx(run.unsure)
+
+
+def test_what_was_booked_in_doubt_is_shown_and_can_be_corrected(tmp_path: Path) -> None:
+    with serve(by=lambda _, n: answer(text("yes")) if n < 9 else Planned(fault="reset")) as server:
+        made = world(tmp_path, base_url=server.url)
+        assert made.run().code != 0
+    run = spent(made)
+    assert run.name in made.ratchet("budget").out
+    known = run.counted - run.unsure
+    assert known > 0
+
+    less = made.ratchet("budget", "--correct", run.name, "--usd", str(known / 2), "--why", "guess")
+    assert "cannot have cost less" in less.err
+    for short in (("--usd", "1"), ("--why", "x")):
+        assert made.ratchet("budget", "--correct", run.name, *short).code != 0
+    assert spent(made) == run, "nothing was changed"
+
+    done = made.ratchet("budget", "--correct", run.name, "--usd", f"{known}", "--why", "the bill")
+    assert done.code == 0, done.err
+    after = spent(made)
+    assert after.counted == pytest.approx(known)
+    assert after.unsure == 0
+    assert after.amended
+    assert (after.amended.counted, after.amended.why) == (run.counted, "the bill")
+    assert made.ratchet("budget", "--json").json["counted_usd"] == pytest.approx(known)
+    assert run.name not in made.ratchet("budget").out
+
+
+def test_a_run_that_was_killed_counts_all_it_could_spend_until_somebody_knows() -> None:
+    killed = Run(
+        skill="triage",
+        job="run",
+        started_at="2026-01-01T00:00:00.000000+00:00",
+        ended_at=None,
+        ended=None,
+        calls=0,
+        usd=None,
+        counted=5.0,
+    )
+    assert books.unsure(killed) == 5
+    known = books.amend(killed, usd=0.25, why="the bill", at="2026-01-02T00:00:00+00:00")
+    assert (known.counted, known.usd, books.unsure(known)) == (0.25, 0.25, 0)
 
 
 def ask(server: MessagesServer, budget: Budget, **options: Any) -> Reply:
@@ -167,13 +223,13 @@ def test_an_attempt_that_was_lost_is_booked_beside_the_one_that_was_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("skill_ratchet.providers.limiter.backoff", lambda *_, **__: 0.0)
-    books = budget()
+    spending = budget()
     with serve(Planned(fault="reset"), answer(text("yes"))) as server:
-        reply = ask(server, books)
+        reply = ask(server, spending)
     assert (reply.text, reply.unanswered) == ("yes", 1)
-    assert books.unsure > (reply.usd or 0) > 0
-    assert books.usd == pytest.approx(books.unsure + (reply.usd or 0))
-    assert books.priced
+    assert spending.unsure > (reply.usd or 0) > 0
+    assert spending.usd == pytest.approx(spending.unsure + (reply.usd or 0))
+    assert spending.priced
 
 
 @pytest.mark.parametrize(
@@ -196,10 +252,10 @@ def test_books(reply: Reply, calls: int, usd: float, unsure: float) -> None:
         async def complete(self, request: Request) -> Reply:  # noqa: ARG002
             return reply
 
-    books = budget()
-    asyncio.run(paid_call(Once(), request(), budget=books.part("a part", usd=None, setting="x")))  # type: ignore[arg-type]
-    assert (books.calls, books.usd, books.unsure) == (calls, usd, unsure)
-    assert books.traffic.calls == 0
+    spending = budget()
+    asyncio.run(paid_call(Once(), request(), budget=spending.part("a part", usd=None, setting="x")))  # type: ignore[arg-type]
+    assert (spending.calls, spending.usd, spending.unsure) == (calls, usd, unsure)
+    assert spending.traffic.calls == 0
 
 
 def test_a_call_that_is_cancelled_in_the_queue_was_not_sent() -> None:
@@ -209,11 +265,11 @@ def test_a_call_that_is_cancelled_in_the_queue_was_not_sent() -> None:
         provider = Anthropic(
             base_url=server.url, timeout=30.0, max_retries=5, concurrency=1, cache=False
         )
-        books = budget()
+        spending = budget()
         waited = asyncio.Event()
-        books.traffic.watch = lambda *_: waited.set()
+        spending.traffic.watch = lambda *_: waited.set()
         calls = [
-            asyncio.ensure_future(paid_call(provider, request(), budget=books)) for _ in range(3)
+            asyncio.ensure_future(paid_call(provider, request(), budget=spending)) for _ in range(3)
         ]
         await waited.wait()
         for call in calls:
@@ -222,11 +278,11 @@ def test_a_call_that_is_cancelled_in_the_queue_was_not_sent() -> None:
         assert all(isinstance(one, asyncio.CancelledError) for one in ended)
         assert not any(isinstance(one, UnsentError) for one in ended)
         await provider.aclose()
-        return books
+        return spending
 
     with serve(failure(429, "rate_limit_error", "slow", **{"retry-after-ms": "60000"})) as server:
-        books = asyncio.run(scene(server))
-    assert (books.calls, books.usd, books.unsure) == (0, 0, 0)
+        spending = asyncio.run(scene(server))
+    assert (spending.calls, spending.usd, spending.unsure) == (0, 0, 0)
 
 
 # Must not happen: it looks like a hang ----------------------------------------------------------

@@ -94,6 +94,7 @@ COMMANDS: dict[str, Callable[[World], Sequence[str]]] = {
     "eval --ref": lambda _: ("eval", "--ref", "main^"),
     "log": lambda _: ("log",),
     "status": lambda _: ("status",),
+    "budget": lambda _: ("budget",),
     "metrics": lambda _: ("metrics",),
     "compare": lambda _: ("compare", "--by", "provider"),
     "show": lambda _: ("show", "1"),
@@ -120,6 +121,7 @@ TOLD = {  # words of what each prints for people
     "eval --split holdout": "on holdout: 100% over 2 runs",
     "eval --ref": "on train: 0% over 3 runs",
     "log": "merged",
+    "budget": "$0.00 counted, in",
     "status": "on train when it was tried, experiment 1",
     "metrics": "what people made of each version",
     "compare": "scripted 3 1 33%",
@@ -159,6 +161,7 @@ KEYS = {  # of each one's document
         "usd",
     },
     "status": {"skills", "held", "month_usd", "left_usd"},
+    "budget": {"month", "counted_usd", "month_usd", "runs"},
     "metrics": {"skill", "branch", "rows"},
     "looks": {
         *("skill", "attempts", "looks", "alpha", "spent", "next_bar", "holdout", "transfers"),

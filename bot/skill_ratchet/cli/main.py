@@ -19,6 +19,7 @@ GROUPS: Final[dict[str, dict[str, str]]] = {
         "run": "experiments:run",
         "eval": "experiments:evaluate",
         "status": "history:status",
+        "budget": "budget:budget",
         "log": "history:log",
         "fetch": "github:fetch",
         "revert": "experiments:revert",

@@ -42,12 +42,14 @@ def counted(candidate: Iterable[Trace], incumbent: Iterable[Trace]) -> FailedCal
 def _by_run(traces: Iterable[Trace]) -> dict[_Run, list[Trace]]:
     """Tries in the order in which they were made, by the run that they are tries of.
 
-    What cannot depend on the run (a refused key, no connection) says nothing about it.
+    What cannot depend on the run (a refused key, no connection, a cap that was reached before the
+    judge was asked) says nothing about it.
     """
     found: dict[_Run, list[Trace]] = defaultdict(list)
     for trace in sorted(traces, key=lambda one: one.started_at):
         failure = trace.reply.failure
-        if trace.job == "task" and trace.key and not (failure and failure.is_blind):
+        undone = trace.score is None and not (trace.reply.error or trace.scorer_error)
+        if trace.job == "task" and trace.key and not undone and not (failure and failure.is_blind):
             found[trace.key.fixture, trace.key.replicate].append(trace)
     return found
 

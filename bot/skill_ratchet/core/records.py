@@ -590,6 +590,15 @@ RunJob = Literal["run", "propose", "confirm", "gate", "eval", "noise", "audit", 
 Ended = Literal["done", "stopped", "budget", "error", "interrupted"]
 
 
+class Amended(Record):
+    """What stood in a run's record before a person said what it really cost, and why."""
+
+    counted: float = Field(ge=0, le=1e9)
+    unsure: float = Field(ge=0, le=1e9)
+    why: str = Field(min_length=1, max_length=1000)
+    at: str  # UTC, ISO 8601
+
+
 class Run(Record):
     """What a run of one skill spent, and how it ended.
 
@@ -609,6 +618,7 @@ class Run(Record):
     counted: float = Field(ge=0, le=1e9)
     # Of that, the most that calls cost whose answer never came: they may have been billed.
     unsure: float = Field(default=0.0, ge=0, le=1e9)
+    amended: Amended | None = None
     # What the calls of cases were predicted to cost before they were made; None when not known.
     predicted: float | None = Field(default=None, ge=0)
 

@@ -15,10 +15,8 @@ from skill_ratchet import providers
 from skill_ratchet.base import sandbox
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Usage
-from skill_ratchet.core.scoring import ScorerError
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.experiment import scorers
-from skill_ratchet.experiment.budget import BudgetSpent
 from skill_ratchet.experiment.runner import Runner, paid_call
 from skill_ratchet.ledger import access
 from skill_ratchet.ledger import clock as clocks
@@ -233,12 +231,7 @@ def _scorer(
     }
 
     async def score(output: str, fixture: Fixture) -> tuple[Score, Reply | None]:
-        try:
-            scored = await scorers.score(specs[fixture.digest], output, fixture, tools)
-        except BudgetSpent:
-            raise
-        except RatchetError as error:
-            raise ScorerError(error.message) from error
+        scored = await scorers.score(specs[fixture.digest], output, fixture, tools)
         return scored.score, scored.reply
 
     return score

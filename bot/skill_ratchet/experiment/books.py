@@ -1,0 +1,113 @@
+"""What the runs of a month have spent, what of it is not certain, and how a person puts it right.
+
+Not certain is what was booked at the most it can cost: attempts whose answer never came, and all of
+a run that was killed. Whoever has looked at the provider's bill can say what it really was. That is
+written into the run's record, with the reason and what had stood there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core.records import Amended
+from skill_ratchet.experiment import budget as budgets
+from skill_ratchet.ledger import RunLock, access, clock
+from skill_ratchet.project import config, repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from skill_ratchet.core.records import Run
+    from skill_ratchet.project.config import Config
+    from skill_ratchet.project.repository import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """A month of all skills together, oldest run first."""
+
+    month: str
+    limit: float | None
+    runs: tuple[Run, ...]
+
+    @property
+    def counted(self) -> float:
+        """USD that the budget counts."""
+        return budgets.counted(self.runs)
+
+    @property
+    def unsure(self) -> tuple[Run, ...]:
+        """The runs of which a part is not certain."""
+        return tuple(run for run in self.runs if unsure(run))
+
+
+def unsure(run: Run) -> float:
+    """USD of what a run counts that may not have been billed."""
+    return run.counted if run.ended is None and run.amended is None else run.unsure
+
+
+def books(start: Path, *, month: str | None = None) -> Books:
+    """What is on record for a month such as ``2026-07``; by default for this one.
+
+    Raises:
+        RatchetError: There is no project here.
+    """
+    project, settings = _opened(start)
+    name = month or budgets.month_of(clock.now())
+    return Books(name, settings.budget.month_usd, _runs(project, settings, name))
+
+
+def correct(start: Path, *, run: str, usd: float, why: str) -> Run:
+    """Write down what a run really cost; returns its record.
+
+    Raises:
+        RatchetError: There is no such run, it is under way, or less is said than is certain.
+    """
+    project, settings = _opened(start)
+    month = f"{run[:4]}-{run[4:6]}"
+    found = [one for one in _runs(project, settings, month) if one.name == run]
+    if len(found) != 1:
+        raise RatchetError(
+            f"There is {'no' if not found else 'more than one'} run {run!a}.",
+            hint="'ratchet budget' lists the runs of this month that are not certain.",
+        )
+    with RunLock(project.root, found[0].skill):
+        amended = amend(found[0], usd=usd, why=why, at=clock.now().isoformat())
+        ledger = access.open_to_write(project, amended.skill, redact=settings.redact)
+        ledger.add_run(amended)
+        ledger.flush(f"{amended.skill}: what a run cost")
+    return amended
+
+
+def amend(run: Run, *, usd: float, why: str, at: str) -> Run:
+    """A run's record with what it really cost.
+
+    Raises:
+        RatchetError: That is less than its answered calls cost, by their own count.
+    """
+    certain = max(0.0, run.counted - unsure(run))
+    if usd < certain - budgets.STEP:
+        raise RatchetError(
+            f"Calls of ${certain:.4f} were answered in that run, so it cannot have cost less.",
+            hint=f"Name at least {certain:.4f}.",
+        )
+    before = Amended(counted=run.counted, unsure=run.unsure, why=why, at=at)
+    return run.with_(counted=usd, usd=usd, unsure=0.0, amended=before)
+
+
+def _opened(start: Path) -> tuple[Project, Config]:
+    project = repository.open_project(start)
+    return project, config.load_config(repository.WorkTree(project))
+
+
+def _runs(project: Project, settings: Config, month: str) -> tuple[Run, ...]:
+    name = min(settings.skills)
+    ledger = access.open_ledger(project, name, redact=settings.redact)
+    return _by_time(ledger.runs_of_month(month))
+
+
+def _by_time(runs: Iterable[Run]) -> tuple[Run, ...]:
+    return tuple(sorted(runs, key=lambda run: run.started_at))
