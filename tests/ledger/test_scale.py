@@ -237,9 +237,9 @@ def test_what_a_shallow_history_does_not_have_is_not_known(origin: World, tmp_pa
     shallow = clone(origin, tmp_path / "shallow", "--depth=1")
     project = repository.open_project(shallow.path)
     tip = shallow.tip("main")
-    assert branches.landed_in(project, tip, experiment_id=experiment) == tip
+    assert branches.landed_in(project, tip, experiment_id=experiment, path=SKILL) == tip
     with pytest.raises(RatchetError, match="shallow") as caught:
-        branches.landed_in(project, tip, experiment_id="0" * 64)
+        branches.landed_in(project, tip, experiment_id="0" * 64, path=SKILL)
     assert SHALLOW in str(caught.value.hint)
 
 

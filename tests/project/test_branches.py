@@ -191,7 +191,10 @@ def test_a_users_settings_do_not_change_the_outcome(world: World, name: str, val
         "author",
         "committer",
     ]
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) == commit
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL)
+        == commit
+    )
 
 
 @pytest.mark.parametrize("outcome", ["exit 1", "touch written-by-hook"])
@@ -232,7 +235,12 @@ def test_a_message_is_one_line_and_forges_no_trailer(
         f"Ratchet-Parent: {'c' * 64}",
         "Ratchet-Evidence: a X: y",
     ]
-    assert branches.landed(world.project, branch="ratchet/triage", experiment_id="forged") is None
+    assert (
+        branches.landed(
+            world.project, branch="ratchet/triage", experiment_id="forged", path=SKILL
+        )
+        is None
+    )
 
 
 def test_one_line_keeps_what_can_be_seen() -> None:
@@ -889,10 +897,15 @@ def test_a_person_may_merge_a_proposal_in_any_way(
     world: World, how: Callable[[World, str], str]
 ) -> None:
     commit = world.publish()
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) is None
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL) is None
+    )
     expected = how(world, commit)
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) == expected
-    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT) is None
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL)
+        == expected
+    )
+    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT, path=SKILL) is None
 
 
 FAKE_GPG = """\
@@ -911,10 +924,14 @@ def test_a_signature_that_is_shown_is_not_taken_for_a_commit(world: World, tmp_p
     world.git("config", "gpg.program", str(tmp_path / "gpg"))
     world.git("config", "log.showSignature", "true")
     message = f"Squashed\n\nRatchet-Experiment: {EXPERIMENT}\n"
-    world.git("commit", "--quiet", "--allow-empty", "--gpg-sign", f"--message={message}")
+    world.write(world.skill, BETTER)
+    world.git("commit", "--quiet", "--all", "--gpg-sign", f"--message={message}")
     assert "Good signature" in world.git("log", "-1")
     expected = world.tip("main")
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) == expected
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL)
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -928,17 +945,44 @@ def test_a_signature_that_is_shown_is_not_taken_for_a_commit(world: World, tmp_p
     ],
 )
 def test_only_a_real_trailer_counts(world: World, message: str) -> None:
-    world.git("commit", "--quiet", "--allow-empty", f"--message={message}")
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) is None
+    world.write(world.skill, BETTER)
+    world.git("commit", "--quiet", "--all", f"--message={message}")
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL) is None
+    )
+
+
+def test_a_trailer_on_a_commit_that_leaves_the_skill_alone_counts_for_nothing(
+    world: World,
+) -> None:
+    """Anybody's commit may have one; a merge of it, too."""
+    said = f"Docs\n\nRatchet-Experiment: {EXPERIMENT}\n"
+    world.git("commit", "--quiet", "--allow-empty", f"--message={said}")
+    world.git("switch", "--quiet", "--create", "docs")
+    world.write("README.md", "news\n")
+    world.git("add", "--all")
+    world.git("commit", "--quiet", f"--message={said}")
+    world.git("switch", "--quiet", "main")
+    world.git("merge", "--quiet", "--no-ff", f"--message={said}", "docs")
+    found = {"branch": "main", "experiment_id": EXPERIMENT, "path": SKILL}
+    assert branches.landed(world.project, **found) is None
+    commit = world.publish(base=world.tip("main"))
+    world.merge(commit, base=world.tip("main"))
+    assert branches.landed(world.project, **found) == commit
 
 
 @pytest.mark.parametrize("experiment_id", ["", "a\nb", "--all", "a b"])
 def test_only_an_id_is_looked_for(world: World, experiment_id: str) -> None:
     if experiment_id == "--all":
-        assert branches.landed(world.project, branch="main", experiment_id=experiment_id) is None
+        assert (
+            branches.landed(
+                world.project, branch="main", experiment_id=experiment_id, path=world.skill
+            )
+            is None
+        )
         return
     with pytest.raises(ValueError, match="is not the id"):
-        branches.landed(world.project, branch="main", experiment_id=experiment_id)
+        branches.landed(world.project, branch="main", experiment_id=experiment_id, path=SKILL)
 
 
 # Taking back
@@ -956,7 +1000,10 @@ def test_an_edit_is_taken_back_by_a_new_commit(world: World) -> None:
     assert world.world().startswith(shown)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
     assert world.status() == ""
-    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT) == done.commit
+    assert (
+        branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT, path=SKILL)
+        == done.commit
+    )
 
 
 def test_taking_back_twice_is_taking_back_once(world: World) -> None:
@@ -980,7 +1027,9 @@ def test_what_a_person_took_back_is_not_taken_back_again(world: World) -> None:
     commit = world.land()
     world.git("revert", "--no-edit", commit)
     by_hand = world.tip("main")
-    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT) == by_hand
+    assert (
+        branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT, path=SKILL) == by_hand
+    )
     assert world.revert() == Merged(branch="main", commit=by_hand, already=True)
     assert world.tip("main") == by_hand
 
@@ -1007,8 +1056,11 @@ def test_an_edit_that_landed_again_can_be_taken_back_again(world: World) -> None
     world.revert()
     second = world.publish(base=world.tip("main"))
     assert isinstance(world.merge(second), Merged)
-    assert branches.landed(world.project, branch="main", experiment_id=EXPERIMENT) == second
-    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT) is None
+    assert (
+        branches.landed(world.project, branch="main", experiment_id=EXPERIMENT, path=SKILL)
+        == second
+    )
+    assert branches.reverted_in(world.project, "main", experiment_id=EXPERIMENT, path=SKILL) is None
     assert isinstance(world.revert(), Merged)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
 
@@ -1046,7 +1098,7 @@ def test_what_did_not_land_is_not_taken_back(world: World) -> None:
     world.write("README.md", "changed again\n")
     world.commit(f"not the skill\n\nRatchet-Experiment: {EXPERIMENT}")
     before = world.everything()
-    with pytest.raises(RatchetError, match="does not change"):
+    with pytest.raises(RatchetError, match="is not merged into main"):
         world.revert()
     assert world.everything() == before
 

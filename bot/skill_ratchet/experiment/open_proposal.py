@@ -240,7 +240,8 @@ class Settling:
             age: Seconds since people could object.
         """
         project, branch = self.space.project, self.space.branch
-        landed = branches.landed(project, branch=branch, experiment_id=experiment)
+        path = self.space.skill.path
+        landed = branches.landed(project, branch=branch, experiment_id=experiment, path=path)
         return Present(
             current=self.reopen().binding(head=head),
             held=workspace.held(project),

@@ -70,13 +70,13 @@ def find(experiment: Experiment, *, project: Project, path: str, branch: str, ti
     Raises:
         RatchetError: It is not merged, or they are in the same place.
     """
-    landed = branches.landed_in(project, tip, experiment_id=experiment.id)
+    landed = branches.landed_in(project, tip, experiment_id=experiment.id, path=path)
     if landed is None:
         raise RatchetError(
             f"Experiment {experiment.number} is not merged into {branch}.",
             hint="'ratchet log' lists what was.",
         )
-    out = branches.reverted_in(project, tip, experiment_id=experiment.id)
+    out = branches.reverted_in(project, tip, experiment_id=experiment.id, path=path)
     content = None if out else branches.undone(project, path=path, commit=landed, tip=tip)
     if isinstance(content, Refused):
         raise RatchetError(content.detail, hint=content.hint)

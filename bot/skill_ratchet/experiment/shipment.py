@@ -59,7 +59,8 @@ class Shipping:
     def find(self, experiment: Experiment, *, tip: str) -> Arrival | None:
         """How an experiment came into the history of ``tip``, as far as git alone can say."""
         project, branch = self.space.project, self.space.branch
-        landed = branches.landed_in(project, tip, experiment_id=experiment.id)
+        path = self.space.skill.path
+        landed = branches.landed_in(project, tip, experiment_id=experiment.id, path=path)
         if landed is None:
             return None
         if self._digest(landed) != experiment.candidate:  # another text under its name

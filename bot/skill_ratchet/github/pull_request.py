@@ -390,7 +390,8 @@ class Job:
 
     def landed(self, now: Workspace, experiment: Experiment) -> str | None:
         """The commit that took an experiment in."""
-        return branches.landed_in(now.project, now.base, experiment_id=experiment.id)
+        path = now.skill.path
+        return branches.landed_in(now.project, now.base, experiment_id=experiment.id, path=path)
 
     def at(self, commit: str) -> proposal_tip.Tip:
         """What a commit of the proposal's branch holds."""

@@ -309,24 +309,40 @@ def drop(project: Project, *, skill: str, expect: str) -> None:
     run(project, "update-ref", "--no-deref", "-d", f"refs/heads/{branch}", expect, env=_IDENTITY)
 
 
-def landed(project: Project, *, branch: str, experiment_id: str) -> str | None:
+def landed(project: Project, *, branch: str, experiment_id: str, path: str) -> str | None:
     """The newest commit on ``branch`` that took the experiment in, whoever made it.
+
+    A trailer is not enough, as anybody's commit may have one: it has to change the skill.
+
+    Args:
+        project: Says which repository.
+        branch: The branch.
+        experiment_id: What the trailer names.
+        path: The skill.
 
     Raises:
         RatchetError: There is none in what a shallow clone has of the branch.
     """
-    return landed_in(project, require_tip(project, branch), experiment_id=experiment_id)
+    tip = require_tip(project, branch)
+    return landed_in(project, tip, experiment_id=experiment_id, path=path)
 
 
-def landed_in(project: Project, commit: str, *, experiment_id: str) -> str | None:
+def landed_in(project: Project, commit: str, *, experiment_id: str, path: str) -> str | None:
     """The same for the history of a commit."""
     wanted = f"{EXPERIMENT}: {_plain(experiment_id)}"
     commits = _log(project, commit, grep=[wanted])
-    found = (each.sha for each in commits if experiment_id in each.experiments.split("\n"))
-    first = next(found, None)
+    named = (each.sha for each in commits if experiment_id in each.experiments.split("\n"))
+    first = next((sha for sha in named if _changes(project, sha, path)), None)
     if first is None:
         require_history(project)
     return first
+
+
+def _changes(project: Project, commit: str, path: str) -> bool:
+    """Whether a file in a commit is another one than in its first parent, if that is here."""
+    names = [f"{end}:{project.full(path)}" for end in (f"{commit}^1", commit)]
+    before, after = (git.read_object(project.git_dir, name, most=0) for name in names)
+    return (before and before.oid) != (after and after.oid)
 
 
 def came_with(project: Project, *, landed: str, tip: str, branch: str, skill: str) -> str | None:
@@ -379,12 +395,12 @@ def author_of(project: Project, commit: str) -> str:
     return one_line(run(project, "show", "-s", "--format=%an", commit).text)
 
 
-def reverted_in(project: Project, commit: str, *, experiment_id: str) -> str | None:
+def reverted_in(project: Project, commit: str, *, experiment_id: str, path: str) -> str | None:
     """The commit that took an experiment out again after it landed last, in a commit's history.
 
     A person's own ``git revert`` counts: it names the commit that it reverts.
     """
-    since = landed_in(project, commit, experiment_id=experiment_id)
+    since = landed_in(project, commit, experiment_id=experiment_id, path=path)
     return _reverting(project, since=since, tip=commit, experiment_id=experiment_id)
 
 
