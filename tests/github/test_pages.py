@@ -328,7 +328,7 @@ def test_the_body_of_a_pull_request() -> None:
     )
     title, body = pages.pull_request(facts)
     assert title.replace(ZWSP, "·") == (
-        "triage: Refunds are billing, as @·octocat said in #·7. See `rules`."
+        "triage: Refunds are billing, as @ octocat said in # 7. See `rules`."
     )
     mine = digest("experiment")[:12]
     assert (

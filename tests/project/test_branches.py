@@ -216,10 +216,10 @@ def test_hooks_do_not_run(world: World, outcome: str) -> None:
 @pytest.mark.parametrize(
     ("message", "subject"),
     [
-        ("two\nlines\r\n\n Ratchet-Experiment: forged", "two lines Ratchet-Experiment: forged"),
-        ("Ratchet-Experiment: forged", "Ratchet-Experiment: forged"),
+        ("two\nlines\r\n\n Ratchet-Experiment: forged", "two lines Ratchet Experiment, forged"),
+        ("Ratchet-Experiment: forged", "Ratchet Experiment, forged"),
         ("# not a comment", "# not a comment"),
-        ("\x1b[31mred\u202e \ud800 \u2028x\0", "[31mred x"),
+        ("\x1b[31mred\u202e \ud800 \u2028x\0", "(31mred x"),
         (" \n ", f"Edit {SKILL}"),
         ("---", "---"),
     ],

@@ -30,7 +30,8 @@ _ACTIVE = re.compile(
     | /(?:issues|pulls?|discussions)/(?=[0-9])         # reference by URL
     | <(?=!)                                           # HTML comment: one of our markers
     | :(?=:)                                           # workflow command
-    | \[(?=(?:skip|no|ci|actions)\s) | skip-checks(?=:)  # a commit with it runs no workflow
+    | \[(?=\s*(?:skip|no|ci|actions)\b)               # a commit with it runs no workflow
+    | skip-checks(?=\s*[:=])                           # nor with this
     """,
     re.VERBOSE | re.IGNORECASE,
 )

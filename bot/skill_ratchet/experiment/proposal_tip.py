@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import wording
+from skill_ratchet.core import commit_words
 from skill_ratchet.project import branches, skill_file, workspace
 from skill_ratchet.project.proposal import EVIDENCE, EXPERIMENT, PARENT
 from skill_ratchet.project.repository import CommitTree
@@ -75,7 +75,7 @@ def own(ledger: Ledger) -> list[Experiment]:
 
 def subject(experiment: Experiment) -> str:
     """The first line of a proposal's commit."""
-    return wording.one_line(f"{experiment.skill}: {experiment.proposal.hypothesis}", SUBJECT)
+    return commit_words.plain(f"{experiment.skill}: {experiment.proposal.hypothesis}", SUBJECT)
 
 
 def trailers(experiment: Experiment, *, evidence: str) -> dict[str, str]:

@@ -17,8 +17,8 @@ from urllib.parse import quote
 from pydantic import Field
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core import commit_words, wording
 from skill_ratchet.core import transfer as transfers
-from skill_ratchet.core import wording
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.markdown import _short, clean, fence, inert, line, octets, quoted, units
 from skill_ratchet.core.records import Experiment, Record, Slug, Tally, UnitInterval
@@ -200,8 +200,8 @@ class MonthBudget(Record):
 
 
 def title(facts: PullFacts) -> str:
-    """A pull request's title."""
-    return line(_subject(facts), TITLE)
+    """A pull request's title, of which GitHub makes the message of a merge."""
+    return line(commit_words.plain(_subject(facts)), TITLE)
 
 
 def pull_request(facts: PullFacts) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
-from skill_ratchet.core import edits, gate, wording
+from skill_ratchet.core import commit_words, edits, gate, wording
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.looks import waited
@@ -702,7 +702,7 @@ class Job:
                         parent=now.base,
                         path=now.project.full(now.skill.path),
                         content=content,
-                        message=f"{subject}\n\n{lines}\n",
+                        message=f"{commit_words.plain(subject)}\n\n{lines}\n",
                     )
                 )
                 remote.fetch(now.project, branch)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core import commit_words
 from skill_ratchet.project.proposal import (
     BOT_EMAIL,
     BOT_NAME,
@@ -160,7 +161,8 @@ def build_commit(
     if blob == entry.sha:
         raise RatchetError(f"the proposal does not change {path}")
     tree = _tree_with(project, base=base, mode=entry.mode, blob=blob, path=project.full(path))
-    body = _message(one_line(message) or one_line(f"Edit {path}"), trailers)
+    subject = commit_words.plain(message) or commit_words.plain(f"Edit {path}")
+    body = _message(subject, trailers)
     date = f"@{int(_instant(at).timestamp())} +0000"
     dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     make = ("commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree)
