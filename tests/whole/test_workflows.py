@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases.correction_text import LABELS
+from skill_ratchet.github.commands import BRAKES, PEDALS, SYNONYMS
 from skill_ratchet.project import workflows
 from skill_ratchet.project.config import load
 
@@ -314,6 +316,67 @@ def test_the_site_is_made_after_the_run_it_shows() -> None:
     (minute, hour), (later_minute, later_hour) = (map(int, cron[:2]) for cron in crons)
     assert 60 * hour + minute + 180 < 60 * later_hour + later_minute  # what one job may take
     assert later_minute != 0
+
+
+def line_of(login: str, body: str = "/ratchet help", **event: Any) -> str:
+    """The line that a comment, a review or an issue waits in: the expression, read as Python."""
+    group = job(("ratchet-command.yml", "command"))["concurrency"]["group"]
+    before, told = group.removesuffix(" }}").split("${{")
+    event = {"comment": {"body": body, "author_association": "NONE"}} | event
+    found = {"event": event | {"sender": {"login": login}}}
+
+    def value(at: re.Match[str]) -> str:
+        part: Any = found
+        for step in at[0].split(".")[1:]:
+            part = part.get(step, {})
+        return repr(part or "")
+
+    def contains(where: Any, what: str) -> bool:
+        return what.casefold() in (
+            where.casefold() if isinstance(where, str) else map(str.casefold, where)
+        )
+
+    told = re.sub(r"github(?:\.\w+)+", value, told).replace("&&", " and ").replace("||", " or ")
+    names = {
+        "contains": contains,
+        "fromJSON": json.loads,
+        "format": lambda text, *of: text.format(*of),
+    }
+    return f"{before}{eval(f'({told})', {'__builtins__': {}}, names)}"  # noqa: S307 - our own file
+
+
+def test_nobodys_comments_are_in_the_way_of_what_stops_a_merge() -> None:
+    """A line has room for a hundred, and takes one after the other."""
+    outsider, owner = {"author_association": "NONE"}, {"author_association": "OWNER"}
+    spam = {line_of("eve", body) for body in ("/ratchet help", "/ratchet hold", "/ratchet merge")}
+    hold = line_of("keeper", comment=owner | {"body": "/ratchet hold"})
+    assert hold == "ratchet-command-brake-keeper"
+    assert hold not in spam
+    team = line_of("keeper", comment=owner | {"body": "/ratchet merge"})
+    assert (
+        team == line_of("other", comment=owner | {"body": "/ratchet run"}) == "ratchet-command-team"
+    )
+    assert team not in spam
+    hidden = line_of(
+        "private", comment=outsider | {"body": "/ratchet merge"}
+    )  # who does not show it
+    assert hidden == "ratchet-command-by-private"
+    assert hidden not in spam
+
+
+def test_every_brake_has_a_line_of_its_own() -> None:
+    owner = {"author_association": "OWNER"}
+    for word in (*BRAKES, *SYNONYMS, "do not merge", "don't merge", "never run", "no merge"):
+        body = f"Hm.\n\n/ratchet {word.upper()} it"
+        assert line_of("keeper", comment=owner | {"body": body}) == "ratchet-command-brake-keeper"
+    for word in sorted(PEDALS):
+        body = f"/ratchet {word}"
+        assert line_of("keeper", comment=owner | {"body": body}) == "ratchet-command-team"
+    review = {"state": "changes_requested", "author_association": "OWNER"}
+    assert line_of("keeper", comment={}, review=review) == "ratchet-command-brake-keeper"
+    approval = {"state": "approved", "author_association": "OWNER"}
+    assert line_of("keeper", comment={}, review=approval) == "ratchet-command-team"
+    assert line_of("eve", comment={}, issue={"author_association": "NONE"}).endswith("by-eve")
 
 
 def test_nothing_that_may_write_is_stopped_half_way() -> None:
