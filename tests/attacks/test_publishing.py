@@ -15,7 +15,7 @@ import pytest
 from scenes import stages
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.ledger import offers
-from world import SKILL, SKILL_TEXT
+from world import SKILL, SKILL_TEXT, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,3 +231,60 @@ def test_a_forged_bundle_does_not_go_first(make: Stages) -> None:
     shutil.rmtree(folder / "ratchet-confirmation-0evil")
     ran = stage.job("again").ratchet(*words)
     assert (ran.code, stage.hub.read("main", SKILL)) == (0, EDITED), ran.err
+
+
+# Two looks at once ----------------------------------------------------------------------------
+
+
+def both_look(stage: Stage) -> None:
+    """The bot's confirm run and a person's gate run, side by side, neither of them published."""
+    stage.decide()
+    sha = stage.hub.person_pushes("octo", "edit", {SKILL: f"{SKILL_TEXT}Rule beta.\n"})
+    stage.hub.person_opens_pull("octo", head="edit", title="Better")
+    tested = gate(stage, "test", sha, "--out", str(stage.folder / "tested"))
+    assert tested.code == 0, tested.err
+
+
+def gate(stage: Stage, name: str, sha: str, *words: str) -> Any:
+    return stage.job(name).ratchet("gate", "1", sha, "--json", *words)
+
+
+TWO_RULES = {"alpha": ("t1", "t2", "t3", "h1", "h2"), "beta": ("t1", "t2", "t3", "h1", "h2")}
+
+
+@pytest.mark.parametrize("first", ["the bot", "a person"])
+def test_a_look_beside_another_counts(make: Stages, first: str) -> None:
+    """Of two at once the later published is the second, whoever made it; its runs are kept.
+
+    So it has to reach the second's bar, and when it is run again it pays for nothing twice.
+    """
+    stage = make.after(both_look, config=MANUAL, model=script(right=TWO_RULES))
+    sha = stage.hub.tip("edit") or ""
+    told = ("--bundle", str(stage.folder / "tested"))
+    jobs = [lambda: gate(stage, "say", sha, *told), stage.publish]
+    earlier, later = jobs if first == "a person" else reversed(jobs)
+
+    assert earlier().code == 0
+    ran = later()
+
+    if first == "a person":
+        assert (ran.code, "counted" in ran.err) == (ExitCode.ERROR, True), ran.out
+    else:
+        assert (ran.code, ran.json["state"]) == (0, "pending"), ran.err
+        assert "counted" in stage.hub.comments(1)[0].body
+    assert attempts(stage, "look") == [1, 2]
+    stage.sha = None
+    if first == "a person":
+        assert stage.decide("2")["calls"] == 0
+        ran = stage.publish("2")
+    else:
+        again = gate(stage, "test2", sha, "--out", str(stage.folder / "tested2"))
+        assert (again.code, again.json["calls"]) == (0, 0), again.err
+        ran = gate(stage, "say2", sha, "--bundle", str(stage.folder / "tested2"))
+    assert (ran.code, ran.json["reason"]) == (0, "awaits_person"), ran.err
+    assert attempts(stage, "look2") == [1, 2]
+
+
+def attempts(stage: Stage, name: str) -> list[int]:
+    stage.sha = None
+    return sorted(one.attempt for one in stage.job(name).ledger().looks())

@@ -236,9 +236,7 @@ def test_a_message_is_one_line_and_forges_no_trailer(
         "Ratchet-Evidence: a X: y",
     ]
     assert (
-        branches.landed(
-            world.project, branch="ratchet/triage", experiment_id="forged", path=SKILL
-        )
+        branches.landed(world.project, branch="ratchet/triage", experiment_id="forged", path=SKILL)
         is None
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from skill_ratchet.experiment.observer import Observer
     from skill_ratchet.experiment.proposer import Candidate
     from skill_ratchet.ledger import Ledger
-    from skill_ratchet.ledger.bundles import Decision, Manifest
+    from skill_ratchet.ledger.bundles import Checked, Decision, Kind, Manifest
     from skill_ratchet.ledger.shards import HandedIn
     from skill_ratchet.project.workspace import Workspace
 
@@ -417,6 +417,57 @@ def _decided(
         if evidence and evidence.tested != space.binding(head=experiment.candidate or ""):
             return None  # whoever acts on it has it from the ledger, and compares
     return bundles.decision_of(experiment, evidence=evidence, verdict=verdict)
+
+
+# A bundle that was overtaken ----------------------------------------------------------------
+
+
+def take_in(bundle: Path, space: Workspace, *, kind: Kind, by_person: bool = False) -> Checked:
+    """Check a bundle and bring its records to the ledger.
+
+    Where another job has looked at the holdout for the same skill meanwhile, its look is put down
+    as one more, with what it has paid for, and its experiment is left open: the next run goes on
+    with the runs there are, and has to reach the bar of that look.
+
+    Raises:
+        RatchetError: It is not sound, or was overtaken.
+    """
+    try:
+        checked = bundles.read(bundle, space, kind=kind, by_person=by_person)
+    except bundles.OvertakenError as error:
+        looked = kind == "confirmation"
+        attempt = _count_look(bundle, space, by_person=by_person) if looked else None
+        if attempt is None:
+            raise
+        raise bundles.OvertakenError(
+            f"Another job has looked at the held-out cases of {space.name} since this bundle was "
+            f"begun. Its look is counted, as attempt {attempt}; its verdict is not taken.",
+            hint="Run again: it goes on with the runs there are.",
+        ) from error
+    bundles.apply(checked, space)
+    return checked
+
+
+def _count_look(bundle: Path, space: Workspace, *, by_person: bool) -> int | None:
+    """Which attempt the look is put down as; None when there is none that is not on record."""
+    left = bundles.remains(bundle, space, by_person=by_person)
+    if left is None:
+        return None
+    ledger = access.open_to_write(space.project, space.name, redact=space.config.redact)
+    known = next((one for one in ledger.experiments() if one.id == left.experiment.id), None)
+    if known is not None and ledger.confirmation(known.id) is not None:
+        return None  # the same edit, looked at by the other job: one look at one edit
+    for run in left.runs:
+        ledger.add_run(run)
+    for trace in left.traces:
+        ledger.add_trace(trace)
+    number = next_number(read_past(ledger.for_proposer()))
+    begun = Recorder(ledger, Clock.of(ledger, clock.now))
+    experiment = known or begun.begin_anew(left.experiment, left.text, space, number=number)
+    attempt = which_look(ledger, experiment)
+    Recorder(ledger, Clock.of(ledger, clock.now)).consult(experiment, attempt=attempt)
+    ledger.flush(f"{space.name}: a look beside another")
+    return attempt
 
 
 def _note(experiment: Experiment | None, report: Report | None) -> str:

@@ -28,7 +28,7 @@ from skill_ratchet.project.workspace import BOTH, PERSON
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from skill_ratchet.core.records import Evidence, FailedCalls, Pair, Reply, Split, Trace
+    from skill_ratchet.core.records import Evidence, FailedCalls, Pair, Reply, Split, Text, Trace
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.project.workspace import Workspace
 
@@ -104,6 +104,12 @@ class Recorder:
         setting = experiment.setting.with_(holdout_digest=space.setting().holdout_digest)
         text = self._ledger.candidate_text(experiment.id)
         return self._keep(experiment.with_(setting=setting), space, text=text)
+
+    def begin_anew(
+        self, made: Experiment, text: Text, space: Workspace, *, number: int
+    ) -> Experiment:
+        """Write an experiment down that another job has begun, under a number that is free."""
+        return self._keep(made.with_(number=number), space, text=text.text)
 
     def refuse(self, made: Unusable, space: Workspace, *, number: int, outcome: Outcome) -> Attempt:
         """Write down a proposal that cannot be tried, and commit it.

@@ -256,7 +256,7 @@ def say(
     """
     _require_sha(sha)
     project = repository.open_project(start)
-    checked = take_in(project, bundle, kind="confirmation", by_person=True)
+    checked, overtaken = _taken_in(project, bundle)
     pull, branch = github.pull(number), base_branch.name(project)
     gone = _gone(pull, sha)
     if gone is None and pull.base_ref != branch:
@@ -275,12 +275,24 @@ def say(
         require_testable(edit, space)
     except Untestable as problem:
         return _object(github, pull, sha, problem, redact)
+    if overtaken is not None:
+        return _object(github, pull, sha, overtaken, redact)
     if checked is not None and checked.candidate != edit.text:
         raise RatchetError(
             f"The bundle is about another text than pull request #{number} has at {sha[:12]}.",
             hint="Run the test of this commit again.",
         )
     return _Job.of(space, github=github, now=now).report(pull, edit, checked)
+
+
+def _taken_in(
+    project: Project, bundle: Path
+) -> tuple[Checked | None, bundles.OvertakenError | None]:
+    """What the test has handed over, or that another look came before it: people are told."""
+    try:
+        return take_in(project, bundle, kind="confirmation", by_person=True), None
+    except bundles.OvertakenError as error:
+        return None, error
 
 
 def answer(github: GitHub, asked: Asked, told: Told) -> None:
@@ -357,8 +369,11 @@ def take_in(
         return None
     manifest = bundles.read_manifest(bundle, kind=kind)
     space = _as_tested(project, manifest.skill, manifest.setting.base)
-    checked = bundles.read(bundle, space, kind=kind, by_person=by_person)
-    bundles.apply(checked, space)
+    try:
+        checked = jobs.take_in(bundle, space, kind=kind, by_person=by_person)
+    except bundles.OvertakenError:  # but its look is on record now, for everybody
+        remote.push_ledger(project, skill=manifest.skill)
+        raise
     remote.push_ledger(project, skill=manifest.skill)
     return checked
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.cases import check
+from skill_ratchet.experiment import jobs
 from skill_ratchet.github import dashboard, intake, pages, rejected, replies
 from skill_ratchet.github.pull_request import Job, Published
 from skill_ratchet.ledger import bundles, offers, remote
@@ -67,9 +68,12 @@ def publish(
     if skill not in (None, named):
         raise RatchetError(f"The bundle is for skill {named}, not for {skill}.")
     job = open_job(start, github=github, skill=named, now=now)
-    checked = bundles.read(bundle, job.space, kind="confirmation")
     known = job.ledger.results().keys()
-    bundles.apply(checked, job.space)
+    try:
+        checked = jobs.take_in(bundle, job.space, kind="confirmation")
+    except bundles.OvertakenError:  # but its look is on record now, for everybody
+        remote.push_ledger(job.space.project, skill=named)
+        raise
     job = open_job(start, github=github, skill=named, now=now)  # the ledger has moved
     remote.push_ledger(job.space.project, skill=named)
     if job.space.config.github.publish == "all":

@@ -31,6 +31,7 @@ from skill_ratchet.core.records import (
     Experiment,
     Record,
     Result,
+    Run,
     Setting,
     Trace,
     experiment_id,
@@ -105,6 +106,20 @@ class Decision(Record):
     candidate: Digest
     evidence: Recorded
     verdict: Verdict
+
+
+class OvertakenError(RatchetError):
+    """Another job has written records of the same skill since the bundle was begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is kept of a bundle that was overtaken: what it looked at, and what it has paid for."""
+
+    experiment: Experiment
+    text: Text
+    traces: tuple[Trace, ...]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +299,39 @@ def read(
         transfer = _transferred(inside, space) if kind == "transfer" else None
     pack = packed.pack if packed and moves else None
     return Checked(manifest, experiment, candidate, decision, moves, pack, transfer)
+
+
+def remains(
+    folder: Path, space: Workspace, *, limits: BundleLimits = LIMITS, by_person: bool = False
+) -> Remains | None:
+    """What counts of a confirmation bundle whatever others wrote; None when it has not looked.
+
+    Its verdict does not: which look it was is not known before it is written down. Every record is
+    checked as ``read`` does, but for what was written here since.
+
+    Raises:
+        RatchetError: Anything in it is not as docs/design/github.md says.
+    """
+    manifest = read_manifest(folder, kind="confirmation", limits=limits)
+    files = _files(folder, manifest, limits)
+    _check_origin(manifest, space, by_person=by_person)
+    packed = quarantine.take_apart(files[REFS]) if REFS in files else None
+    if packed is not None:
+        _check_packed(packed, manifest, limits)
+        _require_ground(packed, space.project)
+    with quarantine.unpacked(
+        space.project, packed.pack if packed else None, object_size=2 * limits.record
+    ) as apart:
+        inside = _Inside(manifest, apart)
+        experiment, text = _proposed(inside, space, by_person=by_person)
+        looked = inside.record(Ref.HOLDOUT, "confirm.json", Confirmation)
+        if experiment is None or text is None or looked is None:
+            return None
+        sealed = admission.Sealed.of((*space.holdout, *space.vault), train=space.train)
+        own = partial(inside.admitted, sealed=sealed, limits=limits)
+        traces = [one for ref in Ref for one in own(ref, Trace, start=f"{inside.home}/")]
+        runs = own(Ref.LEDGER, Run, start=f"{inside.skill}/runs/")
+        return Remains(experiment, text, tuple(traces), tuple(runs))
 
 
 def apply(checked: Checked, space: Workspace) -> None:
@@ -484,11 +532,11 @@ def _check_fork(
     So everything that is compared below is the same here as where the bundle was begun.
     """
     if here and replay.overlapping(apart.changed(fork, here), skill=skill):
-        raise _elsewhere(ref)
+        raise _elsewhere(ref, OvertakenError)
 
 
-def _elsewhere(ref: Ref) -> RatchetError:
-    return RatchetError(
+def _elsewhere(ref: Ref, kind: type[RatchetError] = RatchetError) -> RatchetError:
+    return kind(
         f"The bundle's {ref.branch} does not go on from where that branch is here.",
         hint=f"Fetch it ('git fetch origin {ref.branch}'), or push what you have of it; "
         "if another run of this skill has written it since, run again.",
@@ -529,14 +577,18 @@ def _check_files(
         where = admission.place(ref, change.path, skill=skill)
         places.setdefault(change.blob, []).append(where)
     sizes = apart.sizes(places)
+    _check_sizes(sizes, limits)
+    for sha, data in apart.contents(sizes):
+        for where in places[sha]:
+            check(where, data)
+
+
+def _check_sizes(sizes: Mapping[str, int], limits: BundleLimits) -> None:
     if max(sizes.values(), default=0) > limits.record or sum(sizes.values()) > limits.total:
         raise RatchetError(
             f"The bundle's records are too large: at most {limits.record:,} bytes each and "
             f"{limits.total:,} together."
         )
-    for sha, data in apart.contents(sizes):
-        for where in places[sha]:
-            check(where, data)
 
 
 def _check_file(
@@ -585,6 +637,29 @@ class _Inside:
         }
         for sha, data in self._apart.contents(self._apart.sizes(paths)):
             yield admission.parse(kind, data, paths[sha])
+
+    def admitted(
+        self,
+        ref: Ref,
+        kind: type[Record],
+        *,
+        start: str,
+        sealed: admission.Sealed,
+        limits: BundleLimits,
+    ) -> list[Any]:
+        """The records of a kind at every path that begins so, each what its place says."""
+        found = [
+            (sha, admission.place(ref, path, skill=self.skill))
+            for path, sha in self._trees.get(ref, {}).items()
+            if path.startswith(start)
+        ]
+        wanted = [(sha, where) for sha, where in found if where.kind is kind]
+        sizes = self._apart.sizes([sha for sha, _ in wanted])
+        _check_sizes(sizes, limits)
+        data = dict(self._apart.contents(sizes))
+        for sha, where in wanted:
+            admission.check_record(ref, where, data[sha], skill=self.skill, sealed=sealed)
+        return [admission.parse(kind, data[sha], where.path) for sha, where in wanted]
 
 
 def _proposed(
