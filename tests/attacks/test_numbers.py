@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from skill_ratchet.base.errors import ExitCode
+from skill_ratchet.core import wording
+from skill_ratchet.experiment.budget import Budget, BudgetSpent
+from skill_ratchet.github import pages
 from world import World, case, idea, script
 
 if TYPE_CHECKING:
@@ -73,3 +77,64 @@ def test_what_is_dropped_is_recorded_with_its_cost_and_said(stopped: World) -> N
     result = stopped.ledger().result(first.id)
     assert result is not None
     assert (first.number, result.reason, result.calls) == (1, "superseded", calls)
+
+
+# Money ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        ((0.025, 0.02), ["$0.0250", "$0.0200"]),  # not '$0.03 of $0.02'
+        ((1.0, 0.996), ["$1.0000", "$0.9960"]),
+        ((1.0, 0.98), ["$1.00", "$0.98"]),
+        ((0.02, 0.02), ["$0.02", "$0.02"]),
+        ((5.0, 0.0), ["$5.00", "$0.00"]),
+        ((5.0, 0.00004), ["$5.000000", "$0.000040"]),
+    ],
+)
+def test_what_differs_looks_different(usd: tuple[float, ...], shown: list[str]) -> None:
+    """As many digits as it takes for the sentence to be true."""
+    assert wording.amounts(*usd) == shown
+
+
+@pytest.mark.parametrize(
+    ("cap", "spent", "worst"), [(0.025, 0.0, 0.026), (0.02, 0.0196, 0.0008), (1.0, 0.994, 0.0061)]
+)
+def test_a_cap_that_stops_a_call_adds_up(cap: float, spent: float, worst: float) -> None:
+    """What is said to be spent and to come is more than the cap, to whoever adds it up."""
+    budget = Budget(usd=cap, calls=None, minutes=None, clock=lambda: 0.0)
+    budget.charge(calls=1, usd=spent)
+    with pytest.raises(BudgetSpent) as stopped:
+        budget.reserve(worst)
+    limit, used, more = map(float, re.findall(r"\$([\d.]+)", stopped.value.message))
+    assert used + more > limit
+
+
+def test_calls_of_unknown_price_are_not_free(tmp_path: Path) -> None:
+    """In words, with how many; nowhere '$?', and nowhere '$0.00' for them."""
+    provider = {"type": "command", "command": ["python3", "answer.py"]}
+    config = {"provider": provider, "meta": {"proposer": "examples"}}
+    world = World.make(tmp_path / "p", config=config)
+    world.write("answer.py", "print('yes')\n")
+    world.commit("a harness")
+    ran = [world.ratchet("eval"), world.ratchet("status")]
+    said = "".join(one.out + one.err for one in ran)
+    assert "3 calls of unknown price" in said
+    assert "$?" not in said
+    assert "$0.00" not in said
+
+
+def test_a_months_calls_of_unknown_price_are_said() -> None:
+    """The dashboard of a project whose programs have no price does not say that it is free."""
+    month = pages.MonthBudget(month="2026-07", spent=0.0, limit=5.0, unpriced=40)
+    told = pages.dashboard([], budget=month, repository="https://x/y/z")
+    assert "Spent in 2026-07: $0.00 of $5.00, and 40 calls of unknown price." in told
+
+
+def test_a_month_that_is_spent_is_not_run_again() -> None:
+    """The hint says when the month begins anew, and which key raises the limit."""
+    hint = BudgetSpent("It is spent.", setting="budget.month_usd").hint or ""
+    assert "Run the same command again" not in hint
+    assert re.search(r"begins anew on \d{4}-\d\d-01 \(UTC\)", hint)
+    assert "`budget.month_usd`" in hint

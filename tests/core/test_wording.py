@@ -94,7 +94,7 @@ def test_plain_text_of_any_script_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("usd", "shown"), [(None, "$?"), (0.0, "$0.00"), (0.0123, "$0.0123"), (12.345, "$12.35")]
+    ("usd", "shown"), [(None, "unknown"), (0.0, "$0.00"), (0.0123, "$0.0123"), (12.345, "$12.35")]
 )
 def test_dollars(usd: float | None, shown: str) -> None:
     assert wording.dollars(usd) == shown

@@ -244,7 +244,7 @@ def test_a_cost_that_is_not_known_is_not_nothing() -> None:
     judged = [trace(one, CASES[0], 1, text=OLD, usd=None).with_(job="judge")]
     done = measure(one, made, judged)
     assert (done.usd, done.calls, done.outcome) == (None, len(made) + 1, "better")
-    assert core.matrix(one.with_row(done))[0][-1] == "$?"
+    assert core.matrix(one.with_row(done))[0][-1] == "unknown"
 
 
 def test_the_bar_rises_with_the_number_of_models() -> None:

@@ -611,7 +611,7 @@ def test_an_experiment_with_nothing_to_show_has_a_page() -> None:
     assert "Hypothesis" not in body
     assert "### Edit" not in body
     assert "| before |" not in body
-    assert "| cost | 412 calls, $? |" in body
+    assert "| cost | 412 calls of unknown price |" in body
     assert "/traces)" not in body, "a link to a folder that is not there"
 
 

@@ -273,7 +273,7 @@ def _show_shard(made: MadeShard, shard: Shard, *, as_json: bool) -> None:
         terminal.say(f"Shard {shard}: {made.runs} runs" if report and report.error else stopped)
         terminal.say(
             f"{plan.skill}: {made.cases} held-out cases, {sweeps} sweeps, {made.runs} runs; "
-            f"{calls} calls, {wording.dollars(usd)}. Nothing was decided."
+            f"{wording.cost(calls, usd)}. Nothing was decided."
         )
     if report and report.error:
         fail(report.error)
@@ -384,7 +384,7 @@ def _show_confirmed(done: Confirmed) -> None:
         terminal.say(f"train {wording.change(train)}, held-out {wording.change(holdout)}")
         terminal.say("Nothing was published: that is for who may act on the verdict.")
     over = f" Held-out runs that were not needed: {done.surplus}." if done.surplus else ""
-    terminal.say(f"{done.manifest.skill}: {done.calls} calls, {wording.dollars(done.usd)}.{over}")
+    terminal.say(f"{done.manifest.skill}: {wording.cost(done.calls, done.usd)}.{over}")
 
 
 def _run_document(report: Report) -> dict[str, Any]:
@@ -464,7 +464,7 @@ def _show_report(report: Report) -> None:
     kept = f"{report.merged} of {len(report.attempts)} experiments merged"
     if not report.attempts and report.baseline is not None:
         kept = f"{wording.percent(report.baseline)} on train"
-    spent = f"{report.calls} calls, {wording.dollars(report.usd)}"
+    spent = wording.cost(report.calls, report.usd)
     terminal.say(
         f"{report.skill} with {report.model}: {kept}; {spent}, {wording.duration(report.seconds)}."
     )
@@ -510,5 +510,5 @@ def _show_evaluation(done: Any) -> None:
     reused = f", {done.reused} of them re-used" if done.reused else ""
     terminal.say(
         f"{done.skill} with {done.model} on {done.split}: {wording.percent(done.score)} "
-        f"over {len(done.traces)} runs{reused}; {done.calls} calls, {wording.dollars(done.usd)}."
+        f"over {len(done.traces)} runs{reused}; {wording.cost(done.calls, done.usd)}."
     )

@@ -154,11 +154,9 @@ class Reporter:
         means = [wording.percent(fmean(scores)) for _, scores in sides]
         parts = [f"score {wording.arrow(means)}"] if means else []
         if self.budget is not None:
-            parts.append(f"{self.budget.calls} calls")
-            cost = wording.dollars(self.budget.spent)
+            parts.append(wording.cost(self.budget.calls, self.budget.spent))
             if self.budget.predicted:
-                cost += f" of {wording.dollars(self.budget.predicted)} predicted"
-            parts.append(cost)
+                parts[-1] += f" of {wording.dollars(self.budget.predicted)} predicted"
         return " \N{MIDDLE DOT} ".join(parts)
 
     def _finish_phase(self) -> None:

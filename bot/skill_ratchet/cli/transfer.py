@@ -130,7 +130,7 @@ def show(done: MadeTransfer) -> None:
     terminal.say("")
     terminal.say(core.sentence(one))
     terminal.say(core.grounds(one))
-    spent = f"{done.calls} calls, {wording.dollars(done.usd)}"
+    spent = wording.cost(done.calls, done.usd)
     terminal.say(f"{one.skill}, {_texts(one)}: {f'on record; {spent}' if done.kept else spent}.")
 
 

@@ -62,10 +62,28 @@ def arrow(steps: Sequence[str]) -> str:
 
 
 def dollars(usd: float | None) -> str:
-    """A cost; ``?`` when a price was unknown."""
+    """A cost; in words when a price was not known."""
+    return "unknown" if usd is None else amounts(usd)[0]
+
+
+def amounts(*usd: float) -> list[str]:
+    """Dollars of one sentence, with as many digits as it takes for the sentence to be true.
+
+    Each is within a hundredth of what it is, and what differs looks different.
+    """
+    for digits in (2, 4, 6):
+        shown = [round(one, digits) for one in usd]
+        near = all(abs(one - at) <= abs(one) / 100 for one, at in zip(usd, shown, strict=True))
+        if near and len(set(shown)) == len({round(one, 6) for one in usd}):
+            break
+    return [f"${one:.{digits}f}" for one in usd]
+
+
+def cost(calls: int, usd: float | None) -> str:
+    """What calls cost together: ``12 calls, $0.02``, or that this is not known."""
     if usd is None:
-        return "$?"
-    return f"${usd:.2f}" if usd == 0 or usd >= 0.1 else f"${usd:.4f}"  # noqa: PLR2004 - ten cents
+        return f"{many(calls, 'call')} of unknown price"
+    return f"{many(calls, 'call')}, {dollars(usd)}"
 
 
 def points(value: float | None) -> str:

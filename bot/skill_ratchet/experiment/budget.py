@@ -8,11 +8,12 @@ so: it counts as all it could have spent.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Self
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Ended, Run, RunJob, total
+from skill_ratchet.core.wording import amounts
 from skill_ratchet.providers.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.config import BudgetConfig
 
+MONTH: Final = "budget.month_usd"  # the key of the month's cap
 STEP = 1e-6  # dollars; a share is rounded down to it
 
 
@@ -29,11 +31,10 @@ class BudgetSpent(RatchetError):
     """A cap was reached. Everything finished so far is kept; the next run goes on from there."""
 
     def __init__(self, message: str, *, setting: str = "budget") -> None:
-        super().__init__(
-            message,
-            hint=f"Run the same command again to go on where it stopped, or raise `{setting}`.",
-            exit_code=ExitCode.BUDGET,
-        )
+        again = "Run the same command again to go on where it stopped"
+        if setting == MONTH:  # to run again would end the same way
+            again = f"The month's budget begins anew on {_next_month(datetime.now(UTC))} (UTC)"
+        super().__init__(message, hint=f"{again}, or raise `{setting}`.", exit_code=ExitCode.BUDGET)
 
 
 class Budget:
@@ -106,9 +107,11 @@ class Budget:
         if self._minutes is not None and self.seconds >= 60 * self._minutes:
             raise BudgetSpent(f"The budget of {self._minutes:g} minutes is spent.")
         if self._usd_cap is not None and self.usd + self._reserved + worst > self._usd_cap:
+            more = self._reserved + worst
+            cap, spent, most, _ = amounts(self._usd_cap, self.usd, more, self.usd + more)
             raise BudgetSpent(
-                f"The next call could exceed {self._name} of ${self._usd_cap:.2f} "
-                f"(${self.usd:.4f} spent, up to ${self._reserved + worst:.4f} more).",
+                f"The next call could exceed {self._name} of {cap} "
+                f"({spent} spent, up to {most} more).",
                 setting=self._setting,
             )
         if self._whole is not None:
@@ -173,6 +176,12 @@ def tightest(caps: Sequence[Cap]) -> Cap:
     return min(caps, key=lambda cap: math.inf if cap.usd is None else cap.usd)
 
 
+def _next_month(moment: datetime) -> str:
+    """The first day of the month after a time."""
+    later = moment.replace(day=28) + timedelta(days=4)
+    return f"{later:%Y-%m}-01"
+
+
 def month_of(moment: datetime) -> str:
     """The month of a UTC time, as in ``2026-07``."""
     return f"{moment:%Y-%m}"
@@ -235,7 +244,7 @@ class Account:
             month = ledger.runs_of_month(month_of(began))
             month = [run for run in month if run.name not in names]  # they are charged below
             rest = left(settings.month_usd, month)
-            caps.append(Cap(rest, "what is left of the month's budget", "budget.month_usd"))
+            caps.append(Cap(rest, "what is left of the month's budget", MONTH))
         cap = _part_of(tightest(caps), shard)
         calls = settings.calls
         budget = Budget(

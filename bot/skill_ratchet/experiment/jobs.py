@@ -461,7 +461,7 @@ def _count_look(bundle: Path, space: Workspace, *, by_person: bool) -> int | Non
         ledger.add_run(run)
     for trace in left.traces:
         ledger.add_trace(trace)
-    number = next_number(read_past(ledger.for_proposer()))
+    number = next_number(ledger.experiments())
     begun = Recorder(ledger, Clock.of(ledger, clock.now))
     experiment = known or begun.begin_anew(left.experiment, left.text, space, number=number)
     attempt = which_look(ledger, experiment)

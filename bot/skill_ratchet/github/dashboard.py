@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import fsum
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError, faults_of
@@ -154,5 +155,10 @@ def _budget(base: Base, *, month: str) -> pages.MonthBudget:
         runs = base.ledger(min(base.config.skills)).runs_of_month(month)
     except RatchetError:  # of one skill, whose row says so
         return pages.MonthBudget(month=month, spent=None, limit=limit)
-    spent = budgets.known(runs) if limit is None else budgets.counted(runs)
-    return pages.MonthBudget(month=month, spent=spent, limit=limit)
+    counted = [run.usd if limit is None else run.counted for run in runs]
+    return pages.MonthBudget(
+        month=month,
+        spent=fsum(usd for usd in counted if usd is not None),
+        limit=limit,
+        unpriced=sum(run.calls for run in runs if run.usd is None),
+    )

@@ -194,6 +194,7 @@ class MonthBudget(Record):
     month: str = Field(pattern=r"^[0-9]{4}-[0-9]{2}$")
     spent: float | None = Field(ge=0)
     limit: float | None = Field(ge=0)
+    unpriced: int = Field(default=0, ge=0)  # calls of runs whose price is not known
 
 
 # The pages ------------------------------------------------------------------------------------
@@ -377,6 +378,14 @@ def unknown(command: Unknown) -> str:
     return f"there is no command '{_short(command.word)}'.{nearest} `/ratchet help` lists them."
 
 
+def _of_month(budget: MonthBudget) -> str:
+    """What a month has cost, and what of it has no price."""
+    known = [one for one in (budget.spent, budget.limit) if one is not None]
+    told = " of ".join(wording.amounts(*known)) or "unknown"
+    unpriced = wording.many(budget.unpriced, "call")
+    return f"{told}, and {unpriced} of unknown price" if budget.unpriced else told
+
+
 def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repository) -> str:
     """The body of the dashboard issue.
 
@@ -398,11 +407,10 @@ def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repo
         for row in rows
     ]
     header = ["skill", "score on train", "open", "last run", "outcome", "looks", "error budget"]
-    limit = "" if budget.limit is None else f" of {wording.dollars(budget.limit)}"
     boxed = [rows[at : at + BOXES_AT_ONCE] for at in range(0, len(rows), BOXES_AT_ONCE)]
     sections = [
         Section(text=marker("dashboard")),
-        Section(text=f"Spent in {budget.month}: {wording.dollars(budget.spent)}{limit}."),
+        Section(text=f"Spent in {budget.month}: {_of_month(budget)}."),
         Section(text=_table(header, cells, right=(1, 5, 6)), name="the table", rank=2),
         *(Section(text=text, name="what is wrong", rank=1) for text in _faults(rows)),
         Section(text="Tick a box to stop a skill, clear it to let it go on."),
@@ -582,7 +590,7 @@ def _record(facts: PullFacts) -> str:
     values = {
         "verdict": f"`{verdict.reason.value}`: {_short(verdict.detail, 500)}",
         "experiment": f"{one.number} (`{one.id[:12]}`)",
-        "cost": f"{facts.calls:,} calls, {wording.dollars(facts.usd)}",
+        "cost": wording.cost(facts.calls, facts.usd),
         "breadth": _short(one.level),
         "size": f"{lengths} characters ({wording.growth(one.chars)})" if one.chars else "-",
         "model": models,

@@ -236,7 +236,7 @@ def _counted(tally: Tally) -> str:
 
 
 def _cost(result: Result) -> str:
-    spent = f"{result.calls} calls, {wording.dollars(result.usd)}"
+    spent = wording.cost(result.calls, result.usd)
     return f"{spent}, {wording.duration(result.seconds)}"
 
 

@@ -169,7 +169,7 @@ def describe(seen: Overview) -> list[str]:
     """The overview in words, a line each."""
     lines = [line for one in seen.skills for line in _lines(one)]
     if seen.month_usd is not None:
-        left = f"{wording.dollars(seen.left_usd)} of {wording.dollars(seen.month_usd)}"
+        left = " of ".join(wording.amounts(seen.left_usd or 0.0, seen.month_usd))
         lines.append(f"Budget: {left} are left this month.")
     if seen.held:
         lines.append(f"On hold: the file {repository.HOLD_FILE} stops every run.")
@@ -201,5 +201,5 @@ def _last(run: Run | None) -> str:
     if run is None:
         return "none yet"
     how = run.ended or "killed, or still under way"
-    spent = f"{run.calls} calls, {wording.dollars(run.usd)}"
+    spent = wording.cost(run.calls, run.usd)
     return f"{run.job} of {wording.moment(run.started_at)}, {how}, {spent}"
