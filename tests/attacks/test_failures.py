@@ -230,6 +230,23 @@ def test_a_broken_harness_is_no_measurement(
     assert sorted(run.reply.text or "" for run in kept.values()) == ["no", "yes", "yes"]
 
 
+def test_a_harness_that_breaks_later_uses_up_one_edit_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run says so instead of rejecting all that is proposed; the next one decides."""
+    world = harness(tmp_path, case="none", how="true")
+    broken = tmp_path / "broken"
+    monkeypatch.setitem(os.environ, "BROKEN", str(broken))
+    assert world.ratchet("eval").code == 0
+    broken.touch()
+    ran = world.run("--attempts", "5")
+    assert not ran.verdicts
+    assert "No call of this run was answered" in ran.err
+    assert len(world.ledger().experiments()) == 1
+    broken.unlink()
+    assert world.run().verdicts == [("reject", "screen_failed")]
+
+
 def test_an_old_record_of_a_failed_call_is_read_and_has_no_score() -> None:
     old = {
         "id": "x",

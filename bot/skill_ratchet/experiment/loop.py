@@ -340,6 +340,8 @@ class Loop:
         if not space.blind:
             trial.leaks = self._leaked(experiment.proposal, text)
         await self._compare(trial, baseline)
+        if (failed := self._runner.broken) is not None:
+            raise _no_answers(failed, experiment)
         if self._share is not None:
             raise Stop("It will not be confirmed, so there is nothing to run.")
         evidence = self._gather(trial)
@@ -650,6 +652,16 @@ def _failed_calls(failed: Sequence[Trace], experiment: Experiment) -> RatchetErr
         f"Experiment {experiment.id[:12]} waits: runs without a score: {len(failed)}. "
         f"{_why(failed[0])}",
         hint="Run again: what succeeded is kept, only the missing runs are made.",
+    )
+
+
+def _no_answers(failed: Trace, experiment: Experiment) -> RatchetError:
+    """A harness that is broken must not use up proposals; the next run decides by what is kept."""
+    return RatchetError(
+        f"No call of this run was answered, so experiment {experiment.id[:12]} is not decided yet. "
+        f"{_why(failed)}",
+        hint="Put that right and run again. If it is the edit that does it, run again as well: "
+        "what failed is kept, and counts as wrong answers.",
     )
 
 

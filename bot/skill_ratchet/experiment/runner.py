@@ -105,6 +105,8 @@ class Runner:
         self._known: dict[str, Trace] = {}
         self._stopping = False
         self._refused: RatchetError | None = None  # what every further call would meet
+        self._answered = False
+        self._failed: Trace | None = None  # the last that failed by what the skill led to
 
     @property
     def width(self) -> int:
@@ -112,6 +114,14 @@ class Runner:
         limiter = getattr(self._provider, "limiter", None)
         calls = self._provider.concurrency if limiter is None else limiter.width
         return max(1, calls // 2)
+
+    @property
+    def broken(self) -> Trace | None:
+        """A call that failed by what the skill led to, where no call was answered since the start.
+
+        The skill may have done it, or a harness is broken; the runs are kept either way.
+        """
+        return None if self._answered else self._failed
 
     @property
     def sweeps(self) -> bool:
@@ -189,6 +199,8 @@ class Runner:
             trace = await self._call(job, key)
         if trace.score is not None:
             self._keep(trace, key)
+            self._failed = trace if trace.reply.error is not None else self._failed
+        self._answered |= trace.reply.error is None
         self._on_trace(trace, True)  # noqa: FBT003
         return trace
 
