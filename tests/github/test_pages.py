@@ -771,7 +771,7 @@ def make_evidence(**changes: Any) -> Evidence:
         "missing": 0,
         "attempt": 1,
     }
-    fields |= {"train_scores": (), "targeted": (), "age": None, "released": False}
+    fields |= {"train_scores": (), "targeted": (), "age": None, "released": False, "failed": None}
     return Evidence.model_validate(fields | changes)
 
 
