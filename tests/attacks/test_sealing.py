@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from skill_ratchet.base import sandbox
+from skill_ratchet.base import enclosure, sandbox
 from world import SEALED, SKILL_TEXT, World
 
 if TYPE_CHECKING:
@@ -90,3 +90,66 @@ def test_programs_that_the_owner_trusts_are_not_sealed(tmp_path: Path) -> None:
     world = project(tmp_path / "p", sealed="trust")
     done = world.run()
     assert done.verdicts == [("merge", "improved")], done.out
+    assert world.only().sealed == "trusted"
+    assert "`sealed: trust`" in world.ratchet("show", world.only().id).out
+
+
+@enclosed_only
+def test_check_has_a_program_look_for_held_out_cases(tmp_path: Path) -> None:
+    """As the same user and by sudo; here it finds none."""
+    world = project(tmp_path / "p")
+    said = " ".join(world.ratchet("check").out.split())
+    assert "are hidden from the provider's program: one has looked for them" in said
+    assert "find no held-out case" in world.ratchet("check", "--sealed").out
+
+
+@enclosed_only
+def test_a_sandbox_that_leaks_is_found_out_before_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe is no formality: what it can find stops the run, and is named."""
+    world = project(tmp_path / "p")
+    monkeypatch.setattr(enclosure, "mounts", lambda *_, **__: [])
+    for command in ("check", "run"):
+        done = world.ratchet(command)
+        assert done.code != 0
+        assert "fixtures/triage/holdout/h1.yml" in done.err
+    assert not list(world.ledger().traces())
+
+
+@pytest.mark.parametrize("merge", ["auto", "after 2d"])
+def test_where_nothing_can_be_hidden_nothing_is_merged_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge: str
+) -> None:
+    monkeypatch.setattr(enclosure, "means", lambda: None)
+    world = project(tmp_path / "p", gate={"merge": merge})
+    done = world.run()
+    assert (done.code, world.skill()) == (1, SKILL_TEXT)
+    assert "cannot hide the held-out cases" in done.err
+    assert "sealed: trust" in done.err
+    assert not list(world.ledger().traces())
+    advice = world.ratchet("check").out
+    assert "Install bubblewrap" in " ".join(advice.split())
+    assert world.ratchet("check", "--sealed").code != 0
+
+
+def test_where_nothing_can_be_hidden_a_person_may_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on, says so, and has it on record."""
+    monkeypatch.setattr(enclosure, "means", lambda: None)
+    world = project(tmp_path / "p", gate={"merge": "manual"})
+    done = world.run()
+    assert done.verdicts == [("hold", "awaits_person")], done.err
+    assert "cannot hide the held-out cases" in " ".join(done.err.split())
+    assert world.only().sealed == "open"
+
+
+def test_without_a_program_that_answers_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enclosure, "means", lambda: None)
+    world = World.make(tmp_path / "p")
+    assert world.run().verdicts == [("merge", "improved")]
+    assert world.only().sealed is None
+    assert world.ratchet("check", "--sealed").code == 0

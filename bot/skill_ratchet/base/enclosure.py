@@ -88,12 +88,8 @@ def mounts(view: DiskView, *, cwd: Path, env: Mapping[str, str]) -> list[Mount]:
             raise OSError(f"the folder {cwd} is hidden from programs")
         laid[cwd] = Mount(cwd, cwd)
     laid |= {one.path: one for one in view.shown}
-    return [laid[one] for one in sorted(laid, key=lambda path: path.parts) if _there(laid[one])]
-
-
-def _there(mount: Mount) -> bool:
-    """Whether there is something to show, or to hide."""
-    return (mount.source or mount.path).exists()
+    there = (one for one in laid.values() if (one.source or view.outside(one.path)).exists())
+    return sorted(there, key=lambda one: one.path.parts)
 
 
 def _apart() -> Iterator[str]:

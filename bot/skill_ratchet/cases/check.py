@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from skill_ratchet.core import golden, leaks, wording
 from skill_ratchet.core.records import canonical_json
 from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
 from skill_ratchet.ledger import Ref, access
-from skill_ratchet.project import config, fixtures, repository, workspace
+from skill_ratchet.project import config, fixtures, programs, repository, sealing, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ class Finding:
     model: str
     advice: tuple[str, ...]
     notes: tuple[str, ...] = ()  # what is as it should be, and good to know
+    sealed: str = ""  # whether held-out cases are hidden from the provider's program, if it is one
 
 
 def check(project: Project, *, skill: str | None) -> list[Finding]:
@@ -69,6 +71,8 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
             problems.append(error.message)
     if problems:
         raise RatchetError("\n".join(problems), hint="docs/config.md, docs/fixtures.md")
+    if sealing.state(settings) == "hidden":
+        _prove(repository.WorkTree(project), settings)
     return findings
 
 
@@ -195,8 +199,40 @@ def _clusters(fixtures: tuple[Fixture, ...]) -> int:
     return len({fixture.cluster or fixture.id for fixture in fixtures})
 
 
+def require_sealed(project: Project) -> str:
+    """What is known of whether programs find the held-out cases, with one that has looked.
+
+    Also of scorers' programs, which nothing is refused for elsewhere.
+
+    Raises:
+        RatchetError: They may, and nobody vouches for them.
+    """
+    tree = repository.WorkTree(project)
+    settings = config.load_config(tree)
+    specs = [
+        scorer
+        for skill in settings.skills.values()
+        for scorer in (skill.scorer, *skill.scorers.values())
+    ]
+    harness = programs.has_harness(settings)
+    if not harness and not any(spec["type"] in workspace.PROGRAMS for spec in specs):
+        return "No program answers or scores."
+    if settings.sealed == "trust":
+        return f"{sealing.TRUSTED}."
+    if not sandbox.can_enclose():
+        raise RatchetError(f"{sealing.OPEN[0].upper()}{sealing.OPEN[1:]}.", hint=sealing.HOW)
+    _prove(tree, settings)
+    return "Programs find no held-out case: one has looked, as this user and by sudo."
+
+
+def _prove(tree: repository.WorkTree, settings: config.Config) -> None:
+    with programs.exported(tree.project, tree, settings) as place:
+        asyncio.run(sealing.prove(tree.project, settings, place))
+
+
 def _finding(space: Workspace) -> Finding:
     advice = []
+    sealed = sealing.state(space.config)
     if len(space.holdout) < SMALL:
         advice.append(
             f"with {len(space.holdout)} held-out cases only large gains can be shown, and they may "
@@ -204,7 +240,11 @@ def _finding(space: Workspace) -> Finding:
         )
     specs = (space.scorer, *space.scorers.values())
     if any(spec.type in workspace.PROGRAMS for spec in specs) and not sandbox.can_enclose():
-        advice.append("this system cannot keep a scorer's program off the network")
+        advice.append(
+            "this system cannot keep a scorer's program off the network, or from the repository"
+        )
+    if note := sealing.note(space.config):
+        advice.append(f"{note}. {sealing.HOW}" if sealed == "open" else note)
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
     advice += filter(None, (_astray(space), _quoting(space)))
@@ -220,6 +260,7 @@ def _finding(space: Workspace) -> Finding:
         model=space.how.model,
         advice=tuple(advice),
         notes=tuple(filter(None, [_hidden(space)])),
+        sealed=sealed or "",
     )
 
 
@@ -290,8 +331,10 @@ def describe(finding: Finding) -> list[str]:
     cases = f"{one.train} train and {one.holdout} held-out cases"
     how = f"scorer {one.scorer}, {one.provider} ({one.model})"
     head = f"{one.skill}: {one.path} ({one.chars:,} characters), {cases}, {how}"
+    proved = "  the held-out cases are hidden from the provider's program: one has looked for them"
     return [
         head,
+        *([proved] if one.sealed == "hidden" else []),
         *(f"  advice: {advice}" for advice in one.advice),
         *(f"  note: {note}" for note in one.notes),
     ]

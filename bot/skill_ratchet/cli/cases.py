@@ -27,13 +27,15 @@ FORMATS = ("csv", "jsonl", "fixtures", "otel", "messages", "promptfoo", "evals")
 @click.command()
 @skill_argument
 @click.option("--noise", is_flag=True, help="Run the skill against itself; costs calls.")
+@click.option("--sealed", is_flag=True, help="Only whether programs find held-out cases.")
 @options
 @click.pass_obj
-def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None:
+def check(start: Path, *, skill: str | None, noise: bool, sealed: bool, as_json: bool) -> None:
     """Check the config, the skills and the fixtures as they are on disk.
 
-    Nothing is run and nothing is spent, unless --noise is given: then the skill is run twice
-    on train to find out what these fixtures can show.
+    Nothing is asked of a model and nothing is spent, unless --noise is given: then the skill is
+    run twice on train to find out what these fixtures can show. With --sealed it fails where the
+    held-out cases cannot be hidden from programs.
     """
     from dataclasses import asdict
 
@@ -41,6 +43,10 @@ def check(start: Path, *, skill: str | None, noise: bool, as_json: bool) -> None
     from skill_ratchet.experiment.noise import describe_noise
     from skill_ratchet.project import repository
 
+    if sealed:
+        said = check.require_sealed(repository.open_project(start, unborn=True))
+        print_json({"sealed": said}) if as_json else click.echo(said)
+        return
     findings = check.check(repository.open_project(start, unborn=True), skill=skill)
     report = _noise(start, skill) if noise else None
     if as_json:

@@ -393,6 +393,11 @@ class Setting(Record):
     seed: int
 
 
+# Whether a program that answers could find the held-out cases: it could not; its owner vouches for
+# it; it could.
+Sealed = Literal["hidden", "trusted", "open"]
+
+
 class Experiment(Record):
     """One proposal and what it was tried against; written before its first model call.
 
@@ -410,6 +415,7 @@ class Experiment(Record):
     started_at: str
     level: str = ""  # of breadth, by name; empty for a proposer that has none
     chars: tuple[int, int] | None = None  # of the parent's and the candidate's text
+    sealed: Sealed | None = None  # None where no program answers, and of before it was asked
 
 
 class Tally(Record):

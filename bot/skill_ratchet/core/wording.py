@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,14 @@ _CONTROL = re.compile(
 MOST_LOG = math.log(1e9)  # larger odds are shown as this: nobody needs the digits
 HEADS = {"merge": "Merged", "hold": "Waiting", "reject": "Rejected"}
 FEW_FIXTURES = 10  # below this a merge is labelled as fitting these fixtures only
+
+# Whether a program that answered could find the held-out cases, by ``Experiment.sealed``.
+SEALED: Final = {
+    "hidden": "hidden from the program that answered",
+    "trusted": "not hidden from the program that answered: its owner vouches for it "
+    "(`sealed: trust`)",
+    "open": "not hidden from the program that answered: the system could not",
+}
 
 
 def safe(text: str) -> str:

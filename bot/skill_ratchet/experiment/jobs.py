@@ -20,7 +20,7 @@ from skill_ratchet.experiment.proposer import SUPERSEDED, next_number
 from skill_ratchet.experiment.recorder import Recorder, own_runs
 from skill_ratchet.ledger import RunLock, access, bundles, clock, shards
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import repository, workspace
+from skill_ratchet.project import repository, sealing, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +99,9 @@ def _run_loop(
         branch=space.branch,
         blind=space.blind,
     )
+
+    if note := sealing.note(space.config):
+        observer.said(note)
 
     async def run() -> Report:
         async with session.opened(

@@ -23,6 +23,7 @@ from skill_ratchet.core.records import (
 )
 from skill_ratchet.experiment.proposer import Candidate, Unusable, question
 from skill_ratchet.ledger.sight import WITHHELD
+from skill_ratchet.project import sealing
 from skill_ratchet.project.workspace import BOTH, PERSON
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ class Recorder:
         """Bind an experiment that was begun without the holdout to the one there is now."""
         setting = experiment.setting.with_(holdout_digest=space.setting().holdout_digest)
         text = self._ledger.candidate_text(experiment.id)
-        return self._keep(experiment.with_(setting=setting), space, text=text)
+        # Both jobs had to hide the cases; what is known to be open stays so.
+        now = sealing.state(space.config)
+        sealed = now if experiment.sealed in (None, "hidden") else experiment.sealed
+        return self._keep(experiment.with_(setting=setting, sealed=sealed), space, text=text)
 
     def begin_anew(
         self, made: Experiment, text: Text, space: Workspace, *, number: int
@@ -142,6 +146,7 @@ class Recorder:
             started_at=self.stamp(),
             level=made.level,
             chars=(len(space.text.text), len(text.text)) if text else None,
+            sealed=sealing.state(space.config),
         )
 
     def _keep(self, experiment: Experiment, space: Workspace, *, text: str | None) -> Experiment:

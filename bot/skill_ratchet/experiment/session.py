@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skill_ratchet import providers
-from skill_ratchet.base import sandbox
 from skill_ratchet.base.errors import ExitCode, RatchetError
 from skill_ratchet.core.records import Usage
 from skill_ratchet.experiment import budget as budgets
@@ -21,8 +18,7 @@ from skill_ratchet.experiment.runner import Runner, paid_call
 from skill_ratchet.ledger import access
 from skill_ratchet.ledger import clock as clocks
 from skill_ratchet.ledger.clock import Clock
-from skill_ratchet.project import programs, workspace
-from skill_ratchet.project.programs import Programs
+from skill_ratchet.project import programs, sealing, workspace
 from skill_ratchet.providers import pricing
 
 if TYPE_CHECKING:
@@ -33,9 +29,11 @@ if TYPE_CHECKING:
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.ledger.shards import Shard
     from skill_ratchet.project.config import AnyProvider
+    from skill_ratchet.project.programs import Programs
     from skill_ratchet.project.workspace import Workspace
     from skill_ratchet.providers import Provider
 
+DECIDE = ("run", "propose", "confirm", "gate")  # jobs that something may be merged after
 FREE = ("local", "scripted")  # providers whose calls cost nothing
 
 
@@ -91,9 +89,11 @@ async def opened(
     """
     settings = space.config
     check_price(space)
+    if job in DECIDE:
+        sealing.refuse_open(settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_telling_what_goes_on(left := list[str]()))
-        place = _programs(space, stack, judge=judge)
+        place = await _programs(space, stack, judge=judge)
         provider = _built(space.provider, space, stack, place)
         stack.callback(lambda: left.extend(getattr(provider, "left", ())))
         meta_provider = provider
@@ -203,23 +203,19 @@ def check_price(space: Workspace) -> None:
             )
 
 
-def _programs(
+async def _programs(
     space: Workspace, stack: contextlib.AsyncExitStack, *, judge: Workspace | None
 ) -> Programs | None:
     """Where programs run, scorers' and harnesses'; None where there are none."""
     specs = (space.scorer, *space.scorers.values())
-    asked = (space.provider, space.config.meta_provider, judge and judge.provider)
-    harness = any(one and one.type == "command" for one in asked)
+    judged = judge is not None and judge.provider.type == "command"
+    harness = judged or programs.has_harness(space.config)
     if not harness and not any(one.type in workspace.PROGRAMS for one in specs):
         return None
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ratchet-base-")))
-    space.tree.extract(folder, only=programs.visible(space.tree, space.config))
-    return Programs(
-        folder=folder,
-        root=space.project.root,
-        hidden=programs.hidden(space.project),
-        enclosed=space.config.sealed == "require" and sandbox.can_enclose(),
-    )
+    place = stack.enter_context(programs.exported(space.project, space.tree, space.config))
+    if harness:
+        await sealing.prove(space.project, space.config, place)
+    return place
 
 
 def _scorer(

@@ -598,6 +598,8 @@ def _record(facts: PullFacts) -> str:
         "commit": f"`{facts.head[:12]}`" if facts.head else "-",
         "raw traces": _links(facts),
     }
+    if one.sealed:
+        values["held-out cases"] = wording.SEALED[one.sealed]
     return "### Record\n\n" + _table(["", ""], [[name, said] for name, said in values.items()])
 
 

@@ -8,12 +8,15 @@ text, fixtures of every split, settings and workflows; git's own folder is in no
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, get_args
 
-from skill_ratchet.base import enclosure
-from skill_ratchet.base.enclosure import Mount
+from skill_ratchet.base import enclosure, sandbox
+from skill_ratchet.base.enclosure import DiskView, Mount
 from skill_ratchet.core.records import Split, digest
 from skill_ratchet.project import repository
 
@@ -25,6 +28,14 @@ if TYPE_CHECKING:
 
 SPLITS: Final[tuple[str, ...]] = get_args(Split)
 _INSTALLED: Final = (".venv", "venv", "node_modules")  # not in a commit, and yet needed
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlace:
+    """Where one program runs; ``view`` is None where it is not enclosed."""
+
+    cwd: Path
+    view: DiskView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,45 @@ class Programs:
         found = (self.root / name for name in _INSTALLED if not (self.folder / name).exists())
         return tuple(
             Mount(one, one, writable=False) for one in found if enclosure.is_installed(one)
+        )
+
+    def place(self, directory: Path, *, own: Path) -> CallPlace:
+        """A copy of the export and a home for one call, so that nothing is left for another.
+
+        Args:
+            directory: Where they are made; it goes when the call is over.
+            own: A folder with what the call is given, and may write.
+        """
+        tree = directory / "tree"
+        shutil.copytree(self.folder, tree)
+        if not self.enclosed:
+            for one in self.installed():
+                (tree / one.path.name).symlink_to(one.path)
+            return CallPlace(tree, None)
+        home = enclosure.home(directory / "home", os.environ)
+        shown = (Mount(self.root, tree), *self.installed(), Mount(own, own))
+        return CallPlace(self.root, DiskView(hidden=self.hidden, shown=shown, home=home))
+
+
+def has_harness(settings: Config) -> bool:
+    """Whether a program answers: the task's calls, or the meta-agent's."""
+    asked = [settings.provider]
+    if settings.meta.proposer == "meta":
+        asked.append(settings.meta_provider)
+    return any(one.type == "command" for one in asked)
+
+
+@contextmanager
+def exported(project: Project, tree: Tree, settings: Config) -> Iterator[Programs]:
+    """An export for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="ratchet-base-") as name:
+        folder = Path(name).resolve()
+        tree.extract(folder, only=visible(tree, settings))
+        yield Programs(
+            folder=folder,
+            root=project.root,
+            hidden=hidden(project),
+            enclosed=settings.sealed == "require" and sandbox.can_enclose(),
         )
 
 

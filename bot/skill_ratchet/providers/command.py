@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from skill_ratchet.base import enclosure, sandbox
-from skill_ratchet.base.enclosure import DiskView, Mount
+from skill_ratchet.base import sandbox
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Failure, Reply
 from skill_ratchet.providers.text import input_text
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from skill_ratchet.core.records import Request
-    from skill_ratchet.project.programs import Programs
+    from skill_ratchet.project.programs import CallPlace, Programs
 
 MAX_OUTPUT = 16_000_000  # bytes of stdout, of stderr and of the trace, each
 TAIL = 2_000  # characters of stderr in an error
@@ -77,8 +76,9 @@ class CommandProvider:
         with tempfile.TemporaryDirectory(
             prefix="ratchet-", ignore_cleanup_errors=True
         ) as directory:
-            desk = _CallFiles.lay(Path(directory) / "call", request)
-            place = _Place.lay(Path(directory), programs)
+            own = Path(directory) / "call"
+            desk = _CallFiles.lay(own, request)
+            place = programs.place(Path(directory), own=own)
             started = time.monotonic()
             reply = await self._run(desk, place, request)
         sent: JsonValue = {"command": list(self._command), **request.model_dump(mode="json")}
@@ -105,7 +105,7 @@ class CommandProvider:
             )
         return self._programs
 
-    async def _run(self, desk: _CallFiles, place: _Place, request: Request) -> Reply:
+    async def _run(self, desk: _CallFiles, place: CallPlace, request: Request) -> Reply:
         try:
             argv = desk.arguments(self._command, request)
             done = await sandbox.run(
@@ -182,28 +182,6 @@ class _CallFiles:
         if len(data) > MAX_OUTPUT:
             raise ValueError(f"RATCHET_TRACE is larger than {MAX_OUTPUT} bytes")
         return data
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where one call runs; ``view`` is None when the program is not enclosed."""
-
-    cwd: Path
-    view: DiskView | None
-
-    @staticmethod
-    def lay(directory: Path, programs: Programs) -> _Place:
-        """Copy the export, so that nothing a call makes of it is there for another one."""
-        tree, own = directory / "tree", directory / "call"
-        shutil.copytree(programs.folder, tree)
-        installed = programs.installed()
-        if not programs.enclosed:
-            for one in installed:
-                (tree / one.path.name).symlink_to(one.path)
-            return _Place(tree, None)
-        home = enclosure.home(directory / "home", os.environ)
-        shown = (Mount(programs.root, tree), *installed, Mount(own, own))
-        return _Place(programs.root, DiskView(hidden=programs.hidden, shown=shown, home=home))
 
 
 def _skill_name(request: Request) -> str:

@@ -125,6 +125,7 @@ def document(row: Row) -> dict[str, Any]:
         "proposer": row.experiment.setting.proposer,
         "model": row.experiment.setting.model,
         "meta_model": row.experiment.setting.meta_model,
+        "sealed": row.experiment.sealed,
         "started_at": row.experiment.started_at,
         "result": row.result and row.result.model_dump(mode="json"),
         "verdict": verdict and verdict.model_dump(mode="json"),
@@ -182,6 +183,7 @@ def facts(row: Row) -> list[tuple[str, str]]:
         ("proposer", setting.proposer),
         ("models", models),
         ("base", f"{setting.branch} at {setting.base[:12]}"),
+        *([("held-out cases", wording.SEALED[experiment.sealed])] if experiment.sealed else []),
         *_breadth(experiment),
         ("hypothesis", experiment.proposal.hypothesis or "-"),
     ]
