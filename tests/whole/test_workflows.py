@@ -615,6 +615,87 @@ def test_the_action_s_scripts_are_bash() -> None:
             assert (done.returncode, done.stderr) == (0, "")
 
 
+def run_set_up(folder: Path, *, sealed: str, sudo: bool = True) -> tuple[str, str]:
+    """The action's step that hides held-out cases, as far as programs go that it may start.
+
+    Args:
+        folder: Where the programs and what they are told is written.
+        sealed: A shell's condition for `check --sealed` to be content.
+        sudo: Whether the user may become root without a password.
+
+    Returns:
+        What it printed, and the commands that it ran as root.
+    """
+    (step,) = (
+        step
+        for step in steps(parsed((ROOT / "action.yml").read_text("utf-8")))
+        if "--sealed" in step.get("run", "")
+    )
+    says = f'echo "$*" >> {folder}/asked; if {sealed}; then echo hidden; else echo open; exit 1; fi'
+    programs = {
+        "ratchet-venv/bin/python": says,
+        "bin/sudo": f'echo "$*" >> {folder}/root; [ "$2" != tee ] || cat >> {folder}/profile'
+        if sudo
+        else "exit 1",
+        "bin/sysctl": "echo 1",
+        "bin/apt-get": "exit 9",
+        "bin/bwrap": "exit 9",
+    }
+    for name, text in programs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    (folder / "root").write_text("")
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        cwd=folder,
+        env={
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            "RUNNER_TEMP": str(folder),
+            "GIVEN_DIRECTORY": ".",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert set((folder / "asked").read_text().splitlines()) == {
+        "-I -m skill_ratchet check --sealed"
+    }
+    return done.stdout, (folder / "root").read_text()
+
+
+def test_where_programs_are_sealed_already_nothing_is_set_up(tmp_path: Path) -> None:
+    assert run_set_up(tmp_path, sealed="true") == ("hidden\n", "")
+
+
+def test_a_runner_is_set_up_so_that_programs_are_sealed(tmp_path: Path) -> None:
+    """With a profile for bubblewrap, and for nothing else."""
+    said, root = run_set_up(tmp_path, sealed=f"[ -e {tmp_path}/profile ]")
+    assert said == "hidden\n"
+    assert root.splitlines() == [
+        "-n true",
+        "-n tee /etc/apparmor.d/ratchet-bwrap",
+        "-n apparmor_parser --replace /etc/apparmor.d/ratchet-bwrap",
+    ]
+    assert (tmp_path / "profile").read_text().splitlines() == [
+        "abi <abi/4.0>,",
+        "include <tunables/global>",
+        "profile ratchet-bwrap /usr/bin/bwrap flags=(unconfined) {",
+        "  userns,",
+        "}",
+    ]
+
+
+@pytest.mark.parametrize("sudo", [True, False])
+def test_where_programs_cannot_be_sealed_the_job_says_so(tmp_path: Path, *, sudo: bool) -> None:
+    """And goes on to the command, which refuses whatever could be merged by itself."""
+    said, _ = run_set_up(tmp_path, sealed="false", sudo=sudo)
+    warning, why = said.splitlines()
+    assert warning.startswith("::warning title=Ratchet::")
+    assert why == "open"
+
+
 NAMES = ("command", "directory", "skill", "bundle", "bundles", "planned", "out", "shard",
          "from-shards", "attempts", "usd", "pull", "sha", "models", "to", "reply")  # fmt: skip
 
