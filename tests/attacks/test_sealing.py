@@ -6,13 +6,16 @@ it can think of. What it is judged by must not be there for it.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from skill_ratchet.base import enclosure, sandbox
-from world import SEALED, SKILL_TEXT, World
+from skill_ratchet.project import workflows
+from skill_ratchet.project.config import load
+from world import SEALED, SKILL_TEXT, World, idea
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 enclosed_only = pytest.mark.skipif(
     not sandbox.can_enclose(), reason="programs cannot be enclosed here"
 )
-EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 
 # Answers well when the skill tells it to look the question up and it finds that anywhere.
 AGENT = """
@@ -153,3 +155,56 @@ def test_without_a_program_that_answers_nothing_is_refused(
     assert world.run().verdicts == [("merge", "improved")]
     assert world.only().sealed is None
     assert world.ratchet("check", "--sealed").code == 0
+
+
+def test_a_skill_that_the_workflow_does_not_know_is_not_proposed_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was added after 'init --github': its held-out cases are on the disk of that job."""
+    config = {"skills": {"triage": {"scorer": "label", "fixtures": "cases/triage"}}}
+    world = World.make(tmp_path / "p", config=config)
+    world.git("mv", "fixtures", "cases")
+    action = f"octo/ratchet@{'0123456789' * 4}"
+    before = load("skills:\n  other: {scorer: label}\n")
+    known = load((world.path / "ratchet.yml").read_text())
+    path = ".github/workflows/ratchet.yml"
+    world.write(path, workflows.render(before, action=action, prefix="")[path].decode())
+    world.commit("run on GitHub")
+    command = f"ratchet init --github --force --action {action}"
+
+    said = world.ratchet("check")
+    assert said.code != 0
+    assert "does not know of cases/triage/holdout" in said.err
+    assert command in said.err
+    assert world.ratchet("propose", "--bundle", str(tmp_path / "a")).code == 0  # a person's clone
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = world.ratchet("propose", "--bundle", str(tmp_path / "b"))
+    assert done.code != 0
+    assert "cases/triage/holdout are on the disk" in done.err
+    assert command in done.err
+    assert SEALED not in done.out + done.err
+
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    world.write(path, workflows.render(known, action=action, prefix="")[path].decode())
+    assert world.ratchet("check").code == 0
+
+
+@enclosed_only
+def test_the_meta_agent_over_a_program_finds_no_held_out_case(tmp_path: Path) -> None:
+    """It would put what it finds into its next edits; here it can say only that it found none."""
+    provider = {"type": "command", "command": [sys.executable, "meta.py"]}
+    world = World.make(tmp_path / "p", config={"meta": {"turns": 1, "provider": provider}})
+    places = (str(world.path), ".", *(f"/proc/{one}/root{world.path}" for one in (1, os.getpid())))
+    world.write(
+        "meta.py",
+        f"""
+import glob, sys
+sys.stdin.read()
+found = [one for place in {places!r} for one in glob.glob(place + "/fixtures/*/*/*")]
+print("no edit" if found else {idea(1, "Rule alpha.")!r})
+""",
+    )
+    world.commit("a proposer")
+    done = world.run()
+    assert done.verdicts == [("merge", "improved")], done.out + done.err
+    assert world.only().sealed == "hidden"

@@ -774,6 +774,16 @@ def test_what_is_no_plain_edit_of_one_skill_is_refused(branch: Branch, case: str
     assert isinstance(refused.value, gate_check.Leak) == (case == "held-out text")
 
 
+def test_what_the_owner_says_programs_need_is_not_changed_with_the_skill(branch: Branch) -> None:
+    """Also what no command names: a program may import it."""
+    branch.world.configure(visible=["lib"])
+    branch.world.git("branch", "--force", "start")
+    with pytest.raises(gate_check.Untestable, match=r"lib/imported.py together"):
+        branch.read(with_skill(lib__imported_dot_py="x")(branch))
+    found = branch.read(with_skill(app_dot_py="x")(branch))
+    assert found and found.skill == "triage"  # noqa: PT018 - for the type checker
+
+
 FINE: dict[str, tuple[Callable[[Branch], str], str | None]] = {
     "the skill": (content(BETTER), "triage"),
     "shorter": (content(SKILL_TEXT.replace("# Triage\n", "")), "triage"),

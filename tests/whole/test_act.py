@@ -13,6 +13,7 @@ import pytest
 
 from act import ACTION, KEY, Act
 from fakehub import FakeHub
+from skill_ratchet.base import sandbox
 from skill_ratchet.cases.correction_text import LABELS
 from skill_ratchet.project import workflows
 from skill_ratchet.project.config import load
@@ -29,8 +30,10 @@ RUN = ("Plan", "Propose (triage)", "Confirm (triage)", "Publish")
 MANUAL = {"gate": {"merge": "manual"}}
 SCHEDULE = ("ratchet.yml", "schedule", {"schedule": "23 4 * * *"})
 
-# A harness that also says whether a held-out case is on the disk, or among git's objects.
+# A harness that also says whether a held-out case is on the disk, or among git's objects. It is let
+# out, so that what it says is about the checkout.
 PROBE = f"""
+cd "$GITHUB_WORKSPACE"
 place=$ACT_ARTIFACTS/../seen-$GITHUB_JOB
 word={SEALED[:2]}''{SEALED[2:]} # which this file does not have
 grep -rq --exclude-dir=.git $word . && echo disk >> "$place"
@@ -38,10 +41,17 @@ git cat-file --batch-all-objects --batch | grep -aq $word && echo objects >> "$p
 echo looked >> "$place"
 grep -q 'Rule alpha' "$RATCHET_SKILL" && echo yes || echo no
 """
-HARNESS = {
+HARNESS: dict[str, Any] = {
     "provider": {"type": "command", "command": ["sh", "probe.sh"], "deterministic": True},
     "meta": {"turns": 1, "provider": "scripted"},
+    "sealed": "trust",
 }
+# Answers well if it finds nothing of the checkout.
+SHUT_IN = """
+[ -e "$GITHUB_WORKSPACE/ratchet.yml" ] || [ -e "$GITHUB_WORKSPACE/.git" ] || ls "$RUNNER_TEMP/"* &&
+  echo no && exit
+grep -q 'Rule alpha' "$RATCHET_SKILL" && echo yes || echo no
+"""
 
 
 @pytest.fixture
@@ -56,6 +66,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Act]]:
         for path, content in files.items():
             start.write(path, content.decode())
         start.write("probe.sh", PROBE)
+        start.write("shut_in.sh", SHUT_IN)
         start.commit("run on GitHub")
         bare = tmp_path / "bare.git"
         subprocess.run(
@@ -102,6 +113,19 @@ def test_a_scheduled_run_ends_in_a_merge(make: Callable[..., Act]) -> None:
     assert KEY not in done.log
     seen = {job: set(act.file(f"seen-{job}").split()) for job in ("propose", "confirm")}
     assert seen == {"propose": {"looked"}, "confirm": {"looked", "disk", "objects"}}
+
+
+@pytest.mark.skipif(not sandbox.can_enclose(), reason="programs cannot be enclosed here")
+def test_programs_in_a_job_find_nothing_of_the_checkout(make: Callable[..., Act]) -> None:
+    """Each job has that proved first; see test_workflows for how a runner is set up."""
+    shut_in = {"provider": HARNESS["provider"] | {"command": ["sh", "shut_in.sh"]}}
+    act = make(config=HARNESS | shut_in | {"sealed": "require"})
+
+    done = act.run(*SCHEDULE)
+
+    assert ledger(act) == ["merged"], done.log
+    for job in ("Propose (triage)", "Confirm (triage)"):
+        assert "Programs find no held-out case" in done.said(job)
 
 
 def test_a_scheduled_run_ends_in_a_rejection(make: Callable[..., Act]) -> None:

@@ -29,7 +29,12 @@ def add_summary(page: str, *, environ: Mapping[str, str] = os.environ) -> None:
 def in_workflow(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a CI service runs this: what is written there, others can read."""
     ci = environ.get("CI", "").lower()
-    return environ.get("GITHUB_ACTIONS") == "true" or ci in ("true", "1")
+    return is_step(environ) or ci in ("true", "1")
+
+
+def is_step(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a step of a workflow of GitHub's."""
+    return environ.get("GITHUB_ACTIONS") == "true"
 
 
 def defused(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
@@ -38,7 +43,7 @@ def defused(text: str, *, environ: Mapping[str, str] = os.environ) -> str:
     The runner takes a line that begins with '::', and '##[' anywhere in one, and lines may be
     wrapped anywhere, so each is broken by a zero-width space.
     """
-    if environ.get("GITHUB_ACTIONS") != "true":
+    if not is_step(environ):
         return text
     return re.sub(r":(?=:)|##(?=\[)", "\\g<0>\u200b", text)
 
@@ -48,7 +53,7 @@ def annotated(message: str, *, environ: Mapping[str, str] = os.environ) -> list[
 
     None outside a workflow; no more than GitHub shows of one step.
     """
-    if environ.get("GITHUB_ACTIONS") != "true":
+    if not is_step(environ):
         return []
     lines = [line for line in message.splitlines() if line.strip()][:MOST_ANNOTATIONS]
     return [_annotation(line) for line in lines]

@@ -16,7 +16,15 @@ from skill_ratchet.core import golden, leaks, wording
 from skill_ratchet.core.records import canonical_json
 from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
 from skill_ratchet.ledger import Ref, access
-from skill_ratchet.project import config, fixtures, programs, repository, sealing, workspace
+from skill_ratchet.project import (
+    config,
+    fixtures,
+    programs,
+    repository,
+    sealing,
+    workflows,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST = 20  # problems listed
 NAMED = 5  # train cases
+WORKFLOW = f"{workflows.FOLDER}/{workflows.NAMES[0]}"
 SMALL = 20  # held-out cases below which small gains cannot be shown
 
 
@@ -60,6 +69,7 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
     problems: list[str] = []
     for folder in sorted({settings.skill(name).fixtures for name in names}):
         problems += _keys(repository.WorkTree(project), folder)
+    problems += _left_in(project, settings)
     for name in names:
         try:
             space = workspace.open_anywhere(
@@ -89,6 +99,43 @@ def _keys(tree: repository.Tree, folder: str) -> list[str]:
                 if kind
             ]
     return wording.first(found, MOST, "and {} more secrets")
+
+
+def _workflow(project: Project) -> str:
+    """The workflow that proposes, as it is on disk; empty where there is none."""
+    file = project.toplevel / WORKFLOW
+    return file.read_text("utf-8", "replace") if file.is_file() else ""
+
+
+def _rewrite(project: Project) -> str:
+    """The command that writes the workflows for the config as it is now."""
+    action = workflows.action_of(_workflow(project))
+    return "ratchet init --github --force" + (f" --action {action}" if action else "")
+
+
+def _left_in(project: Project, settings: config.Config) -> list[str]:
+    """What the workflow that is there does not keep from the job that proposes."""
+    return [
+        f"{WORKFLOW} does not know of {folder}: the job that proposes would have its held-out "
+        f"cases on the disk. Run '{_rewrite(project)}', and commit what it writes"
+        for folder in workflows.left_in(_workflow(project), settings, prefix=project.prefix)
+    ]
+
+
+def require_blind(space: Workspace) -> None:
+    """Raise RatchetError for a job of a workflow that proposes and has held-out cases on its disk.
+
+    In a clone of a person's they lie beside, and are not opened.
+    """
+    if not space.blind or not actions.is_step():
+        return
+    for folder in space.sealed:
+        if any(one.is_file() for one in (space.project.root / folder).rglob("*")):
+            raise RatchetError(
+                f"The held-out cases in {folder} are on the disk of the job that proposes.",
+                hint=f"{WORKFLOW} was written before they were there: run "
+                f"'{_rewrite(space.project)}', and commit what it writes.",
+            )
 
 
 _NOT_QUOTED: Final = (
@@ -209,13 +256,7 @@ def require_sealed(project: Project) -> str:
     """
     tree = repository.WorkTree(project)
     settings = config.load_config(tree)
-    specs = [
-        scorer
-        for skill in settings.skills.values()
-        for scorer in (skill.scorer, *skill.scorers.values())
-    ]
-    harness = programs.has_harness(settings)
-    if not harness and not any(spec["type"] in workspace.PROGRAMS for spec in specs):
+    if not programs.has_any(settings):
         return "No program answers or scores."
     if settings.sealed == "trust":
         return f"{sealing.TRUSTED}."

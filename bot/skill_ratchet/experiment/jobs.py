@@ -56,6 +56,7 @@ def improve(
         bundles.require_new(bundle)
     space = workspace.open_at_base(project, skill=skill, override=override, blind=blind)
 
+    check.require_blind(space)
     check.require_sound(space)
     with RunLock(project.root, space.name):
         report = _run_loop(

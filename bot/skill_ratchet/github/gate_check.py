@@ -24,11 +24,11 @@ from skill_ratchet.experiment.proposer import SUPERSEDED, Candidate
 from skill_ratchet.github import base_branch, pages, rejected, replies, touched_paths
 from skill_ratchet.github.pull_request import Job
 from skill_ratchet.ledger import bundles, clock, remote
-from skill_ratchet.project import branches, config, repository, skill_file, workspace
+from skill_ratchet.project import branches, config, programs, repository, skill_file, workspace
 from skill_ratchet.project.repository import CommitTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -120,7 +120,11 @@ def read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str)
         return None
     path = settings.skill(skill).path
     named = workspace.named_files(settings.model_dump(mode="json"))
-    inputs = {WORKFLOWS, *(f"{project.prefix}{one}" for one in (repository.CONFIG_FILE, *named))}
+    found = _found_by_programs(project, changes, settings)
+    inputs = {
+        WORKFLOWS,
+        *(f"{project.prefix}{one}" for one in (repository.CONFIG_FILE, *named, *found)),
+    }
     touched_paths.refuse_inputs(changes, inputs=inputs, skill=paths[skill])
     if CommitTree(project, fork).entry(path) != tree.entry(path):
         raise RatchetError(
@@ -128,6 +132,20 @@ def read_edit(project: Project, *, tree: CommitTree, settings: Config, sha: str)
             hint="Update the branch: merge the base into it.",
         )
     return Edit(skill, _text(project, sha, path))
+
+
+def _found_by_programs(
+    project: Project, changes: Sequence[edits.Change], settings: Config
+) -> list[str]:
+    """Paths that are changed, and that the owner says programs need.
+
+    Where nobody says, they find all there is; that a README goes with a skill is no matter.
+    """
+    if not settings.visible or not programs.has_any(settings):
+        return []
+    start = project.prefix
+    paths = [one.path.removeprefix(start) for one in changes if one.path.startswith(start)]
+    return programs.among(paths, settings)
 
 
 def _fork(project: Project, base: str, sha: str) -> str:

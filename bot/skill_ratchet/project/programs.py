@@ -21,7 +21,7 @@ from skill_ratchet.core.records import Split, digest
 from skill_ratchet.project import repository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Entry, Project, Tree
@@ -96,6 +96,14 @@ def has_harness(settings: Config) -> bool:
     return any(one.type == "command" for one in asked)
 
 
+def has_any(settings: Config) -> bool:
+    """Whether a program answers, or scores."""
+    scorers = (
+        one for skill in settings.skills.values() for one in (skill.scorer, *skill.scorers.values())
+    )
+    return has_harness(settings) or any(one.get("command") for one in scorers)
+
+
 @contextmanager
 def exported(project: Project, tree: Tree, settings: Config) -> Iterator[Programs]:
     """An export for as long as it is needed."""
@@ -112,13 +120,17 @@ def exported(project: Project, tree: Tree, settings: Config) -> Iterator[Program
 
 def visible(tree: Tree, settings: Config) -> dict[str, Entry]:
     """The files that programs find, by path."""
+    found = tree.regular()
+    return {name: found[name] for name in among(found, settings)}
+
+
+def among(names: Iterable[str], settings: Config) -> list[str]:
+    """Those of some paths that programs find."""
     wanted = tuple(settings.visible)
     unseen = tuple(_unseen(settings))
-    return {
-        name: entry
-        for name, entry in tree.regular().items()
-        if (not wanted or _below(name, wanted)) and not _below(name, unseen)
-    }
+    return [
+        name for name in names if (not wanted or _below(name, wanted)) and not _below(name, unseen)
+    ]
 
 
 def tree_digest(tree: Tree, settings: Config) -> str:

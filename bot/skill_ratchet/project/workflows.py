@@ -67,6 +67,26 @@ def shards_of(workflow: str) -> int:
     return len(found[1].split(",")) if found else 1
 
 
+def action_of(workflow: str) -> str:
+    """The action that a workflow file of ours uses, pinned; empty for the repository's own."""
+    found = re.search(r"uses: (\S+)[^\n]*\n\s+with:\n\s+command: propose\n", workflow)
+    return found[1] if found and _PINNED.fullmatch(found[1]) else ""
+
+
+def left_in(workflow: str, config: Config, *, prefix: str) -> list[str]:
+    """Folders of held-out cases that a workflow of ours does not keep from the job that proposes.
+
+    Args:
+        workflow: The text of ``ratchet.yml`` in the folder of workflows.
+        config: Where the cases are now.
+        prefix: As for `render`.
+    """
+    lines = {line.strip() for line in workflow.splitlines()}
+    if "/*" not in lines:  # it proposes nothing, or another way
+        return []
+    return [one for one in _held_out(config) if f"!/{_literal(prefix)}{one}/" not in lines]
+
+
 def render(config: Config, *, action: str, prefix: str, shards: int = 1) -> dict[str, bytes]:
     """The workflow files and the issue form, by path from the root of the repository.
 
