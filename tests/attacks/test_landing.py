@@ -14,7 +14,7 @@ import pytest
 from scenes import stages
 from skill_ratchet.github import api, pages
 from skill_ratchet.github import publish as publish_job
-from world import BOTH, SKILL_TEXT, idea, script
+from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,6 @@ EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 MANUAL = {"gate": {"merge": "manual"}}
 BRANCH = "ratchet/triage"
 PULL = 1
-FIRST = "0" * 64  # stands for the id of the first experiment, which is known later
 
 
 @pytest.fixture
@@ -128,3 +127,33 @@ END = f"Ratchet-Experiment: {A}\nRatchet-Parent: {B}"
 )
 def test_only_the_end_of_a_page_names_its_experiment(body: str, named: str | None) -> None:
     assert pages.proposed(body) == named
+
+
+# What is in the base branch -------------------------------------------------------------------
+
+
+def test_an_outsiders_trailer_takes_nothing_in(make: Stages) -> None:
+    """A harmless pull request whose commit names the experiment that waits is merged."""
+    stage = make.published(config=MANUAL)
+    (experiment,) = job(stage, "known").ledger.experiments()
+    stage.hub.add_user("eve", "none")
+    said = f"Fix a typo\n\nRatchet-Experiment: {experiment.id}\n"
+    stage.hub.person_pushes("eve", "typo", {"README.md": "x\n"}, said, fork=True)
+    other = stage.hub.person_opens_pull("eve", head="eve:typo", title="Typo")
+    stage.hub.person_merges("octo", other)
+
+    assert look(stage, "look").json["reason"] == "awaits_person"
+    assert job(stage, "merge").settle(released_by="octo").action == "merge"
+    assert stage.hub.read("main", SKILL) == EDITED
+
+
+def test_update_branch_leaves_it_the_bots(make: Stages) -> None:
+    stage = make.published(config=MANUAL)
+    stage.hub.person_pushes("octo", "main", {"README.md": "news\n"})
+    stage.hub.person_updates_branch("octo", PULL)
+
+    assert look(stage, "look").json["reason"] == "awaits_person"
+    assert job(stage, "merge").settle(released_by="octo").action == "merge"
+    assert stage.hub.read("main", SKILL) == EDITED
+    assert stage.hub.read("main", "README.md") == "news\n"
+    assert states(stage) == ["merged"]

@@ -1243,3 +1243,31 @@ def test_a_bundle_may_not_choose_a_base_that_the_branch_never_had(
 
     assert said.code == 1
     assert gate.state() != "success"
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"fixtures/triage/holdout/h9.yml": '{"input": "Well?", "expected": "yes"}'}, "pending"),
+        ({SKILL: f"{SKILL_TEXT}Theirs.\n"}, "pending"),
+        ({"README.md": "news\n"}, "success"),
+    ],
+)
+def test_a_good_status_is_taken_back_when_the_base_goes_on_with_what_was_tested(
+    make: Gates, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], state: str
+) -> None:
+    gate = make()
+    gate.open({SKILL: BETTER})
+    gate.both()
+    assert gate.state() == "success"
+    gate.hub.person_pushes("octo", "main", changes)
+    event = {"ref": "refs/heads/main", "repository": {"full_name": gate.hub.repository}}
+    (file := gate.stage.folder / "push.json").write_text(json.dumps(event))
+    monkeypatch.setenv("GITHUB_EVENT_NAME", "push")
+    gate.stage.sha = None
+
+    ran = gate.stage.job("watch").ratchet("command", "--json", "--event", str(file))
+
+    assert (ran.code, ran.json["outcome"]) == (0, "done"), ran.err
+    assert gate.state() == state
+    assert len(gate.hub.comments(gate.number)) == 1
