@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scenes import stages
+from skill_ratchet import providers
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.ledger import offers
-from world import SKILL, SKILL_TEXT, script
+from skill_ratchet.project import repository, workspace
+from world import SKILL, SKILL_TEXT, World, script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,6 +233,32 @@ def test_a_forged_bundle_does_not_go_first(make: Stages) -> None:
     shutil.rmtree(folder / "ratchet-confirmation-0evil")
     ran = stage.job("again").ratchet(*words)
     assert (ran.code, stage.hub.read("main", SKILL)) == (0, EDITED), ran.err
+
+
+# What a bundle says that can be told without it ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("provider", "repeats"),
+    [
+        ("scripted", True),
+        ("local", True),
+        ("anthropic", False),
+        ({"type": "command", "command": "true"}, False),
+        ({"type": "command", "command": "true", "deterministic": True}, True),
+    ],
+)
+def test_whether_answers_repeat_is_told_by_the_settings(
+    tmp_path: Path, provider: Any, *, repeats: bool
+) -> None:
+    """So that no bundle is asked; what a provider says of itself is the same."""
+    world = World.make(tmp_path / "p", config={"provider": provider})
+    project = repository.open_project(world.path)
+    space = workspace.open_at_base(project, skill=None, override={})
+    assert workspace.repeats(space) is repeats
+    if space.provider.type not in ("anthropic", "local"):  # which take a key, and a package
+        built = providers.build(space.provider, project=project, tree=space.tree)
+        assert built.deterministic is repeats
 
 
 # Two looks at once ----------------------------------------------------------------------------

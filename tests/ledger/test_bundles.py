@@ -1397,6 +1397,15 @@ def made_up_scores(forge: Forge) -> None:
     evidence(forge, kept=True, confirm=[one | {"incumbent": 0.1} for one in pairs])
 
 
+def says_it_repeats_nothing(forge: Forge) -> None:
+    """As if the same request could get another answer, which changes what the gate asks for."""
+    evidence(forge, kept=True, deterministic=False)
+
+
+def leaks_not_looked_for(forge: Forge) -> None:
+    evidence(forge, kept=True, leaks=None)
+
+
 def swapped_sides(forge: Forge) -> None:
     pairs = document(forge.folder, "verdict.json")["evidence"]["confirm"]
     swapped = [
@@ -1451,6 +1460,8 @@ CONFIRMATIONS: dict[Callable[[Forge], None], str] = {
     made_up_runs: "not on record",
     made_up_scores: "not on record",
     swapped_sides: "not on record",
+    says_it_repeats_nothing: "repeat",
+    leaks_not_looked_for: "held-out text",
     counted_again: "miscounts",
     train_run_on_the_holdout: "train run",
     held_out_run_on_the_ledger: "held-out run",
@@ -1473,6 +1484,23 @@ def test_a_confirmation_that_is_not_as_it_should_be_is_refused(
 
     assert CONFIRMATIONS[spoil] in refused.value.message
     assert kept(confirmed.reader) == before
+
+
+def test_held_out_text_in_a_candidate_is_looked_for_again(tmp_path: Path) -> None:
+    """Whatever the bundle says of it: the job that may merge has the cases itself."""
+    leak = f"Rule alpha. Would the {SEALED} agree to h1?"
+    jobs = Jobs.make(tmp_path, model=script([idea(1, leak)]))
+    assert jobs.propose(jobs.clone("one")).code == 0
+    told = jobs.confirm(jobs.clone("two"))
+    assert told.json["reason"] == "leaks_holdout", told.err
+    forge = Forge(jobs, jobs.clone("two"), jobs.clone("three"), jobs.at("confirmation"))
+    assert read(forge.reader, forge.folder).decision
+    evidence(forge, kept=True, leaks=[])
+
+    with pytest.raises(RatchetError, match="held-out text") as refused:
+        read(forge.reader, forge.folder)
+
+    assert SEALED not in refused.value.message
 
 
 def test_a_branch_that_moved_after_the_check_is_not_overwritten(confirmed: Forge) -> None:

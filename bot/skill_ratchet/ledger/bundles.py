@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from skill_ratchet.base import documents
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import edits, gate
+from skill_ratchet.core import edits, gate, leaks
 from skill_ratchet.core import transfer as transfers
 from skill_ratchet.core.facts import Recorded  # noqa: TC001 - pydantic needs it at run time
 from skill_ratchet.core.gate import Action, Verdict
@@ -42,7 +42,7 @@ from skill_ratchet.ledger.gitref import AUTHOR, GitRef
 from skill_ratchet.project import fixtures, repository, skill_file, workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from skill_ratchet.core.records import Evidence, Pair, Text
@@ -295,6 +295,8 @@ def read(
         decision = None
         if VERDICT in files:
             decision = parse_file(Decision, files[VERDICT], VERDICT)
+            said = experiment.proposal.hypothesis if experiment else ""
+            _check_known(decision.evidence, space, said=(candidate.text if candidate else "", said))
             _check_decision(decision, inside, space)
         transfer = _transferred(inside, space) if kind == "transfer" else None
     pack = packed.pack if packed and moves else None
@@ -729,6 +731,24 @@ def _check_decision(decision: Decision, inside: _Inside, space: Workspace) -> No
     if evidence.attempt is not None:
         _check_attempt(evidence.attempt, decision.experiment, inside)
     _check_runs(decision, inside, space)
+
+
+def _check_known(evidence: Evidence, space: Workspace, *, said: Iterable[str]) -> None:
+    """What can be told without a run is told here: nobody's word is taken for it.
+
+    That it found more held-out text than there is here can only lead to a rejection.
+    """
+    known = leaks.watch(train=space.train, holdout=space.holdout)
+    here = {run for text in said for run in known.found(text, known=[space.text.text])}
+    if evidence.leaks is None or not here <= set(evidence.leaks):
+        raise RatchetError(
+            "The bundle's verdict does not know of the held-out text that its candidate has."
+        )
+    if evidence.deterministic != workspace.repeats(space):
+        raise RatchetError(
+            "The bundle's verdict says otherwise than ratchet.yml whether the model's answers "
+            "repeat themselves."
+        )
 
 
 def _check_attempt(attempt: int, experiment: str, inside: _Inside) -> None:

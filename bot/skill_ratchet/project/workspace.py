@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from skill_ratchet import __version__
+from skill_ratchet.base import documents
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
 from skill_ratchet.core.records import Binding, How, Setting, Text, digest, skill_digest, split_of
@@ -387,6 +388,19 @@ def with_model(space: Workspace, *, provider: AnyProvider, model: str) -> Worksp
     scorer = _scorer_digest(space.tree, settings, space.scorer, space.scorers)
     how = _how(space.tree, settings, space.name, settings.call(space.name), scorer)
     return replace(space, config=settings, skill=skill, how=how)
+
+
+def repeats(space: Workspace) -> bool:
+    """Whether the same request always gets the same answer, as the settings say.
+
+    What the provider says of itself, for a process that has no key and builds none.
+    """
+    provider = space.provider
+    if isinstance(provider, config.ScriptedConfig):
+        script = documents.compose(documents.decode(space.tree.read(provider.file)))
+        said = documents.value(script) if script is not None else {}
+        return bool(said.get("deterministic", True)) if isinstance(said, dict) else True
+    return isinstance(provider, config.LocalConfig) or getattr(provider, "deterministic", False)
 
 
 def instructions(workspace: Workspace) -> str:
