@@ -1168,6 +1168,30 @@ def test_an_explanation_that_tells_of_a_held_out_case_is_not_posted(
     assert "h1" not in stage.reply
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Rejected: 2 of 4 pairs won, bar 1.5.", True),
+        ("Rejected: case 4 is odd.", False),
+        ("Rejected: fixture 'won' is odd.", False),
+        ("Rejected: h-4 is odd.", False),
+        ("Rejected: see fixtures/triage/holdout.", False),
+    ],
+)
+def test_a_held_out_case_may_be_called_like_a_number_or_a_word_of_ours(
+    scene: Callable[[str], Scene], monkeypatch: pytest.MonkeyPatch, said: str, *, shown: bool
+) -> None:
+    """Or an explanation, which has numbers in it, could not be posted for ever."""
+    stage = scene("waiting")
+    files = {
+        f"fixtures/triage/holdout/{name}.yml": case(f"x {name}", "holdout")
+        for name in ("4", "won", "h-4")
+    }
+    stage.hub.person_pushes("octo", "main", files)
+    monkeypatch.setattr(history, "explain", lambda _: history.Explanation(said, "1 of 2", {}))
+    assert (stage.says("owner", "/ratchet explain").code == 0) is shown
+
+
 def test_errors_of_github_are_said(scene: Callable[[str], Scene]) -> None:
     stage = scene("waiting")
     stage.hub.fail_next("POST", r"/labels$", Fault(status=403, message="No @octo #1"), times=2)

@@ -336,7 +336,7 @@ class _Clerk:
             one = self._experiment(job)
             told = history.explain(history.row(job.ledger, one))
         sentence, numbers = job.redact(told.sentence), job.redact(told.numbers)
-        if _is_sealed(f"{sentence}\n{numbers}", job.space):
+        if _is_sealed(f"{sentence}\n{numbers}", job.space, ours=True):
             raise RatchetError("The explanation tells of a held-out case; it was not posted.")
         head = f"Experiment {one.number} (`{one.id[:12]}`) of skill `{job.skill}`."
         return _Response((f"{head} {markdown.inert(sentence)}", markdown.fence(numbers, "text")))
@@ -707,10 +707,22 @@ def _speaking(job: Job) -> Iterator[None]:
         raise RefusedError(_plain(RatchetError(said))) from error
 
 
-def _is_sealed(said: str, space: Workspace) -> bool:
-    """Whether a text names a held-out case, or a folder of such, or repeats one."""
-    names = "|".join(re.escape(name) for name in (*space.sealed, *(c.id for c in space.holdout)))
+def _is_sealed(said: str, space: Workspace, *, ours: bool = False) -> bool:
+    """Whether a text names a held-out case, or a folder of such, or repeats one.
+
+    ``ours`` is made of numbers and words of Ratchet's own. A case that is called like one of those
+    is named there only where it is called a case.
+    """
+    ids = [case.id for case in space.holdout]
+    plain = [name for name in ids if ours and (name.isdigit() or name.isalpha())]
+    names = [*space.sealed, *(name for name in ids if name not in plain)]
+    called = rf"\b(?:case|fixture|id)s?\W{{1,3}}(?:{_any(plain)})(?![\w-])" if plain else r"(?!)"
     return bool(
-        re.search(rf"(?<![\w-])(?:{names})(?![\w-])", said)
+        re.search(rf"(?<![\w-])(?:{_any(names)})(?![\w-])", said)
+        or re.search(called, said, re.IGNORECASE)
         or leaks.found(said, incumbent="", train=(), holdout=space.holdout)
     )
+
+
+def _any(names: Iterable[str]) -> str:
+    return "|".join(re.escape(name) for name in names)
