@@ -366,6 +366,18 @@ def test_what_is_installed_in_the_project_is_there(root: Path, *, enclosed: bool
 
 
 @enclosed_only
+def test_what_cannot_be_copied_into_a_home_is_left_out(root: Path, hermetic_seal: Path) -> None:
+    """A call does not fail for a link that leads nowhere, a socket or a file of somebody else's."""
+    (hermetic_seal / ".gone").symlink_to("nowhere")
+    os.mkfifo(hermetic_seal / ".pipe")
+    (hermetic_seal / "large").write_text("x")
+    (hermetic_seal / ".dot").write_text("x")
+    code = "import os; print(sorted(os.listdir(os.path.expanduser('~'))))"
+    reply = ask(root, python(code), enclosed=True)
+    assert reply.text == "['.dot', '.gitconfig', '.gone', 'large']", reply.error
+
+
+@enclosed_only
 def test_an_agent_finds_its_login_and_leaves_nothing_in_the_home(
     root: Path, hermetic_seal: Path
 ) -> None:
@@ -406,6 +418,12 @@ def test_what_it_says_of_itself(root: Path) -> None:
     provider = make_provider(root, ["true"], deterministic=True, concurrency=7)
     assert (provider.name, provider.deterministic, provider.concurrency) == ("command", True, 7)
     assert provider.worst_case_usd(make_request()) is None
+
+
+def test_the_documentation_names_what_is_kept_back() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    for name in (*enclosure._KEPT_BACK, *enclosure._LOGINS):
+        assert f"`{name}`" in text
 
 
 def test_the_documentation_names_what_a_program_gets() -> None:

@@ -11,6 +11,7 @@ says which; None where neither works.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,9 +38,12 @@ _RESOLVER: Final = Path("/etc/resolv.conf")  # often a link to a file below /run
 # agent makes of its own settings must not reach its next call.
 _LOGINS: Final = frozenset({".claude", ".codex", ".copilot", ".gemini"})
 _OPENED: Final = frozenset({".cache", ".config", ".config/git", ".local"})  # gone through, too
-# Ways to the server that has the repository.
+# Ways to the server that has the repository, and to services that would read the disk.
 _KEPT_BACK: Final = frozenset(
-    {".ssh", ".netrc", ".git-credentials", ".config/gh", ".config/git/credentials"}
+    {
+        *(".ssh", ".netrc", ".git-credentials", ".config/gh", ".config/git/credentials"),
+        *(".docker", ".colima", ".lima", ".Xauthority"),
+    }
 )
 _COPIED: Final = 10_000_000  # bytes; a larger file can only be read
 
@@ -156,22 +160,26 @@ def home(folder: Path, env: Mapping[str, str]) -> tuple[Mount, ...]:
 
 
 def _furnished(real: Path, folder: Path, within: str) -> Iterator[Mount]:
-    """Fill a folder as the real one is filled; what cannot be copied is mounted."""
+    """Fill a folder as the real one is filled; what is not copied is mounted."""
     folder.mkdir(exist_ok=True)
     for entry in sorted(real.iterdir()) if os.access(real, os.R_OK) else ():
-        name, copy = f"{within}{entry.name}", folder / entry.name
-        if name in _KEPT_BACK:
-            continue
-        if entry.is_symlink():
-            copy.symlink_to(entry.readlink())
-        elif entry.is_dir() and name in _OPENED:
-            yield from _furnished(entry, copy, f"{name}/")
-        elif entry.is_dir() and name in _LOGINS:
-            copy.mkdir()
-            for one in entry.iterdir():
-                _copy(one, copy / one.name)
-        elif not _copy(entry, copy) and (entry.is_dir() or entry.is_file()):
-            yield Mount(entry, entry, writable=False)
+        if f"{within}{entry.name}" not in _KEPT_BACK:
+            with contextlib.suppress(OSError):  # gone meanwhile, or a mount that does not answer
+                yield from _taken(entry, folder / entry.name, within)
+
+
+def _taken(entry: Path, copy: Path, within: str) -> Iterator[Mount]:
+    name = f"{within}{entry.name}"
+    if entry.is_symlink():
+        copy.symlink_to(entry.readlink())
+    elif entry.is_dir() and name in _OPENED:
+        yield from _furnished(entry, copy, f"{name}/")
+    elif entry.is_dir() and name in _LOGINS:
+        copy.mkdir()
+        for one in entry.iterdir():
+            _copy(one, copy / one.name)
+    elif entry.is_dir() or (entry.is_file() and not (name[0] == "." and _copy(entry, copy))):
+        yield Mount(entry, entry, writable=False)
 
 
 def _copy(source: Path, target: Path) -> bool:
