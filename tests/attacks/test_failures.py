@@ -235,15 +235,13 @@ def test_a_harness_that_breaks_later_uses_up_one_edit_at_most(
 ) -> None:
     """The run says so instead of rejecting all that is proposed; the next one decides."""
     world = harness(tmp_path, case="none", how="true")
-    broken = tmp_path / "broken"
-    monkeypatch.setitem(os.environ, "BROKEN", str(broken))
     assert world.ratchet("eval").code == 0
-    broken.touch()
+    monkeypatch.setitem(os.environ, "BROKEN", "yes")
     ran = world.run("--attempts", "5")
     assert not ran.verdicts
     assert "No call of this run was answered" in ran.err
     assert len(world.ledger().experiments()) == 1
-    broken.unlink()
+    monkeypatch.delitem(os.environ, "BROKEN")
     assert world.run().verdicts == [("reject", "screen_failed")]
 
 
