@@ -198,7 +198,7 @@ def ticks(stage: Stage) -> Any:
     board = next(one for one in stage.hub.state.issues.values() if one.pull is None)
     body = (board.body or "").replace("- [ ] hold", "- [x] hold")
     stage.hub.person_edits("octo", board.number, body=body)
-    return hears(stage, "issues", action="edited")
+    return hears(stage, "issues", action="edited", issue={"body": body})
 
 
 def stops_all(stage: Stage) -> Any:

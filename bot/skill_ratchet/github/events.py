@@ -96,6 +96,7 @@ def read(
     return Ignored("it is neither a comment, nor a review, nor a new issue")
 
 
+_DASHBOARD: Final = "<!-- ratchet:dashboard -->"  # the only issue whose text stops a merge
 # What may stop a merge, by event and action; a push has no action.
 _CHANGES: Final = frozenset(
     {
@@ -122,6 +123,8 @@ def changed(name: str, event: Mapping[str, Any], *, repository: str) -> Changed 
     """
     grouped = name == "merge_group" and event.get("action") == "checks_requested"
     if not grouped and (name, event.get("action", "")) not in _CHANGES:
+        return None
+    if name == "issues" and _DASHBOARD not in str((event.get("issue") or {}).get("body")):
         return None
     told = _parse(_AnyEvent, event)
     if told.repository.full_name.casefold() != repository.casefold():
