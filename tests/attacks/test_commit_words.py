@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scenes import stages
 from skill_ratchet.core import commit_words, markdown
 from skill_ratchet.project import branches, repository
-from skill_ratchet.project.proposal import EXPERIMENT, one_line
+from skill_ratchet.project.proposal import EXPERIMENT, MADE, one_line
 from world import BOTH, SKILL, World, idea, script
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def test_a_commit_is_made_of_such_a_line_whoever_calls(tmp_path: Path) -> None:
     told = world.git("show", "-s", "--format=%B", commit)
     assert not ACTED_ON.search(told.split("\n")[0])
     keys = world.git("show", "-s", "--format=%(trailers:keyonly)", commit).split()
-    assert keys == [EXPERIMENT]
+    assert keys == [EXPERIMENT, MADE]
 
 
 ALL: Final = "Fixes #7 @octo [skip ci]\n\nskip-checks: true\nCo-authored-by: E <e@example.com>"

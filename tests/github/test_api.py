@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
@@ -1368,3 +1368,24 @@ def test_records_are_what_they_say(hub: Hub) -> None:
     with pytest.raises(ValueError, match="frozen"):
         found.number = 8  # type: ignore[misc]  # that is the point
     assert Status.model_fields.keys() == {"context", "state", "description", "creator"}
+
+
+# In whose name ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("login", "found", "email"),
+    [
+        ("github-actions[bot]", 404, "41898282+github-actions[bot]@users.noreply.github.com"),
+        ("our-app[bot]", (200, {"id": 77}), "77+our-app[bot]@users.noreply.github.com"),
+        ("our-app[bot]", 404, "ratchet@skill-ratchet.invalid"),
+    ],
+)
+def test_what_is_pushed_is_in_the_name_of_the_tokens_account(
+    hub: Hub, login: str, found: Any, email: str
+) -> None:
+    """An address without the account's number may be a stranger's."""
+    hub.plan({f"GET /users/{quote(login)}": found})
+    github = connect(hub)
+    github._login = login
+    assert github.identity().email == email

@@ -17,7 +17,7 @@ from skill_ratchet.core import gate
 from skill_ratchet.core.facts import Findings, Present, gather
 from skill_ratchet.core.records import Experiment, Reply, Setting, digest, experiment_id
 from skill_ratchet.ledger import Ref, access, bundles, remote
-from skill_ratchet.ledger.gitref import AUTHOR, GitRef
+from skill_ratchet.ledger.gitref import AUTHOR, AUTHORS, GitRef
 from skill_ratchet.project import repository, workspace
 from skill_ratchet.providers.scripted import Scripted
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LEDGER, HOLDOUT = Ref.LEDGER.value, Ref.HOLDOUT.value
 BOTS = dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "Ratchet") | dict.fromkeys(
-    ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "ratchet@users.noreply.github.com"
+    ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "ratchet@skill-ratchet.invalid"
 )
 EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 ON_TRAIN, ON_HOLDOUT = 3 + 1 + 3, 2 * 2  # calls: old skill, proposer and candidate; both sides
@@ -1776,4 +1776,6 @@ def test_the_identity_of_the_forged_commits_is_the_bots() -> None:
     """Or the tables above would test something else."""
     name, email = BOTS["GIT_AUTHOR_NAME"], BOTS["GIT_AUTHOR_EMAIL"]
     assert f"{name} <{email}>" == AUTHOR
+    former = "Ratchet <ratchet@users.noreply.github.com>"
+    assert {AUTHOR, former} == AUTHORS, "a ledger of the version before is read, too"
     assert workspace.text_of("x").digest == digest("skill", "x")

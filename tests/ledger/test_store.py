@@ -186,7 +186,7 @@ def test_a_branch_explains_itself_and_its_author_is_ratchet(repo: Path, ref: Ref
     store = make_store(repo)
     store.put(ref, "s/a.txt", "a")
     store.flush("Experiment 7: reject\n\nbecause")
-    ratchet = "Ratchet <ratchet@users.noreply.github.com>"
+    ratchet = "Ratchet <ratchet@skill-ratchet.invalid>"
     shown = git(repo, "log", "-1", "--format=%an <%ae>|%cn <%ce>|%at|%ct|%P|%B", ref)
     assert shown == f"{ratchet}|{ratchet}|1780000000|1780000000||Experiment 7: reject\n\nbecause"
     title = {Ref.LEDGER: "# Ratchet's ledger", Ref.HOLDOUT: "# Ratchet's sealed records"}[ref]

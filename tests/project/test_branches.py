@@ -13,7 +13,7 @@ from gitrepo import SKILL, SKILL_TEXT, GitRepo
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.experiment import reversal
 from skill_ratchet.project import branches
-from skill_ratchet.project.proposal import Merged, Refused, one_line, proposal_branch
+from skill_ratchet.project.proposal import FORMER, Merged, Refused, one_line, proposal_branch
 from skill_ratchet.project.repository import open_project
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ def text(shown: str) -> str:
 
 
 PROPOSED = text(f"""
-    *  (ratchet/triage) Ratchet/Ratchet: triage: be kind
+    *  (ratchet/triage) A Developer/A Developer: triage: be kind
     |     Ratchet-Experiment: {EXPERIMENT}
     |     Ratchet-Parent: {"c" * 64}
     |     Ratchet-Evidence: {EVIDENCE}
     *  (HEAD -> main) A Developer/A Developer: start
     """)
 MERGED = text(f"""
-    *  (HEAD -> main, ratchet/triage) Ratchet/Ratchet: triage: be kind
+    *  (HEAD -> main, ratchet/triage) A Developer/A Developer: triage: be kind
     |     Ratchet-Experiment: {EXPERIMENT}
     |     Ratchet-Parent: {"c" * 64}
     |     Ratchet-Evidence: {EVIDENCE}
@@ -161,8 +161,8 @@ def test_bytes_are_committed_as_they_are(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("commit.gpgSign", "true"),
         ("gpg.program", "false"),
+        ("core.hooksPath", "/nowhere"),
         ("user.useConfigOnly", "true"),
         ("i18n.commitEncoding", "ISO-8859-1"),
         ("core.splitIndex", "true"),
@@ -234,6 +234,7 @@ def test_a_message_is_one_line_and_forges_no_trailer(
         f"Ratchet-Experiment: {EXPERIMENT}",
         f"Ratchet-Parent: {'c' * 64}",
         "Ratchet-Evidence: a X: y",
+        *[line for line in trailers if line.startswith("Ratchet-Made: ")],
     ]
     assert (
         branches.landed(world.project, branch="ratchet/triage", experiment_id="forged", path=SKILL)
@@ -991,9 +992,9 @@ def test_an_edit_is_taken_back_by_a_new_commit(world: World) -> None:
     done = world.revert()
     assert isinstance(done, Merged)
     shown = text(f"""
-        *  (HEAD -> main) Ratchet/Ratchet: triage: revert experiment 1
+        *  (HEAD -> main) A Developer/A Developer: triage: revert experiment 1
         |     Ratchet-Revert: {EXPERIMENT}
-        *  (ratchet/triage) Ratchet/Ratchet: triage: be kind
+        *  (ratchet/triage) A Developer/A Developer: triage: be kind
         """)
     assert world.world().startswith(shown)
     assert (world.path / world.skill).read_text() == SKILL_TEXT
@@ -1107,3 +1108,95 @@ def test_a_revert_keeps_the_mode_the_file_has_now(world: World) -> None:
     world.commit("executable")
     assert isinstance(world.revert(), Merged)
     assert world.git("ls-tree", "HEAD", world.skill).startswith("100755 blob")
+
+
+# In whose name -------------------------------------------------------------------------------
+
+
+def people(world: World, commit: str) -> str:
+    return world.git("show", "-s", "--format=%an <%ae>, %cn <%ce>", commit)
+
+
+def test_a_commit_is_in_the_name_of_whoever_the_clone_is_of(world: World) -> None:
+    developer = "A Developer <dev@example.com>"
+    assert people(world, world.publish()) == f"{developer}, {developer}"
+
+
+def test_where_git_knows_of_nobody_the_address_is_nobodys(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.delenv(f"GIT_{role}_NAME")
+        monkeypatch.delenv(f"GIT_{role}_EMAIL")
+    world.git("config", "user.useConfigOnly", "true")
+    nobody = "Ratchet <ratchet@skill-ratchet.invalid>"
+    assert people(world, world.publish()) == f"{nobody}, {nobody}"
+    assert world.merge(world.tip("ratchet/triage")) is not None
+
+
+def test_commit_gpgsign_is_honoured(world: World, tmp_path: Path) -> None:
+    (tmp_path / "gpg").write_text(FAKE_GPG)
+    (tmp_path / "gpg").chmod(0o755)
+    world.git("config", "gpg.program", str(tmp_path / "gpg"))
+    assert "gpgsig" not in world.git("cat-file", "commit", world.publish())
+    world.git("config", "commit.gpgsign", "true")
+    commit = world.publish(text=BETTER + "More.\n")
+    assert "gpgsig" in world.git("cat-file", "commit", commit)
+    assert world.merge(commit) == Merged(branch="main", commit=commit)
+
+
+def test_a_key_that_cannot_sign_is_said_and_nothing_moves(world: World) -> None:
+    world.git("config", "commit.gpgsign", "true")
+    world.git("config", "gpg.program", "false")
+    before = world.everything()
+    with pytest.raises(RatchetError, match="could not make the commit") as caught:
+        world.publish()
+    assert "git config commit.gpgsign false" in str(caught.value.hint)
+    assert world.everything() == before
+
+
+def test_a_proposal_of_an_earlier_version_is_still_ratchets(world: World) -> None:
+    """It was by an address that is a stranger's, and named nothing that it does."""
+    world.git("checkout", "--quiet", "-b", "ratchet/triage")
+    world.write(SKILL, BETTER)
+    world.git("add", "--all")
+    old = {
+        f"GIT_{role}_{what}": to
+        for role in ("AUTHOR", "COMMITTER")
+        for what, to in (("NAME", FORMER.name), ("EMAIL", FORMER.email))
+    }
+    message = f"triage: be kind\n\nRatchet-Experiment: {EXPERIMENT}\n"
+    world.git("commit", "--quiet", f"--message={message}", **old)
+    world.git("checkout", "--quiet", "main")
+    found = branches.open_proposal(world.project, skill="triage", branch="main")
+    assert found is not None
+    assert (found.experiment, found.edited) == (EXPERIMENT, False)
+    world.publish(text=BETTER + "More.\n")
+
+
+def test_a_person_of_the_same_name_is_known_by_what_they_change(world: World) -> None:
+    """The trailers are copied; what they name is another commit."""
+    commit = world.publish()
+    world.git("checkout", "--quiet", "ratchet/triage")
+    world.write(SKILL, BETTER + "Mine.\n")
+    world.git("add", "--all")
+    world.git("commit", "--quiet", "--amend", "--no-edit")
+    world.git("checkout", "--quiet", "main")
+    found = branches.open_proposal(world.project, skill="triage", branch="main")
+    assert found is not None
+    assert (found.commit != commit, found.edited) == (True, True)
+
+
+@pytest.mark.parametrize("where", [".git/hooks", "own-hooks"])
+def test_hooks_that_are_not_run_are_known(world: World, where: str) -> None:
+    assert branches.idle_hooks(world.project) == []
+    folder = world.path / where
+    folder.mkdir(exist_ok=True)
+    if where != ".git/hooks":
+        world.git("config", "core.hooksPath", where)
+    for name, mode in (("commit-msg", 0o755), ("pre-commit", 0o755), ("post-commit", 0o644)):
+        (folder / name).write_text("#!/bin/sh\nexit 1\n")
+        (folder / name).chmod(mode)
+    assert branches.idle_hooks(world.project) == ["pre-commit", "commit-msg"]
+    for name in ("commit-msg", "pre-commit", "post-commit"):
+        (folder / name).unlink()

@@ -92,7 +92,7 @@ def exchange(scene: Job, folder: Path) -> Exchanged:
 
 
 def _whoever_signs(outcome: dict[str, Any]) -> dict[str, Any]:
-    by = r"(?m)(?<=\* )( *)github-actions\[bot\]/GitHub(?=: triage)"
+    by = r"(?m)(?<=\* )( *)github-actions\[bot\]/(?:GitHub|github-actions\[bot\])(?=: triage)"
     return outcome | {"hub": re.sub(by, r"\1Ratchet/Ratchet", outcome["hub"])}
 
 

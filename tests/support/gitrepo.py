@@ -116,7 +116,8 @@ class GitRepo:
         shown = "%d %an/%cn: %s%n%w(0,4,4)%(trailers:only,unfold)"
         ours = ("-c", "trailer.separators=:", "-c", "log.showSignature=false")
         lines = self.git(*ours, "log", "--graph", "--all", "--decorate=short", f"--format={shown}")
-        return "\n".join(line.rstrip() for line in lines.splitlines() if line.strip(" |*/\\"))
+        told = [line.rstrip() for line in lines.splitlines() if line.strip(" |*/\\")]
+        return "\n".join(line for line in told if " Ratchet-Made: " not in line)  # names commits
 
     def files(self) -> dict[str, bytes]:
         """Every file of the checkout, byte for byte."""

@@ -44,7 +44,6 @@ from skill_ratchet.ledger.gitref import GitRef
 from skill_ratchet.ledger.journal import JournalView
 from skill_ratchet.ledger.store import journal_folder
 from skill_ratchet.project import branches, config, fixtures, repository, workspace
-from skill_ratchet.project.proposal import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -289,9 +288,9 @@ def _take_out(
         repository.write_whole(target, rest)
     if not commit:
         return None
-    nobody = repository.run(job.project, "var", "GIT_COMMITTER_IDENT", ok=range(256)).status
     make = ("commit", "--quiet", "--no-verify", "--only", f"--message={job.message}", "--")
-    repository.run(job.project, *make, job.project.full(found.path), env=IDENTITY if nobody else {})
+    who = branches.identity(job.project)
+    repository.run(job.project, *make, job.project.full(found.path), env=who)
     return repository.resolve(job.project, "HEAD")
 
 

@@ -10,13 +10,14 @@ from skill_ratchet.core.records import digest
 from skill_ratchet.github.api import FileCommit, Unsupported
 from skill_ratchet.ledger import remote, replay
 from skill_ratchet.project import branches
-from skill_ratchet.project.proposal import CASES
+from skill_ratchet.project.proposal import CASES, NOBODY
 from skill_ratchet.project.repository import CommitTree, differences, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from skill_ratchet.github.api import GitHub
+    from skill_ratchet.project.proposal import Identity
     from skill_ratchet.project.repository import Difference, Project
 
 _NEW: Final = "100644"
@@ -70,24 +71,40 @@ def put(
         tip = github.head_of(branch)
         if tip not in (None, head):
             raise
-        made = build(project, {path: content}, onto=head, subject=subject, at=at)
+        who = github.identity()
+        made = build(project, {path: content}, onto=head, subject=subject, at=at, who=who)
         remote.push(project, made, branch=branch, expect=tip)
     return made
 
 
-def build(project: Project, files: Mapping[str, bytes], *, onto: str, subject: str, at: str) -> str:
+def build(
+    project: Project,
+    files: Mapping[str, bytes],
+    *,
+    onto: str,
+    subject: str,
+    at: str,
+    who: Identity = NOBODY,
+) -> str:
     """A commit for each file, one on top of the other, and no ref; returns the last one.
 
     Raises:
         RatchetError: A path is a link or in a submodule, or has a twin that differs in case.
     """
     for path, content in files.items():
-        onto = _commit(project, path, content, onto=onto, subject=subject, at=at)
+        onto = _commit(project, path, content, onto=onto, subject=subject, at=at, who=who)
     return onto
 
 
 def _commit(
-    project: Project, path: str, content: bytes, *, onto: str, subject: str, at: str
+    project: Project,
+    path: str,
+    content: bytes,
+    *,
+    onto: str,
+    subject: str,
+    at: str,
+    who: Identity,
 ) -> str:
     before = CommitTree(project, onto)
     mode = before.entry(path).mode if before.has(path) else _NEW
@@ -95,7 +112,8 @@ def _commit(
     blob = run(project, "hash-object", "-w", "-t", "blob", "--stdin", stdin=content).text
     full = project.full(path)
     message = _message(project, subject, path, content)
-    made = replay.commit(project, {full: f"{mode} {blob}"}, onto=onto, message=message, at=at)
+    entry = {full: f"{mode} {blob}"}
+    made = replay.commit(project, entry, onto=onto, message=message, at=at, who=who)
     if [one.path for one in differences(project, onto, made)] != [full]:
         raise RatchetError(f"{path} cannot be added to on top of {onto[:12]}: it is in the way.")
     return made

@@ -16,7 +16,7 @@ from datetime import datetime
 from http import HTTPStatus
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AwareDatetime, Field
 
@@ -27,6 +27,8 @@ from skill_ratchet.github.reviews import Review
 from skill_ratchet.project.proposal import (
     CASES,
     EXPERIMENT,
+    NOBODY,
+    Identity,
     Merged,
     Reason,
     Refused,
@@ -40,6 +42,8 @@ Method = Literal["merge", "squash", "rebase"]
 State = Literal["error", "failure", "pending", "success"]
 
 _POLLS: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0)  # seconds while mergeability is computed
+_ACTIONS: Final = "github-actions[bot]"
+_ACTIONS_ID: Final = 41898282  # of its account on github.com
 _CONTEXT: Final = "ratchet/holdout"
 _STATUS_WORDS: Final = 140  # characters of a commit status's description
 _MARKER: Final = re.compile(r"<!-- ratchet:[^\n<>]+ -->")
@@ -234,6 +238,18 @@ class GitHub:
                 )
             self._login = str(login)
         return self._login
+
+    def identity(self) -> Identity:
+        """Who commits with git what is pushed with this token: its account, as GitHub knows it."""
+        login = self.me()
+        host = urlsplit(self.url).hostname or "github.com"
+        number = _ACTIONS_ID if (login, host) == (_ACTIONS, "github.com") else self._id_of(login)
+        return Identity(login, f"{number}+{login}@users.noreply.{host}") if number else NOBODY
+
+    def _id_of(self, login: str) -> int | None:
+        answer = self._wire.ask("GET", f"/users/{quote(login)}", ok=(200, 404))
+        number = answer.data.get("id") if isinstance(answer.data, dict) else None
+        return number if isinstance(number, int) else None
 
     def permission(self, user: str) -> str:
         """The role of a user: ``admin``, ``maintain``, ``write``, ``triage``, ``read``, ``none``.

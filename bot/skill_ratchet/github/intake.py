@@ -281,8 +281,9 @@ class Intake(Base):
         subject = intake_page.subject(batches)
         at = self.now().isoformat()
         if head is not None and not self._goes_on(head, files):
+            who = self.github.identity()
             made = additions.build(
-                self.project, files, onto=self.tree.commit, subject=subject, at=at
+                self.project, files, onto=self.tree.commit, subject=subject, at=at, who=who
             )
             remote.push(self.project, made, branch=FIXTURES, expect=head)
             return made

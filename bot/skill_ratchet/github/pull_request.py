@@ -717,6 +717,7 @@ class Job:
             message=subject,
             trailers=trailers,
             at=self.now().isoformat(),
+            who=self.github.identity(),
         )
         remote.push(now.project, commit, branch=branch, expect=tip)
         return commit

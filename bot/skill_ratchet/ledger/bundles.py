@@ -38,7 +38,7 @@ from skill_ratchet.core.records import (
 )
 from skill_ratchet.core.transfer import Transfer
 from skill_ratchet.ledger import Ref, access, admission, quarantine, replay
-from skill_ratchet.ledger.gitref import AUTHOR, GitRef
+from skill_ratchet.ledger.gitref import AUTHORS, GitRef
 from skill_ratchet.project import fixtures, repository, skill_file, workspace
 
 if TYPE_CHECKING:
@@ -552,7 +552,7 @@ def _check_line(ref: Ref, commits: Sequence[Commit], *, onto: str | None) -> Non
         if commit.parents != onto:
             raise _elsewhere(ref)
         onto = commit.sha
-        ours = commit.author == commit.committer == AUTHOR
+        ours = commit.author == commit.committer and commit.author in AUTHORS
         if not ours or not re.fullmatch(_MESSAGE, commit.message):
             raise RatchetError(f"The bundle's commit {commit.sha[:12]} is not one Ratchet made.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.project.proposal import FORMER, NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from skill_ratchet.base.git import Member, Output
 
-AUTHOR = "Ratchet <ratchet@users.noreply.github.com>"
+AUTHOR = str(NOBODY)
+# Who a commit of the ledger's may be by: versions before wrote an address that is a stranger's.
+AUTHORS = frozenset({AUTHOR, str(FORMER)})
 _RACE = re.compile(r"Not updating|\.lock': File exists")
 _GIT_SETTINGS = (
     "core.hooksPath=/dev/null",  # reference-transaction and the like are the user's, not ours

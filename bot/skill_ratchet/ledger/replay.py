@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.ledger.store import BADGE, README, Ref
-from skill_ratchet.project.proposal import IDENTITY
+from skill_ratchet.project.proposal import NOBODY
 from skill_ratchet.project.repository import differences, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from skill_ratchet.project.proposal import Identity
     from skill_ratchet.project.repository import Project
 
 EMPTY: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  # the tree without a file
@@ -88,7 +89,13 @@ def _changes(project: Project, old: str, new: str) -> dict[str, str]:
 
 
 def commit(
-    project: Project, files: Mapping[str, str], *, onto: str, message: str, at: str | None = None
+    project: Project,
+    files: Mapping[str, str],
+    *,
+    onto: str,
+    message: str,
+    at: str | None = None,
+    who: Identity = NOBODY,
 ) -> str:
     """A commit of Ratchet's own on top of another, and no ref; no index of the user's.
 
@@ -98,6 +105,7 @@ def commit(
         onto: Its parent.
         message: What it says.
         at: When, in ISO 8601; None for now.
+        who: Who commits.
     """
     lines = "".join(f"{entry} 0\t{path}\0" for path, entry in files.items())
     with tempfile.TemporaryDirectory(prefix="ratchet-index-") as folder:
@@ -107,4 +115,4 @@ def commit(
         tree = run(project, "write-tree", env=index).text
     dates = {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at} if at else {}
     make = ("commit-tree", "--no-gpg-sign", "-p", onto, "-F", "-", tree)
-    return run(project, *make, stdin=message.encode(), env=IDENTITY | dates).text
+    return run(project, *make, stdin=message.encode(), env=who.environ | dates).text

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import commit_words
+from skill_ratchet.core.records import digest
 from skill_ratchet.project.proposal import (
-    BOT_EMAIL,
-    BOT_NAME,
     EVIDENCE,
     EXPERIMENT,
-    IDENTITY,
+    FORMER,
+    MADE,
+    NOBODY,
     PARENT,
     REVERT,
     Merged,
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from skill_ratchet.base.git import Output
+    from skill_ratchet.project.proposal import Identity
     from skill_ratchet.project.repository import Project
 
-_IDENTITY: Final = IDENTITY | {"GIT_REFLOG_ACTION": "ratchet"}
+# For the reflog, which is nobody's but this clone's.
+_IDENTITY: Final = NOBODY.environ | {"GIT_REFLOG_ACTION": "ratchet"}
 _UNDER_WAY: Final = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -77,13 +80,18 @@ class _Commit(NamedTuple):
     parents: str
     reverts: str
     evidence: str
+    tree: str
+    onto: str
+    subject: str
+    made: str
 
 
 _LOG_FORMAT: Final = "%x00".join(
     ["%H", "%an <%ae>%n%cn <%ce>", "%cI", "%B"]
     + [f"%(trailers:key={key},valueonly)" for key in (EXPERIMENT, PARENT, REVERT, EVIDENCE)]
+    + ["%T", "%P", "%s", f"%(trailers:key={MADE},valueonly)"]
 )
-_BOTH_BOT: Final = f"{BOT_NAME} <{BOT_EMAIL}>\n{BOT_NAME} <{BOT_EMAIL}>"
+_BOTH_FORMER: Final = f"{FORMER}\n{FORMER}"
 
 
 def publish(
@@ -144,10 +152,12 @@ def build_commit(
     message: str,
     trailers: Mapping[str, str],
     at: str,
+    who: Identity | None = None,
 ) -> str:
     """Make the commit that differs from ``base`` in the content of one file, and no ref.
 
-    Args: as for ``publish``.
+    Args: as for ``publish``, and ``who`` commits; None is whoever git says this clone is of, whose
+    ``commit.gpgsign`` is honoured. No hook is run.
 
     Raises:
         RatchetError: The file is missing from ``base``, is a link or in a submodule, has a twin
@@ -162,11 +172,16 @@ def build_commit(
         raise RatchetError(f"the proposal does not change {path}")
     tree = _tree_with(project, base=base, mode=entry.mode, blob=blob, path=project.full(path))
     subject = commit_words.plain(message) or commit_words.plain(f"Edit {path}")
-    body = _message(subject, trailers)
+    body = _message(subject, {**trailers, MADE: _made(base, tree, subject)})
     date = f"@{int(_instant(at).timestamp())} +0000"
     dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
-    make = ("commit-tree", "--no-gpg-sign", "-p", base, "-F", "-", tree)
-    commit = run(project, *make, stdin=body.encode(), env=_IDENTITY | dates).text
+    sign = "-S" if who is None and _signs(project) else "--no-gpg-sign"
+    make = ("commit-tree", sign, "-p", base, "-F", "-", tree)
+    env = dates | (who.environ if who else identity(project))
+    done = run(project, *make, stdin=body.encode(), env=env, ok=range(256))
+    if done.status:
+        raise _uncommitted(done, signed=sign == "-S")
+    commit = done.text
     require_only(project, base=base, commit=commit, path=path)
     return commit
 
@@ -409,6 +424,38 @@ def reverted_in(project: Project, commit: str, *, experiment_id: str, path: str)
 # Making a commit
 
 
+def identity(project: Project) -> dict[str, str]:
+    """What git's environment lacks to commit in this clone: nothing where git knows its owner."""
+    known = run(project, "var", "GIT_COMMITTER_IDENT", ok=range(256)).status == 0
+    return {} if known else NOBODY.environ
+
+
+def idle_hooks(project: Project) -> list[str]:
+    """The hooks of this clone that a commit of a person's would run, and Ratchet's does not."""
+    # As git has it for people: our own commands are told that there are none.
+    told = git.execute(project.toplevel, ("rev-parse", "--git-path", "hooks")).text
+    there = project.toplevel / told
+    return [name for name in _HOOKS if os.access(there / name, os.X_OK)]
+
+
+_HOOKS: Final = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit")
+
+
+def _signs(project: Project) -> bool:
+    asked = ("config", "--type=bool", "--get", "commit.gpgsign")
+    return run(project, *asked, ok=(0, 1)).text == "true"
+
+
+def _uncommitted(done: Output, *, signed: bool) -> RatchetError:
+    hint = "Put right what git says, and run again: what finished is kept."
+    if signed:
+        hint = (
+            "'commit.gpgsign' is set: unlock your key, or 'git config commit.gpgsign false' in "
+            "this clone, and run again. What finished is kept."
+        )
+    return RatchetError(f"git could not make the commit: {done.error}", hint=hint)
+
+
 def _tree_with(project: Project, *, base: str, mode: str, blob: str, path: str) -> str:
     """The tree of ``base`` with one blob replaced; needs no index, so no checkout is involved."""
     made = f"{mode} blob {blob}"
@@ -503,7 +550,18 @@ def _log(project: Project, *revisions: str, grep: Iterable[str] = ()) -> list[_C
 
 
 def _is_bots(commit: _Commit) -> bool:
-    return commit.people == _BOTH_BOT and bool(commit.experiments)
+    """Whether a commit is one that Ratchet made, and just as it made it.
+
+    It is in the name of whoever the clone belongs to, so what it does is what tells.
+    """
+    former = commit.people == _BOTH_FORMER
+    named = commit.made.strip() == _made(commit.onto, commit.tree, commit.subject)
+    return (former or named) and bool(commit.experiments)
+
+
+def _made(onto: str, tree: str, subject: str) -> str:
+    """What a commit does: names its parents, its files and its first line."""
+    return digest("commit", onto, tree, subject)
 
 
 def _plain(experiment_id: str) -> str:

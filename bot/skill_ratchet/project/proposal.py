@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Record
 
-BOT_NAME: Final = "Ratchet"
-BOT_EMAIL: Final = "ratchet@users.noreply.github.com"
-# Who writes and commits, for git's environment.
-IDENTITY: Final = {
-    f"GIT_{role}_{what}": said
-    for role in ("AUTHOR", "COMMITTER")
-    for what, said in (("NAME", BOT_NAME), ("EMAIL", BOT_EMAIL))
-}
+
+class Identity(NamedTuple):
+    """Who writes and commits."""
+
+    name: str
+    email: str
+
+    def __str__(self) -> str:
+        """As git writes it."""
+        return f"{self.name} <{self.email}>"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """For git's environment."""
+        said = (("NAME", self.name), ("EMAIL", self.email))
+        return {f"GIT_{role}_{what}": to for role in ("AUTHOR", "COMMITTER") for what, to in said}
+
+
+# For what no person and no account commits, and where git knows of nobody: an address that can
+# never be anybody's (RFC 2606).
+NOBODY: Final = Identity("Ratchet", "ratchet@skill-ratchet.invalid")
+# What it was once, which may be a stranger's account on GitHub. Such commits are still ours.
+FORMER: Final = Identity("Ratchet", "ratchet@users.noreply.github.com")
 
 EXPERIMENT: Final = "Ratchet-Experiment"
 PARENT: Final = "Ratchet-Parent"
 EVIDENCE: Final = "Ratchet-Evidence"
 REVERT: Final = "Ratchet-Revert"
+MADE: Final = "Ratchet-Made"  # names what the commit does, so that one that was changed shows
 
 FIXTURES: Final = "ratchet/fixtures"  # the branch of the pull request with new fixtures
 CASES: Final = "Ratchet-Fixtures"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.project import workflows
 from skill_ratchet.project.config import CONFIG_PATH, load
+from skill_ratchet.project.proposal import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -227,7 +228,7 @@ def _commit(
     if not paths:
         return None
     command = git.Git(str(root))
-    identity = {} if _has_identity(command) else _BOT_IDENTITY
+    identity = {} if _has_identity(command) else NOBODY.environ
     try:
         command.add("--force", "--", *paths)
         command.commit("--quiet", "--only", "-m", message, "--", *paths, env=identity)
@@ -249,14 +250,6 @@ def _committed(repository: git.Repo, file: Path) -> bytes | None:
     except KeyError:
         return None
     return bytes(blob.data_stream.read())
-
-
-_BOT_IDENTITY = {
-    "GIT_AUTHOR_NAME": "Ratchet",
-    "GIT_AUTHOR_EMAIL": "ratchet@users.noreply.github.com",
-    "GIT_COMMITTER_NAME": "Ratchet",
-    "GIT_COMMITTER_EMAIL": "ratchet@users.noreply.github.com",
-}
 
 
 def _has_identity(command: git.Git) -> bool:
