@@ -17,7 +17,7 @@ from skill_ratchet import providers
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.ledger import offers
 from skill_ratchet.project import repository, workspace
-from world import SKILL, SKILL_TEXT, World, script
+from world import SKILL, SKILL_TEXT, World, script, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -316,3 +316,31 @@ def test_a_look_beside_another_counts(make: Stages, first: str) -> None:
 def attempts(stage: Stage, name: str) -> list[int]:
     stage.sha = None
     return sorted(one.attempt for one in stage.job(name).ledger().looks())
+
+
+# Two projects in one repository ---------------------------------------------------------------
+
+
+def test_a_second_project_is_refused_and_takes_nobodys_holds(make: Stages) -> None:
+    """Its skill has the same name; the first one goes on, also with a dashboard from before."""
+    stage = make.decided(config=MANUAL)
+    files = stage.job("look").git("ls-files").split("\n")
+    copied = {f"tools/{one}": stage.hub.read("main", one) for one in files if one != "README.md"}
+    assert round_(stage, "1").code == 0
+    stage.sha = None
+    stage.hub.person_pushes("octo", "main", copied)
+    page = board(stage)
+
+    def due(name: str, folder: str) -> Any:
+        world = stage.job(name)
+        return typed("due", "-C", str(world.path / folder))
+
+    ran = due("second", "tools")
+    assert (ran.code, "Put all skills into one ratchet.yml" in ran.err) == (ExitCode.ERROR, True)
+    assert due("first", ".").code == 0
+    (issue,) = [one for one in stage.hub.state.issues.values() if one.title == "Ratchet"]
+    old = "\n".join(row for row in page.split("\n") if row != "Of `ratchet.yml`.")
+    stage.hub.person_edits("octo", issue.number, body=old)
+    assert due("moved", "tools").code == 0
+    assert round_again(stage).code == 0
+    assert "Of `ratchet.yml`." in board(stage)

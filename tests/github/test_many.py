@@ -666,7 +666,7 @@ def test_the_dashboard_as_a_whole(make: Callable[..., Stage]) -> None:
     assert url.endswith(f"/issues/{board.number}")
     web = stage.hub.web
     assert board.body == (
-        "<!-- ratchet:dashboard -->\n\n"
+        "<!-- ratchet:dashboard -->\n\nOf `ratchet.yml`.\n\n"
         "Spent in 2026-07: $1.25 of $5.00.\n\n"
         "| skill | score on train | open | last run | outcome | looks | error budget |\n"
         "| --- | --: | --- | --- | --- | --: | --: |\n"

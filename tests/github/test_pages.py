@@ -133,7 +133,7 @@ BUDGET = MonthBudget(month="2026-11", spent=1.2, limit=5)
 
 
 def board(*rows: SkillRow) -> str:
-    return pages.dashboard(rows, budget=BUDGET, repository=REPOSITORY)
+    return pages.dashboard(rows, budget=BUDGET, repository=REPOSITORY, project="ratchet.yml")
 
 
 # Every page in Markdown, with ``text`` in all its free places.
@@ -478,6 +478,8 @@ def test_the_dashboard() -> None:
         board(*rows)
         == f"""\
 <!-- ratchet:dashboard -->
+
+Of `ratchet.yml`.
 
 Spent in 2026-11: $1.20 of $5.00.
 

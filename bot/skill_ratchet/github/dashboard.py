@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from math import fsum
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,14 @@ from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.base.redact import Redactor
 from skill_ratchet.cases import check
 from skill_ratchet.core import looks
+from skill_ratchet.core.records import digest
 from skill_ratchet.experiment import badges
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.github import base_branch, pages
 from skill_ratchet.github.api import Unopened
 from skill_ratchet.github.http import SwitchedOff
 from skill_ratchet.project.proposal import proposal_branch
+from skill_ratchet.project.repository import CONFIG_FILE
 from skill_ratchet.report import history
 
 if TYPE_CHECKING:
@@ -35,13 +38,19 @@ NO_ISSUES = (
 )
 
 
-def held(github: GitHub) -> frozenset[str]:
+def held(github: GitHub, *, project: Project | None = None) -> frozenset[str]:
     """The skills whose box is ticked; none when there is no dashboard.
 
+    Args:
+        github: Where.
+        project: Whose dashboard it has to be, if it is any project's.
+
     Raises:
-        RatchetError: GitHub does not say.
+        RatchetError: GitHub does not say, or the dashboard is another project's.
     """
     issue = _issue(github)
+    if project is not None:
+        _refuse_other(project, issue)
     boxes = pages.boxes(issue.body) if issue else {}
     return frozenset(skill for skill, ticked in boxes.items() if ticked)
 
@@ -91,9 +100,11 @@ def update(
     budget = _budget(base, month=budgets.month_of(now()))
     redactor = Redactor.from_environ(os.environ, extra=base.config.redact)
     issue = _issue(github)  # now, and not before: people tick boxes at any time
+    _refuse_other(project, issue)
     boxes = pages.boxes(issue.body) if issue else {}
     rows = [row.with_(held=boxes.get(row.skill, False)) for row in rows]
-    body = redactor.redact(pages.dashboard(rows, budget=budget, repository=github.url))
+    page = pages.dashboard(rows, budget=budget, repository=github.url, project=_name(project))
+    body = redactor.redact(page)
     title = issue.title if issue else TITLE
     try:
         return github.upsert_issue(marker=MARKER, title=title, body=body).url
@@ -106,6 +117,30 @@ def _issue(github: GitHub) -> Issue | None:
         return github.issue_by_marker(MARKER)
     except SwitchedOff:
         return None
+
+
+def _name(project: Project) -> str:
+    """What a project of the repository is told by: where its ratchet.yml is."""
+    folder = project.prefix
+    if not re.fullmatch(r"[\w./-]*", folder, re.ASCII):
+        folder = f"{digest('project', folder)[:12]}/"  # it could not stand in a page as it is
+    return f"{folder}{CONFIG_FILE}"
+
+
+def _refuse_other(project: Project, issue: Issue | None) -> None:
+    """Raise RatchetError where another project of the repository has the dashboard.
+
+    The ledger, the branches of proposals and the holds are one for a repository, so two projects
+    would take each other's for their own. One that says nothing is of a Ratchet from before.
+    """
+    owner = pages.project_of(issue.body) if issue else None
+    if issue and owner not in (None, _name(project)):
+        raise RatchetError(
+            f"The issue 'Ratchet' (#{issue.number}) and the ledger are of another project of this "
+            f"repository, {owner}; this is {_name(project)}. There can be one.",
+            hint="Put all skills into one ratchet.yml: it takes paths anywhere in the repository. "
+            f"If the file has moved, take the line 'Of `{owner}`.' out of that issue.",
+        )
 
 
 def _row(base: Base, name: str, pull: Pull | None, fault: RatchetError | None) -> pages.SkillRow:

@@ -386,13 +386,16 @@ def _of_month(budget: MonthBudget) -> str:
     return f"{told}, and {unpriced} of unknown price" if budget.unpriced else told
 
 
-def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repository) -> str:
+def dashboard(
+    rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repository, project: str
+) -> str:
     """The body of the dashboard issue.
 
     Args:
         rows: One for each skill.
         budget: Of all skills together.
         repository: Its address, for links.
+        project: Which of the repository's it is of, without what would end a code span.
     """
     cells = [
         [
@@ -410,6 +413,7 @@ def dashboard(rows: Sequence[SkillRow], *, budget: MonthBudget, repository: Repo
     boxed = [rows[at : at + BOXES_AT_ONCE] for at in range(0, len(rows), BOXES_AT_ONCE)]
     sections = [
         Section(text=marker("dashboard")),
+        Section(text=f"Of `{project}`."),
         Section(text=f"Spent in {budget.month}: {_of_month(budget)}."),
         Section(text=_table(header, cells, right=(1, 5, 6)), name="the table", rank=2),
         *(Section(text=text, name="what is wrong", rank=1) for text in _faults(rows)),
@@ -433,6 +437,12 @@ def _faults(rows: Iterable[SkillRow]) -> list[str]:
 def fault(skill: str, why: str) -> str:
     """What is wrong with a skill, as a line."""
     return f"`{skill}`: {_short(why, LONG_SENTENCE)}"
+
+
+def project_of(body: str) -> str | None:
+    """Which project a dashboard is of; None where it does not say."""
+    found = re.search(r"^Of `([^`\r\n]+)`\.\r?$", body, re.MULTILINE)
+    return found[1] if found else None
 
 
 def boxes(body: str) -> dict[str, bool]:

@@ -121,7 +121,7 @@ def _stopped(
     project: Project, github: GitHub, names: Sequence[str], *, base: str, measuring: bool
 ) -> dict[str, str]:
     """What GitHub and the stop file say against a run of a skill."""
-    boxes = dashboard.held(github)
+    boxes = dashboard.held(github, project=project)
     branches = {name: proposal_branch(name) for name in names}
     markers = {branches[name]: pages.marker("pull", name) for name in names}
     pulls = github.my_pulls(markers, base=base)
