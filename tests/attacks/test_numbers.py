@@ -12,6 +12,7 @@ from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.core import wording
 from skill_ratchet.experiment.budget import Budget, BudgetSpent
 from skill_ratchet.github import pages
+from skill_ratchet.report import history
 from world import World, case, idea, script
 
 if TYPE_CHECKING:
@@ -138,3 +139,33 @@ def test_a_month_that_is_spent_is_not_run_again() -> None:
     assert "Run the same command again" not in hint
     assert re.search(r"begins anew on \d{4}-\d\d-01 \(UTC\)", hint)
     assert "`budget.month_usd`" in hint
+
+
+# Scores ---------------------------------------------------------------------------------------
+
+MANY = {"train": [f"t{n}" for n in range(1, 13)], "holdout": [f"h{n}" for n in range(1, 13)]}
+
+
+def test_a_few_pairs_of_a_screen_are_no_score_of_the_skill(tmp_path: Path) -> None:
+    """An edit that helps on some cases is merged early, and headlines say what those came to."""
+    right = {"alpha": [name for name in (*MANY["train"], *MANY["holdout"]) if name != "t12"]}
+    model = script([idea(1, "Rule alpha.")], right=right, deterministic=False)
+    world = World.make(tmp_path / "p", model=model, cases=MANY)
+    assert world.run("--attempts", "1").verdicts == [("merge", "improved")]
+    result = world.ledger().results()[world.only().id]
+    assert 0 < result.train.pairs < 12
+    assert result.train.sweeps == 0
+    assert (result.baseline, result.cases) == (0.0, 12)  # a whole sweep, of the text before
+    early = world.ratchet("log").out.splitlines()[0]
+    assert early.endswith("train: 0% → not measured yet: 'ratchet eval'")
+    assert "not scored yet" in world.ratchet("status").out
+
+    assert world.ratchet("eval").code == ExitCode.DONE
+    assert world.ratchet("log").out.splitlines()[0].endswith("train: 0% → 92% (12 runs)")
+    (status,) = world.ratchet("status", "--json").json["skills"]
+    assert (round(status["score"], 2), status["runs"]) == (0.92, 12)
+    assert "92%" in world.ratchet("badge", "--out", str(tmp_path / "badge.svg")).out + (
+        tmp_path / "badge.svg"
+    ).read_text("utf-8")
+    points = history.points(world.ledger())
+    assert [(round(one.score, 2), one.whole) for one in points] == [(0.92, True)]

@@ -122,7 +122,7 @@ TOLD = {  # words of what each prints for people
     "eval --ref": "on train: 0% over 3 runs",
     "log": "merged",
     "budget": "$0.00 counted, in",
-    "status": "on train when it was tried, experiment 1",
+    "status": "67% on 3 train cases, with scripted",
     "metrics": "what people made of each version",
     "compare": "scripted 3 1 33%",
     "show": "train cases: 2 improved, 0 worse, 1 unchanged",

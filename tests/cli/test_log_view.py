@@ -74,7 +74,9 @@ def add(ledger: Ledger, number: int, action: str | None) -> Experiment:
     )
     ledger.add_experiment(made, parent_text=before, candidate_text=after)
     if action is not None:
-        tally = Tally(incumbent=number / 10, candidate=(number + 1) / 10, pairs=4, wins=2, losses=1)
+        tally = Tally(
+            incumbent=number / 10, candidate=(number + 1) / 10, pairs=4, wins=2, losses=1, sweeps=1
+        )
         ledger.add_result(result(made, action, tally))
     return made
 
@@ -184,7 +186,7 @@ def test_the_log_is_a_graph(world: World) -> None:
     shown = world.ratchet("log").out
     no_wider_than_80(shown)
     head, sparks, blank, header, *rows, gap, legend = shown.splitlines()
-    assert head == "triage: 6 experiments, 1 merged; train, best kept: 10% → 50%"
+    assert head == "triage: 6 experiments, 1 merged; train: 10% → 50% (4 runs)"
     assert sparks == "tried ▂▄▅▇█  kept ▁▁▁▇▇  (▁ is 10%, █ is 60%)"
     assert (blank, gap) == ("", "")
     assert header.split()[0] == "#"

@@ -190,10 +190,10 @@ def test_before_anything_was_run(tmp_path: Path) -> None:
 
 
 def test_after_a_run(world: World) -> None:
-    """A text that was merged has the score it won with, until it is scored as the incumbent."""
+    """A text that was merged has the score of its whole sweep, also one it won with."""
     assert world.ratchet("eval").code == 0
     score, experiments, last = lines(world)
-    assert score == "triage: 100% on train when it was tried, experiment 1"
+    assert score == "triage: 100% on 3 train cases, with scripted"
     assert experiments == "  experiments so far: 1"
     assert last.startswith("  last run: eval of 2")
     assert last.endswith(" UTC, done, 0 calls, $0.00")

@@ -47,7 +47,7 @@ def show_log(ledger: Ledger, rows: Sequence[history.Row], *, filtered: bool) -> 
                 row.state.removeprefix("reject: "),
                 row.experiment.level or "-",
                 wording.growth(row.experiment.chars),
-                wording.change(row.result.train if row.result else None),
+                _train(row),
                 wording.one_line(row.experiment.proposal.hypothesis, 2 * wording.WIDTH),
             )
             for mark, row in zip(drawn, rows, strict=True)
@@ -68,8 +68,7 @@ def _head(ledger: Ledger) -> list[str]:
     drawn = sparklines.lines(points, SPARKS)
     if not drawn:
         return [f"{ledger.skill}: {many}, {kept} merged", ""]
-    best = wording.arrow([wording.percent(points[0].before), wording.percent(drawn[-1].best)])
-    said = f"{ledger.skill}: {many}, {kept} merged; train, best kept: {best}"
+    said = f"{ledger.skill}: {many}, {kept} merged; train: {_reached(ledger, points[0].before)}"
     if len(drawn) < sparklines.FEWEST:
         return [said, ""]
     values = [value for one in drawn for value in (one.score, one.best)]
@@ -80,6 +79,27 @@ def _head(ledger: Ledger) -> list[str]:
     )
     scale = f"({marks[0]} is {wording.percent(low)}, {marks[-1]} is {wording.percent(high)})"
     return [said, f"tried {tried}  kept {held}  {scale}", ""]
+
+
+def _train(row: history.Row) -> str:
+    """The means of its screen; of how many pairs, where that stopped before all cases were run."""
+    train = row.result.train if row.result else None
+    few = f" ({train.pairs})" if train and train.pairs and not train.sweeps else ""
+    return f"{wording.change(train)}{few}"
+
+
+def _reached(ledger: Ledger, first: float) -> str:
+    """What the skill scored at first, and what it scores as it was merged last, of how many runs.
+
+    The same as the badge, the status and the report say.
+    """
+    done = history.every(ledger, {})
+    text = history.kept_text(done)
+    now = history.train_scores(ledger, done).get(text or "")
+    if now is None:
+        return wording.arrow([wording.percent(first), "not measured yet: 'ratchet eval'"])
+    means = wording.arrow([wording.percent(first), wording.percent(now.value)])
+    return f"{means} ({wording.many(now.runs, 'run')})"
 
 
 def show_experiment(ledger: Ledger, row: history.Row, *, path: str) -> None:

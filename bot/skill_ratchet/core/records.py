@@ -301,10 +301,12 @@ class Trace(Record):
         return f"{told} (the case is held out: 'ratchet trace {self.id}' in a clone shows the rest)"
 
 
-# What begins a failure and quotes nothing: how a program ended, the status of an HTTP answer.
+# What begins a failure and quotes nothing: how a program ended, the status of an HTTP answer and
+# the kind that the API gives it, or that there was none.
 _OWN_WORDS = re.compile(
     r"The command (?:ended with exit status -?\d+|was stopped after [\d.e+-]+ seconds"
-    r"|wrote more than \d+ bytes|could not be run)|(?:HTTP )?[1-5]\d\d(?=[ :]|$)|no answer$"
+    r"|wrote more than \d+ bytes|could not be run)|[1-5]\d\d(?: [a-z]+_error)?(?=[ :]|$)|Request timed out|Connection error"
+    r"|overloaded(?: \d{3})?$|no answer$"
 )
 
 
@@ -469,6 +471,11 @@ class Result(Record):
     # Mean input and output tokens of a train run with the incumbent, and with the candidate;
     # None when nothing was run or the provider counts none.
     tokens: tuple[float, float] | None = None
+    # The incumbent's mean over all train cases, each run once, and how many they are; None where it
+    # was not noted. ``train`` may be of a few of them: a screen stops as early as it can.
+    baseline: UnitInterval | None = None
+    cases: int = Field(default=0, ge=0)
+    deterministic: bool = False  # a run made again would be the same run
     # Whether what was proposed is kept from proposers. Why, it does not say.
     withheld: bool = False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.ledger import Ref, badge
+from skill_ratchet.ledger import Ref, badge, scores
 from skill_ratchet.ledger.store import BADGE
 from skill_ratchet.project import repository as repositories
 
@@ -102,18 +102,9 @@ def kept_score(ledger: Ledger, space: Workspace) -> float | None:
 
 
 def train_score(ledger: Ledger, space: Workspace, *, text: str) -> float | None:
-    """The mean of a version of the skill on train: of its kept runs, or in its newest experiment.
-
-    None where it was never measured.
-    """
+    """The mean of a version of the skill on train; None where it was never measured whole."""
     kept = kept_score(ledger, space) if text == space.text.digest else None
     if kept is not None:
         return kept
-    results = ledger.results()
-    for one in reversed(ledger.experiments()):
-        train = results[one.id].train if one.id in results else None
-        if train and one.candidate == text and train.candidate is not None:
-            return train.candidate
-        if train and one.parent == text and train.incumbent is not None:
-            return train.incumbent
-    return None
+    known = scores.of_text(ledger, text)
+    return None if known is None else known.value

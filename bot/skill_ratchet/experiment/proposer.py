@@ -26,6 +26,7 @@ from skill_ratchet.core.records import (
     trace_id,
 )
 from skill_ratchet.experiment.runner import paid_call
+from skill_ratchet.ledger import scores
 from skill_ratchet.ledger.ledger import ID_DIGITS
 from skill_ratchet.project import fixtures, skill_file, workspace
 
@@ -481,12 +482,10 @@ def accepted(past: Sequence[Past], *, besides: str | None = None) -> tuple[Accep
 
 def _train_score(version: _Version, past: Sequence[Past]) -> float | None:
     """Its mean as the last experiment against it found it, or else the run it was merged by."""
-    done = [(one.experiment, one.result.train) for one in past if one.result]
-    measured = [
-        train.incumbent for one, train in done if one.parent == version.digest and train.sweeps
-    ]
-    won = [train.candidate for one, train in done if one.id == version.id]
-    return next(iter((*reversed(measured), *won)), None)
+    results = {one.experiment.id: one.result for one in past if one.result}
+    known = scores.of_experiments([one.experiment for one in past], results)
+    found = known.get(version.digest or "")
+    return None if found is None else found.value
 
 
 def _may_repeat(one: Past) -> bool:

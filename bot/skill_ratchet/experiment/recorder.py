@@ -221,6 +221,9 @@ class Recorder:
             seconds=max(0.0, (self._now() - started).total_seconds()),
             finished_at=self.stamp(),
             tokens=self._tokens(experiment, evidence) if evidence and evidence.screen else None,
+            baseline=fmean(evidence.train_scores) if evidence and evidence.train_scores else None,
+            cases=len(evidence.train_scores) if evidence else 0,
+            deterministic=evidence is not None and evidence.deterministic,
             withheld=outcome.withheld,
         )
 

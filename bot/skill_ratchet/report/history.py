@@ -10,11 +10,12 @@ from skill_ratchet.core import evidence as stats
 from skill_ratchet.core import looks as core_looks
 from skill_ratchet.core.looks import Confirmation
 from skill_ratchet.core.records import NOT_CONFIRMED
+from skill_ratchet.ledger import scores
 from skill_ratchet.report import comparison as compared
 from skill_ratchet.report import graph, sparklines
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from skill_ratchet.core.gate import Verdict
     from skill_ratchet.core.looks import Look
@@ -92,12 +93,30 @@ def every(ledger: Ledger, looks: Mapping[str, Look]) -> list[Row]:
 
 def points(ledger: Ledger, *, last: int | None = None) -> tuple[sparklines.Point, ...]:
     """Every experiment with a score on train, oldest first, up to number ``last``."""
+    done = every(ledger, {})
+    known = train_scores(ledger, done)
     found = (
-        sparklines.point(one.experiment, one.result, kept=one.kind == "merged")
-        for one in every(ledger, {})
+        sparklines.point(one.experiment, one.result, kept=one.kind == "merged", known=known)
+        for one in done
         if last is None or one.experiment.number <= last
     )
     return tuple(one for one in found if one is not None)
+
+
+def train_scores(ledger: Ledger, done: Sequence[Row]) -> dict[str, scores.TrainScore]:
+    """By text, what it scores on train; of what was kept last, as the badge and the status say."""
+    results = {one.experiment.id: one.result for one in done if one.result}
+    known = scores.of_experiments([one.experiment for one in done], results)
+    if (last := kept_text(done)) and (now := scores.of_text(ledger, last)):
+        known[last] = now
+    return known
+
+
+def kept_text(done: Sequence[Row]) -> str | None:
+    """The text of the last edit that was merged and is in, or else the one it all began with."""
+    kept = [one.experiment.candidate for one in done if one.kind == "merged"]
+    first = [one.experiment.parent for one in done[:1]]
+    return next(iter([*reversed(kept), *first]), None)
 
 
 def row(ledger: Ledger, experiment: Experiment) -> Row:

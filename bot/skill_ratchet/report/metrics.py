@@ -272,10 +272,9 @@ def _train(
     """As the last experiment against it found it; else its kept runs; else those it won by."""
     if version is None:
         return None
-    done = [(one, facts.results[one.id].train) for one in against if one.id in facts.results]
-    measured = [
-        tally.incumbent for _, tally in done if tally.sweeps and tally.incumbent is not None
-    ]
+    done = [facts.results[one.id] for one in against if one.id in facts.results]
+    each = [one.baseline if one.cases else one.train.sweeps and one.train.incumbent for one in done]
+    measured = [mean for mean, one in zip(each, done, strict=True) if one.cases or one.train.sweeps]
     if measured:
         return measured[-1]
     if version.digest in facts.kept:
@@ -283,7 +282,9 @@ def _train(
     won = [
         facts.results[one.id].train.candidate
         for one in facts.experiments
-        if one.candidate == version.digest and one.id in facts.results
+        if one.candidate == version.digest
+        and one.id in facts.results
+        and facts.results[one.id].train.sweeps  # a few pairs measure nothing
     ]
     return next((value for value in reversed(won) if value is not None), None)
 

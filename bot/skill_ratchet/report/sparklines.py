@@ -15,9 +15,10 @@ from pydantic import Field
 from skill_ratchet.core.records import Record, UnitInterval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from skill_ratchet.core.records import Experiment, Result
+    from skill_ratchet.ledger.scores import TrainScore
 
 MOST: Final = 60  # points of a chart; GitHub draws it about 700 pixels wide
 FEWEST: Final = 2  # points below which there is no line
@@ -35,12 +36,16 @@ _PLAIN: Final = frozenset(" .,:()+-_/=")
 
 
 class Point(Record):
-    """A finished experiment: mean scores on train, and whether its edit was kept."""
+    """A finished experiment: mean scores on train, and whether its edit was kept.
+
+    ``whole`` says that its own score is over whole sweeps; a few pairs are no score to beat.
+    """
 
     number: Annotated[int, Field(ge=1)]
     before: UnitInterval  # of the text it changed
     score: UnitInterval  # of its own
     kept: bool
+    whole: bool = True
 
 
 class Line(Record):
@@ -51,12 +56,32 @@ class Line(Record):
     best: UnitInterval  # of what was kept up to here, the highest
 
 
-def point(experiment: Experiment, result: Result | None, *, kept: bool) -> Point | None:
-    """An experiment as a point; None while it has no score on train."""
+def point(
+    experiment: Experiment,
+    result: Result | None,
+    *,
+    kept: bool,
+    known: Mapping[str, TrainScore],
+) -> Point | None:
+    """An experiment as a point; None while it has no score on train.
+
+    Args:
+        experiment: The experiment.
+        result: What became of it.
+        kept: Whether its edit was merged and is still in.
+        known: What texts score over whole sweeps.
+    """
     train = result.train if result else None
     if train is None or train.incumbent is None or train.candidate is None:
         return None
-    return Point(number=experiment.number, before=train.incumbent, score=train.candidate, kept=kept)
+    before, after = known.get(experiment.parent), known.get(experiment.candidate or "")
+    return Point(
+        number=experiment.number,
+        before=before.value if before else train.incumbent,
+        score=after.value if after else train.candidate,
+        kept=kept,
+        whole=after is not None,
+    )
 
 
 def lines(points: Sequence[Point], most: int = MOST) -> tuple[Line, ...]:
@@ -66,7 +91,7 @@ def lines(points: Sequence[Point], most: int = MOST) -> tuple[Line, ...]:
     """
     if not points:
         return ()
-    kept = (one.score if one.kept else 0.0 for one in points)
+    kept = (one.score if one.kept and one.whole else 0.0 for one in points)
     best = list(accumulate(kept, max, initial=points[0].before))[1:]
     size = -(-len(points) // most)
     groups = [range(at, min(at + size, len(points))) for at in range(0, len(points), size)]

@@ -10,7 +10,7 @@ from skill_ratchet.base import git
 from skill_ratchet.base.errors import RatchetError, faults_of
 from skill_ratchet.core import records, wording
 from skill_ratchet.experiment import budget as budgets
-from skill_ratchet.ledger import access, clock
+from skill_ratchet.ledger import access, clock, scores
 from skill_ratchet.project import config, repository, skill_file
 from skill_ratchet.project.proposal import proposal_branch
 
@@ -121,22 +121,23 @@ def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[s
     experiments, results = ledger.experiments(), ledger.results()
     runs: list[Trace] = []
     tried: Experiment | None = None
+    found: scores.TrainScore | None = None
     problem = None
     try:
         text = records.skill_digest(skill_file.decode(tree.read(path), path=path))
-        runs = _newest(ledger.incumbent_runs(text))
+        runs = scores.sweep(ledger, text)
         won = [one for one in experiments if one.candidate == text and one.id in results]
-        tried = won[-1] if won and not runs else None
+        found = scores.of_experiments(experiments, results).get(text) if not runs else None
+        tried = won[-1] if won and found else None
     except RatchetError as error:
         problem = error.message
     ended = {name: result.finished_at for name, result in results.items()}
     open_ones = (one.number for one in experiments if ended.get(one.id, "") < one.started_at)
     branch = proposal_branch(ledger.skill)
     scored = [run.score.value for run in runs if run.score]
-    as_candidate = results[tried.id].train.candidate if tried else None
     return SkillStatus(
         skill=ledger.skill,
-        score=fmean(scored) if scored else as_candidate,
+        score=fmean(scored) if scored else found and found.value,
         tried=tried.number if tried else None,
         runs=len(scored),
         model=runs[0].model if runs else None,
@@ -146,13 +147,6 @@ def _look(tree: WorkTree, settings: Config, ledger: Ledger, unmerged: Sequence[s
         last=ledger.last_run(),
         problem=problem,
     )
-
-
-def _newest(runs: Sequence[Trace]) -> list[Trace]:
-    """Each case's newest run, of those made as the newest of all was."""
-    ordered = sorted(runs, key=lambda run: run.started_at)
-    made = ordered[-1].key.model if ordered and ordered[-1].key else None
-    return list({run.fixture: run for run in ordered if run.key and run.key.model == made}.values())
 
 
 def _unmerged(project: Project, base: str) -> list[str]:

@@ -33,11 +33,12 @@ from skill_ratchet.report.site.views import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from skill_ratchet.core.looks import Confirmation
     from skill_ratchet.core.records import Experiment, Note, Pair, Result, Run, Side, Split, Trace
     from skill_ratchet.ledger import Ledger
+    from skill_ratchet.ledger.scores import TrainScore
     from skill_ratchet.project.config import Config
     from skill_ratchet.project.repository import Project
     from skill_ratchet.project.workspace import Workspace
@@ -172,7 +173,7 @@ class Book:
 
     def pages(self) -> Iterator[ExperimentPage]:
         """A page for each experiment, by number."""
-        totals = _Totals()
+        totals = _Totals(history.train_scores(self._ledger, self._rows))
         urls = ["", *map(self.url_of, self._every), ""]
         for at, (row, text) in enumerate(self._whole()):
             point = self._point(row, totals)
@@ -202,7 +203,7 @@ class Book:
         if train and train.incumbent is not None and train.candidate is not None:
             pair = (train.incumbent, train.candidate)
         outcome = OUTCOMES[row.kind]
-        totals.add(result, pair, kept=outcome == "kept")
+        totals.add(one, result, pair, kept=outcome == "kept")
         return ExperimentEntry(
             number=one.number,
             url=self.url_of(one),
@@ -364,21 +365,30 @@ class Book:
 class _Totals:
     """What the experiments up to one have spent, and the score they have reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[str, TrainScore]) -> None:
         self.calls = 0
         self.usd = 0.0
         self.best: float | None = None
+        self._known = known  # what texts score over whole sweeps
 
-    def add(self, result: Result | None, train: tuple[float, float] | None, *, kept: bool) -> None:
+    def add(
+        self,
+        one: Experiment,
+        result: Result | None,
+        train: tuple[float, float] | None,
+        *,
+        kept: bool,
+    ) -> None:
         """One more."""
         self.calls += result.calls if result else 0
         self.usd += (result.usd or 0.0) if result else 0.0
         if train is None:
             return
+        before, after = self._known.get(one.parent), self._known.get(one.candidate or "")
         if self.best is None:
-            self.best = train[0]
-        if kept:
-            self.best = max(self.best, train[1])
+            self.best = before.value if before else train[0]
+        if kept and after:
+            self.best = max(self.best, after.value)
 
 
 def books(project: Project, settings: Config, *, skill: str | None, opened: bool) -> Iterator[Book]:
