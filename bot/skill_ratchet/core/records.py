@@ -305,8 +305,8 @@ class Trace(Record):
 # the kind that the API gives it, or that there was none.
 _OWN_WORDS = re.compile(
     r"The command (?:ended with exit status -?\d+|was stopped after [\d.e+-]+ seconds"
-    r"|wrote more than \d+ bytes|could not be run)|[1-5]\d\d(?: [a-z]+_error)?(?=[ :]|$)|Request timed out|Connection error"
-    r"|overloaded(?: \d{3})?$|no answer$"
+    r"|wrote more than \d+ bytes|could not be run)|[1-5]\d\d(?: [a-z]+_error)?(?=[ :]|$)"
+    r"|Request timed out|Connection error|overloaded(?: \d{3})?$|no answer$"
 )
 
 
