@@ -129,7 +129,7 @@ def test_calls_of_unknown_price_are_not_free(tmp_path: Path) -> None:
 def test_a_months_calls_of_unknown_price_are_said() -> None:
     """The dashboard of a project whose programs have no price does not say that it is free."""
     month = pages.MonthBudget(month="2026-07", spent=0.0, limit=5.0, unpriced=40)
-    told = pages.dashboard([], budget=month, repository="https://x/y/z")
+    told = pages.dashboard([], budget=month, repository="https://x/y/z", project="ratchet.yml")
     assert "Spent in 2026-07: $0.00 of $5.00, and 40 calls of unknown price." in told
 
 
