@@ -475,3 +475,14 @@ def test_the_stop_file_at_the_top_stops_a_merge(scene: Scene) -> None:
     scene.hub.person_pushes("writer", "main", {".ratchet-hold": ""})
     assert scene.look().json["reason"] == "held"
     assert not scene.is_merged
+
+
+def test_check_names_the_hooks_that_a_merge_will_not_run(tmp_path: Path) -> None:
+    """Whose commit-msg refuses what it does not like is not to believe that it does."""
+    world = World.make(tmp_path / "world")
+    assert "does not run your hooks" not in world.ratchet("check").out
+    hook = world.path / ".git/hooks/commit-msg"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    assert "does not run your hooks: commit-msg" in world.ratchet("check").out

@@ -107,7 +107,7 @@ def test_looking_back_imports_nothing_that_runs(
         (("log",), ["cat-file", "rev-parse", "version"]),
         (("show", "1"), ["cat-file", "rev-parse", "version"]),
         (("status",), ["cat-file", "for-each-ref", "rev-parse", "version"]),
-        (("check",), ["cat-file", "ls-files", "ls-files", "rev-parse", "version"]),
+        (("check",), ["cat-file", "ls-files", "ls-files", "rev-parse", "rev-parse", "version"]),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -472,7 +473,30 @@ def test_a_form_that_was_edited_after_the_word_is_not_taken(desk: Callable[..., 
     at.again()
     assert "this issue was edited after your comment" in at.reply
     assert_untouched(at)
+    seen = re.search(r"`(/ratchet correct [0-9a-f]{12})`", at.reply)
+    assert seen
+    at.says("writer", seen[1], at.number)
+    assert at.inputs() == ["Say no to all"]
+
+
+def test_a_form_that_its_author_edited_is_taken_by_its_name_alone(
+    desk: Callable[..., Desk],
+) -> None:
+    """Just before the word it may have said something else to who was reading it."""
+    at = desk()
+    at.opens("reader", form())
+    at.hub.person_edits("reader", at.number, body=form(asked="Say no to all"))
     at.says("writer", "/ratchet correct", at.number)
+    assert at.reply.startswith("Not done: this issue was edited. Read it as it is now")
+    seen = re.search(r"`(/ratchet correct [0-9a-f]{12})`", at.reply)
+    assert seen
+    at.hub.person_edits("reader", at.number, body=form(asked="Say yes to all"))
+    for command in (seen[1], "/ratchet correct 0123456789ab", "/ratchet correct"):
+        at.says("writer", command, at.number)
+        assert at.reply.startswith("Not done: this issue was edited")
+    assert_untouched(at)
+    at.hub.person_edits("reader", at.number, body=form(asked="Say no to all"))
+    at.says("writer", seen[1], at.number)
     assert at.inputs() == ["Say no to all"]
 
 

@@ -17,6 +17,7 @@ from skill_ratchet.core.records import canonical_json
 from skill_ratchet.core.scoring import Label, ScorerError, objection, score_pure
 from skill_ratchet.ledger import Ref, access
 from skill_ratchet.project import (
+    branches,
     config,
     fixtures,
     programs,
@@ -288,6 +289,8 @@ def _finding(space: Workspace) -> Finding:
         advice.append(f"{note}. {sealing.HOW}" if sealed == "open" else note)
     if space.scorer.type == "rubric":
         advice.append("an LLM judge is noisy and can be gamed; see docs/scorers.md")
+    if hooks := branches.idle_hooks(space.project):
+        advice.append(f"a commit of Ratchet's does not run your hooks: {', '.join(hooks)}")
     advice += filter(None, (_astray(space), _quoting(space)))
     advice += drift.advice(_facts(space))
     return Finding(

@@ -7,6 +7,7 @@ fixtures (``intake``) is merged. Nothing is said of a held-out case but that the
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from skill_ratchet.cases import batch, correction, correction_text
 from skill_ratchet.cases.correction import GivenBy
 from skill_ratchet.cases.correction_text import FaultyError
 from skill_ratchet.core import markdown, wording
+from skill_ratchet.core.records import digest
 from skill_ratchet.github import intake as intakes
 from skill_ratchet.github import pages, replies
 from skill_ratchet.github.replies import Asked, RefusedError
@@ -45,6 +47,8 @@ Answered: fee
 Expected: lost_card
 Why: It is about the card, not about money.
 ```"""
+_DIGITS: Final = 12
+_SEEN: Final = re.compile(rf"(?:[0-9a-f]{{{_DIGITS}}})?")  # what an issue's text is called
 _NO_SUCH: Final = "there is no such skill, and no train trace with that id. There is"
 
 
@@ -70,8 +74,8 @@ def from_comment(start: Path, github: GitHub, said: NewComment, argument: str) -
     link = f"{github.url}/issues/{said.number}#issuecomment-{said.id}"
     source = GivenBy(said.author, None, said.at, link, "comment")
     clerk = _Registrar(intake)
-    if not argument.strip() and not said.on_pull:
-        given, author = _issue(github, said)
+    if _SEEN.fullmatch(argument) and not said.on_pull:
+        given, author = _issue(github, said, seen=argument)
         let_in_by = None if author == said.author else said.author
         issue = f"{github.url}/issues/{said.number}"
         return clerk.take(given, GivenBy(author, let_in_by, said.at, issue, "issue", link))
@@ -115,8 +119,14 @@ def hear_form(start: Path, github: GitHub, opened: Opened) -> str | None:
     return "answered"
 
 
-def _issue(github: GitHub, said: NewComment) -> tuple[Given, str]:
-    """The form of the issue that a comment is on, as it was when the comment was written."""
+def _issue(github: GitHub, said: NewComment, *, seen: str) -> tuple[Given, str]:
+    """The form of the issue that a comment is on, as its author has seen it.
+
+    Args:
+        github: Where.
+        said: The comment.
+        seen: What it calls the text; empty is enough where that was never changed.
+    """
     issue = github.opening(said.number)
     try:
         given = correction_text.form(issue.body)
@@ -124,9 +134,14 @@ def _issue(github: GitHub, said: NewComment) -> tuple[Given, str]:
         raise _refusal(error.faults) from error
     if given is None:
         raise RefusedError(f"nothing stands behind the command. {HOW}")
-    if issue.edited_at is not None and issue.edited_at >= said.at:
+    name = digest("issue", issue.body)[:_DIGITS]
+    theirs = issue.edited_at is not None and issue.author != said.author
+    late = issue.edited_at is not None and issue.edited_at >= said.at
+    if seen != name and (theirs or late or seen):
+        when = " after your comment" if late else ""
         raise RefusedError(
-            "this issue was edited after your comment. Read it, then say `/ratchet correct` again."
+            f"this issue was edited{when}. Read it as it is now, then say "
+            f"`/ratchet correct {name}`, which stands for just this text."
         )
     if not issue.is_person:
         raise RefusedError("no person has written this issue.")
