@@ -206,6 +206,8 @@ class Filler:
             held=False,
             landed=False,
             leaks=(),
+            version=2,
+            seed=0,
             deterministic=False,
             train_fixtures=tuple(case.id for case in self._space.train),
             holdout_fixtures=tuple(case.id for case in self._space.holdout),

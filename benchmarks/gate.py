@@ -19,12 +19,13 @@ import math
 import sys
 import time
 import zlib
+from collections.abc import Callable  # of the type aliases below, too
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from scipy.special import ndtr
@@ -36,7 +37,7 @@ from skill_ratchet.core.evidence import Cause, State
 from skill_ratchet.core.records import Fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
     from numpy.random import Generator
@@ -55,9 +56,10 @@ SEED = 20260101
 ALPHA, K = 0.10, 5.0
 EXPERIMENTS = 700
 SIZES = (5, 10, 20, 50, 200)
-EFFECTS = (-10, -5, 0, 5, 10, 15, 20, 25)  # points
-BLOCK = 20  # pairs played at once; a sweep is cut into blocks of at most this many
-CHUNK = 70_000  # experiments played side by side
+EFFECTS = (-10, -5, 0, 3, 5, 10, 15, 20, 25)  # points
+KIND_EFFECTS = (-10, 0, 5, 10, 15)
+POWER_SIZES = (20, 5, 50, 200)
+PART = 20  # pairs played at once; a sweep is cut into parts of at most this many
 
 
 # The rules, for many sequences at once --------------------------------------------------------
@@ -82,7 +84,7 @@ class Source(Protocol):
         ...
 
     def order(self, rows: Ints, sweep: int) -> Ints:
-        """The order of the fixtures in this sweep, for each row."""
+        """The order of the fixtures in this sweep, for each row; a block is the first of them."""
         ...
 
     def differences(self, rows: Ints, sweep: int, order: Ints) -> Floats:
@@ -110,69 +112,175 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Wealth:
-    """The bettors' log wealth and the mass sum |d|, rows x pairs; ``pairs`` counts from 1."""
+    """What bets have come to, rows x pairs; ``pairs`` counts from 1.
+
+    ``least`` is the log wealth by which a test is given up. ``growth`` makes the log of E that may
+    be hoped for of the decisive mass that is left. ``state`` goes on with the next pairs.
+    """
 
     pairs: Ints
-    cautious: Floats
-    bold: Floats
+    log_e: Floats
+    least: Floats
     mass: Floats
+    hoped: Callable[[Floats], Floats]
+    state: Floats
 
-    @property
-    def log_e(self) -> Floats:
-        """Log of the mean of the two wealths."""
-        return _log_mixture(self.cautious, self.bold)
-
-    def left(self, cap: Floats) -> Floats:
-        """Decisive mass still to be expected before the cap."""
+    def reachable(self, cap: Floats, bar: Floats | float) -> Bools:
+        """Whether the bar can still be reached by the cap."""
         share = (self.mass + stats.PRIOR_MASS) / (self.pairs + stats.PRIOR_PAIRS)
-        expected: Floats = np.maximum(0.0, cap - self.pairs) * share
-        return expected
+        left: Floats = np.maximum(0.0, cap - self.pairs) * share
+        return np.asarray(self.hoped(left) >= bar)
 
 
-def _log_mixture(cautious: Floats, bold: Floats) -> Floats:
-    mixed: Floats = np.logaddexp(cautious, bold) - math.log(2)
-    return mixed
+Bet = Callable[[Any, Any, int], Wealth]  # state, differences, pairs before: all as in _play
 
 
-def screen_many(source: Source, rows: Ints) -> Outcome:
+def _growth(stake: Floats) -> Floats:
+    win = stats.WIN_SHARE
+    grown: Floats = win * np.log1p(stake) + (1 - win) * np.log1p(-stake)
+    return grown
+
+
+def _stake(squares: Floats, pairs: Ints, *, spread: float) -> Floats:
+    v = (squares + stats.PRIOR_PAIRS * spread) / (pairs + stats.PRIOR_PAIRS)
+    share: Floats = np.clip(stats.EDGE / v, stats.LEAST_STAKE, stats.MOST_STAKE)
+    return share
+
+
+def _summed(before: Floats, steps: Floats) -> Floats:
+    """Sums of the steps, one by one as they would be added to what was before."""
+    steps[..., 0] += before
+    sums: Floats = np.cumsum(steps, axis=-1)
+    return sums
+
+
+def one_gambler(state: Floats, d: Floats, pairs: int, *, spread: float, every: bool) -> Wealth:
+    """The stake follows every pair (of a screen), or is that of a block, which ``d`` is."""
+    squares = _summed(state[1], d * d)
+    known = np.column_stack([state[1], squares[:, :-1]]) if every else state[1][:, None]
+    before = pairs + (np.arange(d.shape[1]) if every else np.zeros(1, np.int64))
+    stake = np.broadcast_to(_stake(known, before, spread=spread), d.shape)
+    wealth, mass = _summed(state[0], np.log1p(stake * d)), _summed(state[2], np.abs(d))
+    return Wealth(
+        pairs + np.arange(1, d.shape[1] + 1),
+        log_e=wealth,
+        least=wealth,
+        mass=mass,
+        hoped=lambda left: np.asarray(wealth + _growth(stake) * left),
+        state=np.stack([wealth[:, -1], squares[:, -1], mass[:, -1]]),
+    )
+
+
+CAUTIOUS, BOLD = 1 / 3, 0.8  # version 1's fixed stakes
+
+
+def two_gamblers(state: Floats, d: Floats, pairs: int, *, both: bool) -> Wealth:
+    """Version 1: two fixed stakes and the mean of their wealth, or the cautious one alone."""
+    cautious, bold = (
+        _summed(state[at], np.log1p(bet * d)) for at, bet in enumerate((CAUTIOUS, BOLD))
+    )
+    mass = _summed(state[2], np.abs(d))
+
+    def mixed(first: Floats, second: Floats) -> Floats:
+        return np.asarray(np.logaddexp(first, second) - math.log(2)) if both else first
+
+    return Wealth(
+        pairs + np.arange(1, d.shape[1] + 1),
+        log_e=mixed(cautious, bold),
+        least=cautious,
+        mass=mass,
+        hoped=lambda left: mixed(
+            cautious + stats.growth(CAUTIOUS) * left, bold + stats.growth(BOLD) * left
+        ),
+        state=np.stack([cautious[:, -1], bold[:, -1], mass[:, -1]]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A version of the gate's rule."""
+
+    name: str
+    screen_bet: Bet
+    screen_pass: float
+    screen_drop: float
+    confirm_bet: Bet
+    confirm_drop: float
+    confirm_cap: float  # pairs for every unit of ln(bar)
+    block: Callable[[int], int]  # pairs between two looks at the bar
+    averaged: bool  # a pair's incumbent is the mean of the case's kept runs
+
+    def kept(self, n: int, sweep: int) -> int:
+        """Kept runs of the incumbent that a case has in a sweep of the screen (from 0)."""
+        return stats.kept_runs(fixtures=n, sweep=sweep) if self.averaged else sweep + 1
+
+
+def _second(name: str) -> Rule:
+    patience = stats.PATIENCE[name]
+    return Rule(
+        name=name,
+        screen_bet=partial(one_gambler, spread=stats.SCREEN_SPREAD, every=True),
+        screen_pass=stats.SCREEN_PASS,
+        screen_drop=patience.screen,
+        confirm_bet=partial(one_gambler, spread=stats.CONFIRM_SPREAD, every=False),
+        confirm_drop=patience.confirm,
+        confirm_cap=stats.CONFIRM_CAP,
+        block=stats.block_size,
+        averaged=True,
+    )
+
+
+DEFAULT, PATIENT = _second("default"), _second("patient")
+FIRST = Rule(
+    name="version 1",
+    screen_bet=partial(two_gamblers, both=False),
+    screen_pass=math.log(6),
+    screen_drop=math.log(1 / 2),
+    confirm_bet=partial(two_gamblers, both=True),
+    confirm_drop=math.log(1 / 4),
+    confirm_cap=120,
+    block=lambda n: n,
+    averaged=False,
+)
+RULES = (FIRST, DEFAULT, PATIENT)
+
+
+def screen_many(source: Source, rows: Ints, rule: Rule = DEFAULT) -> Outcome:
     """``evidence.screen`` of every row."""
     cap = np.array([float(stats.SCREEN_CAP)])
 
     def judge(wealth: Wealth, _at: Ints, _guarded: Bools) -> Ints:
-        hoped = wealth.cautious + stats.growth(stats.CAUTIOUS) * wealth.left(cap)
+        spent = np.broadcast_to(wealth.pairs >= stats.SCREEN_CAP, wealth.log_e.shape)
         return _first_of(
-            (PASS, wealth.cautious >= stats.SCREEN_PASS),
-            (LOSING, wealth.cautious <= stats.SCREEN_DROP),
-            (CAP, np.broadcast_to(wealth.pairs >= stats.SCREEN_CAP, hoped.shape)),
-            (FUTILE, hoped < stats.SCREEN_PASS),
+            (PASS, wealth.log_e >= rule.screen_pass),
+            (LOSING, wealth.least <= rule.screen_drop),
+            (CAP, spent),
+            (FUTILE, ~wealth.reachable(cap, rule.screen_pass)),
         )
 
-    return _play(source, rows, judge=judge, log_e=lambda wealth: wealth.cautious, guard=False)
+    length = source.fixtures
+    return _play(source, rows, length=length, bet=rule.screen_bet, judge=judge, guard=False)
 
 
-def confirm_many(source: Source, rows: Ints, levels: Floats, *, guard: bool = True) -> Outcome:
+def confirm_many(
+    source: Source, rows: Ints, levels: Floats, rule: Rule = DEFAULT, *, guard: bool = True
+) -> Outcome:
     """``evidence.confirm`` of every row, each at its own error level."""
-    log_bar = -np.log(levels)
-    n = source.fixtures
-    cap = np.ceil(stats.CONFIRM_CAP * log_bar / n) * n
+    log_bar, length = -np.log(levels), rule.block(source.fixtures)
+    cap = np.ceil(rule.confirm_cap * log_bar / length) * length
 
     def judge(wealth: Wealth, at: Ints, guarded: Bools) -> Ints:
         bar, most = log_bar[at, None], cap[at, None]
-        left = wealth.left(most)
-        hoped = _log_mixture(
-            wealth.cautious + stats.growth(stats.CAUTIOUS) * left,
-            wealth.bold + stats.growth(stats.BOLD) * left,
-        )
-        reached = (wealth.pairs % n == 0) & (wealth.log_e >= bar)
+        reached = (wealth.pairs % length == 0) & (wealth.log_e >= bar)
         return _first_of(
-            (LOSING, wealth.cautious <= stats.CONFIRM_DROP),
+            (LOSING, wealth.least <= rule.confirm_drop),
             (PASS, reached & guarded[:, None]),
             (GUARD, reached),
             (CAP, wealth.pairs >= most),
-            (FUTILE, hoped < bar),
+            (FUTILE, ~wealth.reachable(most, bar)),
         )
 
-    return _play(source, rows, judge=judge, log_e=lambda wealth: wealth.log_e, guard=guard)
+    return _play(source, rows, length=length, bet=rule.confirm_bet, judge=judge, guard=guard)
 
 
 def _first_of(*rules: tuple[int, Bools]) -> Ints:
@@ -184,51 +292,56 @@ def _play(
     source: Source,
     rows: Ints,
     *,
+    length: int,
+    bet: Bet,
     judge: Callable[[Wealth, Ints, Bools], Ints],
-    log_e: Callable[[Wealth], Floats],
     guard: bool,
 ) -> Outcome:
-    """Block after block of pairs until ``judge`` has settled every row."""
-    n = source.fixtures
+    """Sweep after sweep (or block) of ``length`` pairs until ``judge`` has settled every row."""
     m = len(rows)
     done = Outcome(np.zeros(m, np.int64), np.zeros(m, np.int64), np.zeros(m))
     live = np.arange(m)
-    totals = np.zeros((m, n))
-    before = np.zeros((3, m))
+    totals, seen = np.zeros((2, m, source.fixtures))
+    state = np.zeros((3, m))
     for sweep in count():
-        order = source.order(rows[live], sweep)
-        for start in range(0, n, BLOCK):
+        order = source.order(rows[live], sweep)[:, :length]
+        for start in range(0, length, PART):
             if not live.size:
                 return done
-            part = order[:, start : start + BLOCK]
+            part = order[:, start : start + PART]
             d = source.differences(rows[live], sweep, part)
-            totals[live[:, None], part] += d
-            wealth = _wealth(before, d, pairs=sweep * n + start)
-            asked = guard and start + BLOCK >= n  # at a sweep's end
-            guarded = _clears(totals[live] / (sweep + 1)) if asked else np.ones(live.size, bool)
+            wealth = bet(state, d, sweep * length + start)
+            guarded = np.ones(live.size, bool)
+            if guard:
+                totals[live[:, None], part] += d
+                seen[live[:, None], part] += 1
+                if start + PART >= length:  # at the sweep's end
+                    guarded = _guarded(totals[live], seen[live])
             codes = judge(wealth, live, guarded)
-            stays = _record(done, live, codes, pairs=wealth.pairs, log_e=log_e(wealth))
-            live, order = live[stays], order[stays]
-            before = np.stack([wealth.cautious, wealth.bold, wealth.mass])[:, stays, -1]
+            stays = _record(done, live, codes, wealth)
+            live, order, state = live[stays], order[stays], wealth.state[:, stays]
     raise AssertionError("sweeps never end")
 
 
-def _wealth(before: Floats, d: Floats, *, pairs: int) -> Wealth:
-    steps = np.stack([np.log1p(stats.CAUTIOUS * d), np.log1p(stats.BOLD * d), np.abs(d)])
-    steps[:, :, 0] += before  # inside the sum, so that the order of additions is one by one
-    cautious, bold, mass = np.cumsum(steps, axis=2)
-    return Wealth(pairs + np.arange(1, d.shape[1] + 1), cautious, bold, mass)
-
-
-def _record(done: Outcome, live: Ints, codes: Ints, *, pairs: Ints, log_e: Floats) -> Bools:
+def _record(done: Outcome, live: Ints, codes: Ints, wealth: Wealth) -> Bools:
     """Write down the rows that settled; returns which go on."""
     settled: Bools = np.asarray(codes.any(axis=1))
     first = (codes > 0).argmax(axis=1)[settled]
     at = (np.flatnonzero(settled), first)
     done.code[live[settled]] = codes[at]
-    done.pairs[live[settled]] = pairs[first]
-    done.log_e[live[settled]] = log_e[at]
+    done.pairs[live[settled]] = wealth.pairs[first]
+    done.log_e[live[settled]] = wealth.log_e[at]
     return np.logical_not(settled)
+
+
+def _guarded(totals: Floats, seen: Floats) -> Bools:
+    """``evidence.ladder`` of every row, over the fixtures that it has seen."""
+    n = (seen > 0).sum(axis=1)
+    means = np.divide(totals, seen, out=np.zeros_like(totals), where=seen > 0)
+    mean = means.sum(axis=1) / n
+    spread = np.where(seen > 0, (means - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    bar = np.sqrt(spread / np.maximum(n - 1, 1) / n)
+    return np.asarray((n > 1) & (mean > bar + stats.HAIR))
 
 
 def _clears(means: Floats, *, errors: float = 1.0) -> Bools:
@@ -258,8 +371,7 @@ class Duels:
     """Candidates against incumbents with known success probabilities.
 
     Row r is candidate ``candidate_of[r]`` against incumbent ``incumbent_of[r]``. With ``kept``
-    (incumbents x sweeps x fixtures) the incumbent's scores are looked up instead of drawn, and
-    ``used`` marks those that were.
+    (incumbents x sweeps x fixtures) the incumbent's scores are looked up instead of drawn.
     """
 
     rng: Generator
@@ -274,6 +386,11 @@ class Duels:
     def fixtures(self) -> int:
         """Fixtures in the split."""
         return int(self.incumbent.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and fixtures."""
+        return len(self.candidate_of), self.fixtures
 
     def order(self, rows: Ints, sweep: int) -> Ints:  # noqa: ARG002 - every sweep is alike
         """A random order for each row."""
@@ -295,17 +412,48 @@ def one_to_one(rng: Generator, incumbent: Floats, candidate: Floats, **more: obj
     return Duels(rng, incumbent, candidate, rows, rows, **more)  # type: ignore[arg-type]  # as named
 
 
-def difficulties(rng: Generator, rows: int, n: int) -> Floats:
-    """Probit difficulties z ~ N(0, 1), redrawn until the mean of Phi(z) allows every effect."""
-    z = rng.standard_normal((rows, n))
-    while (bad := np.abs(ndtr(z).mean(axis=1) - 0.45) > 0.2).any():
-        z[bad] = rng.standard_normal((int(bad.sum()), n))
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The kept runs of incumbents: incumbents x runs of a case x fixtures."""
+
+    made: Floats
+    rule: Rule
+
+    @classmethod
+    def draw(cls, rng: Generator, p: Floats, rule: Rule, draw: Draw = pass_or_fail) -> Self:
+        """As many as any screen may need."""
+        n = p.shape[1]
+        most = max(rule.kept(n, sweep) for sweep in range(math.ceil(stats.SCREEN_CAP / n)))
+        return cls(draw(rng, np.repeat(p[:, None], most, axis=1)), rule)
+
+    def compared(self, had: Ints | int = 0) -> Floats:
+        """What candidates are compared with in each sweep: incumbents x sweeps x fixtures.
+
+        In a rule that compares with the mean of the kept runs those are all of them, also those
+        that an incumbent ``had`` from earlier screens.
+        """
+        rows, most, n = self.made.shape
+        if not self.rule.averaged:
+            return self.made
+        sweeps = math.ceil(stats.SCREEN_CAP / n)
+        wanted = np.array([self.rule.kept(n, sweep) for sweep in range(sweeps)])
+        runs = np.maximum(wanted, np.broadcast_to(had, rows)[:, None])
+        means = self.made.cumsum(axis=1) / np.arange(1, most + 1)[:, None]
+        return np.asarray(means[np.arange(rows)[:, None], runs - 1])
+
+
+def difficulties(rng: Generator, rows: int, n: int, *, easy: float = 0.0) -> Floats:
+    """Probit difficulties z ~ N(easy, 1), redrawn until the mean of Phi(z) is not far off."""
+    middle, width = (0.45, 0.2) if not easy else (ndtr(easy / math.sqrt(2)), 0.1)
+    z = rng.normal(easy, 1, (rows, n))
+    while (bad := np.abs(ndtr(z).mean(axis=1) - middle) > width).any():
+        z[bad] = rng.normal(easy, 1, (int(bad.sum()), n))
     return z
 
 
-def shifted(z: Floats, effect: float) -> Floats:
+def shifted(z: Floats, effect: float | Floats) -> Floats:
     """Phi(z + s), with s solved for each row so that its mean is ``effect`` above Phi(z)'s."""
-    target = ndtr(z).mean(axis=1) + effect
+    target = np.minimum(ndtr(z).mean(axis=1) + effect, 0.995)
     low, high = np.full(len(z), -8.0), np.full(len(z), 8.0)
     for _ in range(50):
         middle = (low + high) / 2
@@ -324,6 +472,44 @@ def probit(rng: Generator, rows: int, n: int) -> Floats:
     """Success probabilities of probit difficulties."""
     p: Floats = ndtr(difficulties(rng, rows, n))
     return p
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of skill: how hard its cases are, how an edit changes them, how they are scored."""
+
+    easy: float = 0.0  # mean of the normal difficulties
+    draw: Draw = pass_or_fail
+    concentrated: bool = False  # an edit changes a quarter of the cases, by four times as much
+
+    def cases(self, rng: Generator, rows: int, n: int) -> Floats:
+        """Normal difficulties: a case passes with probability Phi of its own."""
+        if self.concentrated:  # half of the cases are hard, half easy
+            sides = np.where(np.arange(n) % 2, EASY, -EASY)
+            return rng.permuted(np.broadcast_to(sides, (rows, n)), axis=1)
+        return difficulties(rng, rows, n, easy=self.easy)
+
+    def edited(self, rng: Generator, z: Floats, effects: Floats) -> Floats:
+        """Success probabilities after edits with these mean effects."""
+        if not self.concentrated:
+            return shifted(z, effects)
+        n = z.shape[1]
+        few = np.ceil(n * np.maximum(0.25, np.abs(effects) / 0.65))[:, None]
+        # Gains are made of hard cases, losses of easy ones; which of them is drawn.
+        lots = rng.random(z.shape) + np.where(effects[:, None] * z > 0, 1.0, 0.0)
+        touched = lots.argsort(axis=1).argsort(axis=1) < few
+        moved: Floats = ndtr(z) + np.where(touched, effects[:, None] * n / few, 0.0)
+        return moved
+
+
+EASY = 1.0364  # Phi of it is 0.85
+PROBIT = Kind()
+KINDS = {
+    "probit: passes half of the time": PROBIT,
+    "mature: passes 8 times in 10": Kind(easy=1.2),
+    "graded: scores anywhere in [0, 1]": Kind(draw=graded),
+    "concentrated: a quarter of the cases changes": Kind(concentrated=True),
+}
 
 
 # Loops ----------------------------------------------------------------------------------------
@@ -376,44 +562,40 @@ class Setup:
     world: World = probit
     draw: Draw = pass_or_fail
     memorise: float = 0.0
+    rule: Rule = DEFAULT
 
 
 def our_loops(rng: Generator, setup: Setup, *, loops: int) -> Loops:
-    """The whole gate, many times."""
-    at_once = max(1, CHUNK // setup.experiments)
-    sizes = [min(at_once, loops - done) for done in range(0, loops, at_once)]
-    parts = [_some_loops(rng, setup, loops=size) for size in sizes]
-    return Loops(
-        np.concatenate([part.first for part in parts]),
-        float(np.average([part.calls for part in parts], weights=sizes)),
-        float(np.average([part.attempts for part in parts], weights=sizes)),
-    )
-
-
-def _some_loops(rng: Generator, setup: Setup, *, loops: int) -> Loops:
-    n, draw = setup.n, setup.draw
+    """The whole gate, many times: experiment after experiment, each loop up to its first merge."""
+    n, draw, rule = setup.n, setup.draw, setup.rule
     train, holdout = setup.world(rng, loops, n), setup.world(rng, loops, n)
-    loop_of = np.repeat(np.arange(loops), setup.experiments)
-    rows = np.arange(len(loop_of))
-    kept = draw(rng, np.repeat(train[:, None], math.ceil(stats.SCREEN_CAP / n), axis=1))
-    screened = screen_many(Duels(rng, train, train, loop_of, loop_of, draw, kept), rows)
-
-    attempt = screened.passed.reshape(loops, -1).cumsum(axis=1).ravel()
-    tried = rows[screened.passed]
-    candidate_of = loop_of + loops * (rng.random(len(rows)) < setup.memorise)
     lifted = np.concatenate([holdout, np.minimum(1.0, holdout + 0.25)])
-    duels = Duels(rng, holdout, lifted, loop_of, candidate_of, draw)
-    confirmed = confirm_many(duels, tried, levels(attempt[tried]))
-    merged = np.zeros(len(rows), bool)
-    merged[tried] = confirmed.passed
-    paid = screened.pairs.sum() + 2 * confirmed.pairs.sum() + _kept_runs(screened, loops, n)
-    return Loops(_first(merged.reshape(loops, -1)), paid / len(rows), len(tried) / loops)
+    kept, every = Kept.draw(rng, train, rule, draw), np.arange(loops)
+    had, attempts, first, calls = np.zeros((4, loops), np.int64)
+    made = np.zeros(loops, np.int64)
+    for experiment in range(setup.experiments):
+        rows = np.flatnonzero(first == 0)
+        duels = Duels(rng, train, train, every, every, draw, kept.compared(had))
+        screened = screen_many(duels, rows, rule)
+        had[rows] = np.maximum(had[rows], kept_calls(rule, n, screened.pairs) // n)
+        tried = rows[screened.passed]
+        attempts[tried] += 1
+        memorises = rng.random(loops) < setup.memorise
+        duels = Duels(rng, holdout, lifted, every, every + loops * memorises, draw)
+        confirmed = confirm_many(duels, tried, levels(attempts[tried]), rule)
+        calls[rows] += screened.pairs
+        calls[tried] += 2 * confirmed.pairs
+        made[rows] += 1
+        first[tried[confirmed.passed]] = experiment + 1
+    return Loops(first, float((calls + n * had).sum() / made.sum()), float(attempts.mean()))
 
 
-def _kept_runs(screened: Outcome, loops: int, n: int) -> int:
-    """Incumbent runs that some screen needed: whole sweeps of the longest one, to be safe."""
-    longest = screened.pairs.reshape(loops, -1).max(axis=1)
-    return int((np.ceil(longest / n) * n).sum())
+def kept_calls(rule: Rule, n: int, pairs: Ints) -> Ints:
+    """Incumbent runs that a screen of so many pairs needs, in whole sweeps to be safe."""
+    sweeps = np.maximum(np.ceil(pairs / n).astype(np.int64), 1)
+    runs = np.array([rule.kept(n, sweep) for sweep in range(int(sweeps.max(initial=1)))])
+    needed: Ints = n * runs[sweeps - 1]
+    return needed
 
 
 def levels(attempt: Ints) -> Floats:
@@ -435,7 +617,8 @@ SIMPLE = {
     "mean > 1 SE, incumbent run again": (False, 1.0),
 }
 PER_TEST = "the default's bets, 1/0.05 for each test"
-OURS = "**evidence (the default)**"
+OURS, FIRST_OURS = "**evidence (the default)**", "evidence, version 1"
+NAMES = {"version 1": FIRST_OURS, "default": OURS, "patient": "evidence, patient"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -488,43 +671,101 @@ def per_test_loops(rng: Generator, *, n: int, loops: int) -> Loops:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What becomes of the first experiment against an incumbent."""
+    """What becomes of the first experiment against an incumbent: share merged, and mean calls."""
 
     merged: float
     calls: float
-    improves: float  # how often 'mean > 0' merges it
-    one_error: float  # how often 'mean > 1 SE' merges it
 
 
-def power(rng: Generator, *, n: int, effect: float, trials: int) -> Power:
+def power(
+    rng: Generator,
+    *,
+    n: int,
+    effect: float,
+    trials: int,
+    rule: Rule = DEFAULT,
+    kind: Kind = PROBIT,
+) -> Power:
     """Experiments whose true mean effect, on both splits, is exactly ``effect``."""
-    merged, calls = our_gate(rng, *(difficulties(rng, trials, n) for _ in range(2)), effect=effect)
-    z = difficulties(rng, trials, n)
-    d = pass_or_fail(rng, shifted(z, effect)) - pass_or_fail(rng, ndtr(z))
-    return Power(
-        float(merged.mean()),
-        float(calls.mean()),
-        float(_clears(d, errors=0.0).mean()),
-        float(_clears(d).mean()),
-    )
+    tried = our_gate(rng, np.full(trials, effect), n=n, rule=rule, kind=kind)
+    return Power(float(tried.merged.mean()), float(tried.calls.mean()))
 
 
-def our_gate(
-    rng: Generator, train: Floats, holdout: Floats, *, effect: float
-) -> tuple[Bools, Floats]:
-    """Screen and confirm, first attempt: who is merged, and the calls of each."""
-    rows = np.arange(len(train))
-    old = ndtr(train)
-    sweeps = math.ceil(stats.SCREEN_CAP / train.shape[1])
-    kept = pass_or_fail(rng, np.repeat(old[:, None], sweeps, axis=1))
-    screened = screen_many(one_to_one(rng, old, shifted(train, effect), kept=kept), rows)
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """Experiments: which was merged, which looked at the holdout, and the calls of each."""
+
+    merged: Bools
+    looked: Bools
+    calls: Floats
+    runs: Ints | int = 0  # kept runs of each case of train that were needed
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbents:
+    """Skills, each with cases of its own and with kept runs; ``had`` of each case so far."""
+
+    kind: Kind
+    train: Floats  # difficulties
+    holdout: Floats
+    kept: Kept
+    had: Ints
+
+    @classmethod
+    def draw(cls, rng: Generator, rows: int, *, n: int, rule: Rule, kind: Kind) -> Self:
+        """So many of them, without kept runs."""
+        train, holdout = (kind.cases(rng, rows, n) for _ in range(2))
+        kept = Kept.draw(rng, ndtr(train), rule, kind.draw)
+        return cls(kind, train, holdout, kept, np.zeros(rows, np.int64))
+
+    def renewed(self, rng: Generator, where: Bools) -> Incumbents:
+        """New ones in the place of some."""
+        n = self.train.shape[1]
+        new = Incumbents.draw(rng, len(where), n=n, rule=self.kept.rule, kind=self.kind)
+        table, cube = where[:, None], where[:, None, None]
+        return Incumbents(
+            self.kind,
+            np.where(table, new.train, self.train),
+            np.where(table, new.holdout, self.holdout),
+            Kept(np.where(cube, new.kept.made, self.kept.made), self.kept.rule),
+            np.where(where, 0, self.had),
+        )
+
+    def held_out(self, rng: Generator, effects: Floats) -> Duels:
+        """Edits with these effects against them, on the held-out cases."""
+        new = self.kind.edited(rng, self.holdout, effects)
+        return one_to_one(rng, ndtr(self.holdout), new, draw=self.kind.draw)
+
+
+def our_gate(rng: Generator, effects: Floats, *, n: int, rule: Rule, kind: Kind = PROBIT) -> Tried:
+    """First experiments against incumbents; see ``gated``."""
+    incumbents = Incumbents.draw(rng, len(effects), n=n, rule=rule, kind=kind)
+    return gated(rng, incumbents, effects, np.ones(len(effects), np.int64))
+
+
+def gated(rng: Generator, incumbents: Incumbents, effects: Floats, attempt: Ints) -> Tried:
+    """Screen and confirm. The incumbents' kept runs are not among the calls: see ``runs``."""
+    rows, train = np.arange(len(effects)), incumbents.train
+    kind, kept = incumbents.kind, incumbents.kept
+    new = kind.edited(rng, train, effects)
+    compared = kept.compared(incumbents.had)
+    on_train = one_to_one(rng, ndtr(train), new, draw=kind.draw, kept=compared)
+    screened = screen_many(on_train, rows, kept.rule)
     tried = rows[screened.passed]
-    duels = one_to_one(rng, ndtr(holdout), shifted(holdout, effect))
-    confirmed = confirm_many(duels, tried, np.full(len(tried), levels(np.array([1]))[0]))
+    duels = incumbents.held_out(rng, effects)
+    confirmed = confirm_many(duels, tried, levels(attempt[tried]), kept.rule)
     merged, calls = np.zeros(len(rows), bool), screened.pairs.astype(np.float64)
     merged[tried] = confirmed.passed
     calls[tried] += 2 * confirmed.pairs
-    return merged, calls
+    n = train.shape[1]
+    return Tried(merged, screened.passed, calls, kept_calls(kept.rule, n, screened.pairs) // n)
+
+
+def one_look(rng: Generator, *, n: int, effect: float, trials: int, errors: float) -> float:
+    """How often one sweep of both with a mean gain of so many standard errors merges an edit."""
+    z = PROBIT.cases(rng, trials, n)
+    d = pass_or_fail(rng, shifted(z, effect)) - pass_or_fail(rng, ndtr(z))
+    return float(_clears(d, errors=errors).mean())
 
 
 def mixed(
@@ -533,31 +774,121 @@ def mixed(
     """Half of the fixtures ``size`` better and half as much worse, so that nothing is gained.
 
     Returns:
-        How many of ``trials`` long runs (no early stop) ever have E >= 20 at a sweep's end, and
+        How many of ``trials`` long runs (no early stop) ever have E >= 20 at a block's end, and
         how many the confirm run at level 0.05 merges.
     """
     sign = np.where(np.arange(n) % 2, 1.0, -1.0)
     sign[n - n % 2 :] = 0.0  # an odd one out stays as it is
     old = rng.uniform(size, 1 - size, (trials, n))
     duels = one_to_one(rng, old, old + size * sign)
-    rows = np.arange(trials)
-    cautious, bold = np.zeros(trials), np.zeros(trials)
-    ever = np.zeros(trials, bool)
-    for sweep in range(pairs // n):
-        d = duels.differences(rows, sweep, duels.order(rows, sweep))
-        cautious += np.log1p(stats.CAUTIOUS * d).sum(axis=1)
-        bold += np.log1p(stats.BOLD * d).sum(axis=1)
-        ever |= _log_mixture(cautious, bold) >= math.log(20)
+    rows, block = np.arange(trials), DEFAULT.block(n)
+    state, ever = np.zeros((3, trials)), np.zeros(trials, bool)
+    for number in range(pairs // block):
+        d = duels.differences(rows, number, duels.order(rows, number)[:, :block])
+        state = DEFAULT.confirm_bet(state, d, number * block).state
+        ever |= state[0] >= math.log(20)
     merged = confirm_many(duels, rows, np.full(trials, 0.05)).passed
     return int(ever.sum()), int(merged.sum())
+
+
+# A season -------------------------------------------------------------------------------------
+
+EDITS = 200
+SIZES_OF_EDITS = (  # share of edits, and their effects in points, evenly spread
+    (0.55, 0, 0),
+    (0.25, -12, -3),
+    (0.12, 3, 6),
+    (0.06, 8, 12),
+    (0.02, 20, 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """Means over seasons of 200 edits: points won by merges, merges by kind, calls."""
+
+    points: float
+    useless: float  # merges of edits that change nothing
+    harmful: float
+    calls: float
+
+    @property
+    def points_per_thousand(self) -> float:
+        """Points for 1,000 calls."""
+        return 1_000 * self.points / self.calls
+
+    @property
+    def harm_per_thousand(self) -> float:
+        """Harmful merges for 1,000 calls."""
+        return 1_000 * self.harmful / self.calls
+
+
+def effects_of(rng: Generator, rows: int) -> Floats:
+    """True effects of so many edits."""
+    shares, low, high = (np.array(column) for column in zip(*SIZES_OF_EDITS, strict=True))
+    sort = rng.choice(len(shares), size=rows, p=shares)
+    return np.round(rng.uniform(low[sort], high[sort])) / 100
+
+
+Decider = Callable[[Any, Incumbents, Any, Any], Tried]  # rng, incumbents, effects, attempts
+
+
+def season(
+    rng: Generator, decide: Decider, incumbents: Incumbents, *, edits: int = EDITS
+) -> Season:
+    """Edits one after the other, many seasons at once.
+
+    After a merge attempts count from 1, and there is a new skill of the same kind in the place of
+    the one that got better, so that what is left to be gained stays the same.
+    """
+    attempt = np.ones(len(incumbents.had), np.int64)
+    points, useless, harmful, calls = np.zeros((4, len(attempt)))
+    for _ in range(edits):
+        effects = effects_of(rng, len(attempt))
+        tried = decide(rng, incumbents, effects, attempt)
+        had = np.maximum(incumbents.had, tried.runs)
+        calls += tried.calls + incumbents.train.shape[1] * (had - incumbents.had)
+        points += 100 * effects * tried.merged
+        useless += tried.merged & (effects == 0)
+        harmful += tried.merged & (effects < 0)
+        attempt = np.where(tried.merged, 1, attempt + tried.looked)
+        incumbents = replace(incumbents, had=had).renewed(rng, tried.merged)
+    return Season(*(float(one.mean()) for one in (points, useless, harmful, calls)))
+
+
+def looked_once(errors: float) -> Decider:
+    """One sweep of both on the holdout, and a mean gain of so many standard errors."""
+
+    def decide(rng: Generator, incumbents: Incumbents, effects: Floats, _attempt: Ints) -> Tried:
+        duels, rows = incumbents.held_out(rng, effects), np.arange(len(effects))
+        d = duels.differences(rows, 0, np.broadcast_to(np.arange(duels.fixtures), duels.shape))
+        merged = _clears(d, errors=errors)
+        return Tried(merged, merged, np.full(len(rows), 2.0 * duels.fixtures))
+
+    return decide
+
+
+def tested_alone(rng: Generator, incumbents: Incumbents, effects: Floats, _attempt: Ints) -> Tried:
+    """The default's bets on the holdout against 1/0.05 for each edit (PACE): no screen, budget."""
+    rows, bars = np.arange(len(effects)), np.full(len(effects), 0.05)
+    done = confirm_many(incumbents.held_out(rng, effects), rows, bars, guard=False)
+    return Tried(done.passed, done.passed, np.asarray(2.0 * done.pairs))
+
+
+DECIDERS: Mapping[str, tuple[Decider, Rule]] = {
+    "mean > 0": (looked_once(0.0), DEFAULT),
+    "mean > 1 SE": (looked_once(1.0), DEFAULT),
+    PER_TEST: (tested_alone, DEFAULT),
+    **{NAMES[rule.name]: (gated, rule) for rule in RULES},
+}
 
 
 # One sweep for deterministic models -----------------------------------------------------------
 
 ONE_SWEEP = {
-    "Ladder on the holdout alone": None,
-    "and train at 1 SE": 1.0,
-    "and train at 2 SE (ours)": 2.0,
+    "Ladder on the holdout alone": (0.0, 1.0, 0.0),  # errors of train, of the holdout, of both
+    "and train at 2 SE (version 1)": (2.0, 1.0, 0.0),
+    "ours": None,
 }
 
 
@@ -573,7 +904,12 @@ class Greedy:
 
 
 def greedy_loops(
-    rng: Generator, *, n: int, loops: int, train_errors: float | None, touched: float = 0.15
+    rng: Generator,
+    *,
+    n: int,
+    loops: int,
+    errors: tuple[float, float, float] | None,
+    touched: float = 0.15,
 ) -> Greedy:
     """Edits that answer 15% of all cases anew: 10% are better, 70% worse, by 2 points on average.
 
@@ -588,9 +924,11 @@ def greedy_loops(
         size = rng.exponential(0.02, loops)
         anew = np.clip(quality + kind * size / touched, 0.0, 1.0)
         new_train, new_holdout = (_redraw(rng, x, anew, touched) for x in (train, holdout))
-        won = _clears(new_holdout - holdout)
-        if train_errors is not None:
-            won &= _clears(new_train - train, errors=train_errors)
+        gains = (new_train - train, new_holdout - holdout)
+        parts = (*gains, np.concatenate(gains, axis=1))
+        won = np.ones(loops, bool)
+        for part, least in zip(parts, errors or _ours(n), strict=True):
+            won &= _clears(part, errors=least) | (least == 0)
         merges += [(won & (kind == sign)).sum() / loops for sign in (1, 0, -1)]
         train = np.where(won[:, None], new_train, train)
         holdout = np.where(won[:, None], new_holdout, holdout)
@@ -598,6 +936,12 @@ def greedy_loops(
     excess = float((holdout.mean(axis=1) - quality).mean())
     better, neutral, worse = (float(m) for m in merges)
     return Greedy(better, neutral, worse, float(quality.mean()), excess)
+
+
+def _ours(n: int) -> tuple[float, float, float]:
+    """Standard errors that train, the holdout and both must exceed."""
+    together = stats.POOLED_ERRORS if n >= stats.MANY else 0.0
+    return stats.train_errors(n, n), 1.0, together
 
 
 def _redraw(rng: Generator, outcomes: Floats, p: Floats, touched: float) -> Floats:
@@ -661,13 +1005,15 @@ class Effort:
     """How many repeats each table gets."""
 
     loops: int
+    first: int  # loops of the other versions
     simple: int
     trials: int
     greedy: int
+    seasons: int
 
 
-FULL = Effort(loops=1_000, simple=400, trials=4_000, greedy=400)
-QUICK = Effort(loops=20, simple=10, trials=200, greedy=5)
+FULL = Effort(loops=1_000, first=200, simple=400, trials=4_000, greedy=400, seasons=300)
+QUICK = Effort(loops=20, first=5, simple=10, trials=200, greedy=5, seasons=10)
 
 
 def percent(p: float, digits: int = 0) -> str:
@@ -695,6 +1041,8 @@ def table_aa(rng: Generator, effort: Effort, n: int) -> Tables:
         table.series[rule] = _curve(one.first)
     for rule, loops, digits in (
         (PER_TEST, per_test_loops(rng, n=n, loops=effort.simple), 2),
+        (FIRST_OURS, our_loops(rng, Setup(n, rule=FIRST), loops=effort.first), 3),
+        (NAMES["patient"], our_loops(rng, Setup(n, rule=PATIENT), loops=effort.first), 3),
         (OURS, our_loops(rng, Setup(n), loops=effort.loops), 3),
     ):
         often = of_loops(loops.any, len(loops.first))
@@ -712,15 +1060,52 @@ def _curve(first: Ints) -> list[float]:
 
 def table_power(rng: Generator, effort: Effort, n: int) -> Tables:
     """Edits with a true effect, at one size."""
-    found = [power(rng, n=n, effect=e / 100, trials=effort.trials) for e in EFFECTS]
-    rows = [
-        ["merged, evidence", *(percent(one.merged, 1) for one in found)],
-        ["model calls", *(f"{one.calls:.0f}" for one in found)],
-        ["merged, mean > 1 SE", *(percent(one.one_error) for one in found)],
-        ["merged, mean > 0", *(percent(one.improves) for one in found)],
-    ]
-    series = {name: [float(getattr(one, name)) for one in found] for name in Power.__slots__}
+    rows: list[list[str]] = []
+    series: dict[str, list[float]] = {}
+    for rule in RULES:
+        found = [power(rng, n=n, effect=e / 100, trials=effort.trials, rule=rule) for e in EFFECTS]
+        name = NAMES[rule.name]
+        rows.append([name, *(f"{percent(one.merged, 1)} @ {one.calls:.0f}" for one in found)])
+        series[name] = [one.merged for one in found]
+        series[f"{name}, calls"] = [one.calls for one in found]
+    for name, errors in {"mean > 1 SE": 1.0, "mean > 0": 0.0}.items():
+        looked = [
+            one_look(rng, n=n, effect=e / 100, trials=effort.trials, errors=errors) for e in EFFECTS
+        ]
+        rows.append([name, *(f"{percent(share)} @ {2 * n}" for share in looked)])
+        series[name] = looked
     return {f"power/{n}": Table(rows, series)}
+
+
+def table_kinds(rng: Generator, effort: Effort) -> Tables:
+    """Four kinds of skills, n = 20."""
+    rows = []
+    for name, kind in KINDS.items():
+        for rule in RULES:
+            found = [
+                power(rng, n=20, effect=e / 100, trials=effort.trials // 2, rule=rule, kind=kind)
+                for e in KIND_EFFECTS
+            ]
+            told = (f"{percent(one.merged, 1)} @ {one.calls:.0f}" for one in found)
+            rows.append([name, NAMES[rule.name], *told])
+    return {"kinds": Table(rows)}
+
+
+def table_season(rng: Generator, effort: Effort) -> Tables:
+    """Points and harm for 1,000 calls, by kind of skill."""
+    rows = []
+    worlds = [("probit", 20, "probit"), ("probit", 200, "probit")]
+    worlds += [(name, 20, name) for name in ("mature", "graded", "concentrated")]
+    for name, n, kind in worlds:
+        chosen = next(one for title, one in KINDS.items() if title.startswith(kind))
+        for name_of_rule, (decide, rule) in DECIDERS.items():
+            skills = Incumbents.draw(rng, effort.seasons, n=n, rule=rule, kind=chosen)
+            done = season(rng, decide, skills)
+            numbers = [f"{done.points / EDITS:.2f}", f"{done.calls / EDITS:.0f}"]
+            numbers += [f"{done.useless:.2f}", f"{done.harmful:.2f}"]
+            numbers += [f"{done.points_per_thousand:.1f}", f"{done.harm_per_thousand:.3f}"]
+            rows.append([f"{name}, n = {n}", name_of_rule, *numbers])
+    return {"season": Table(rows)}
 
 
 def table_mixed(rng: Generator, effort: Effort) -> Tables:
@@ -754,7 +1139,7 @@ def table_greedy(rng: Generator, effort: Effort) -> Tables:
     for n in (10, 20, 50, 200):
         row = [str(n)]
         for errors in ONE_SWEEP.values():
-            one = greedy_loops(rng, n=n, loops=effort.greedy, train_errors=errors)
+            one = greedy_loops(rng, n=n, loops=effort.greedy, errors=errors)
             merges = f"{one.better:.1f} / {one.neutral:.1f} / {one.worse:.1f}"
             row.append(f"{merges} / {one.quality:.2f} / {100 * one.excess:+.0f}")
         rows.append(row)
@@ -782,7 +1167,9 @@ def table_memory(rng: Generator, effort: Effort) -> Tables:
 
 TASKS: tuple[tuple[str, Callable[[Generator, Effort], Tables]], ...] = (
     *((f"aa {n}", partial(table_aa, n=n)) for n in reversed(SIZES)),
-    *((f"effects {n}", partial(table_power, n=n)) for n in (20, 5)),
+    *((f"effects {n}", partial(table_power, n=n)) for n in POWER_SIZES),
+    ("kinds", table_kinds),
+    ("season", table_season),
     ("mixed effects", table_mixed),
     ("near-deterministic and graded", table_worlds),
     ("one sweep", table_greedy),

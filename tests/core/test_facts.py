@@ -241,9 +241,26 @@ def test_a_record_has_every_fact_there_has_always_been(name: str) -> None:
         read({key: value for key, value in OLD.items() if key != name})
 
 
-def test_an_old_record_makes_nothing_be_merged_that_people_have_a_say_in() -> None:
+def test_evidence_of_the_second_version_is_named_with_its_version_and_seed() -> None:
+    names = {
+        evidence_digest(make_evidence(**changes))
+        for changes in ({}, {"seed": 1}, {"seed": None}, {"version": 3}, {"version": 1})
+    }
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize("merge", ["auto", "manual", "after"])
+def test_an_old_record_is_one_of_the_first_version_and_merges_nothing(merge: str) -> None:
     whole = make_evidence().model_dump(mode="json")
-    short = {key: whole[key] for key in OLD}
+    found = read({key: whole[key] for key in OLD})
+    assert (found.version, found.seed) == (1, None)
+    verdict = decide(found, Policy.model_validate({"merge": merge}))
+    assert verdict.reason is Reason.STALE
+
+
+def test_a_record_without_later_facts_merges_nothing_that_people_have_a_say_in() -> None:
+    whole = make_evidence().model_dump(mode="json")
+    short = {key: whole[key] for key in (*OLD, "version", "seed")}
     for policy in (Policy(), Policy(merge="manual"), Policy(merge="after", after=0)):
         assert decide(read(short), policy).reason is Reason.UNKNOWN
     counted = short | {"failed": whole["failed"]}

@@ -27,6 +27,8 @@ from skill_ratchet.experiment.runner import Duel, Runner, duel, sweep
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from skill_ratchet.core.draw import Planned
+
 CASES = {name: Fixture(id=name, split="train", input=f"input {name}") for name in "abcdef"}
 OLD, NEW = (Text(text, digest("skill", text)) for text in ("old", "new"))
 WINS = Score(value=1, reason="", scorer="exact")
@@ -215,7 +217,7 @@ def test_never_more_calls_at_once_than_the_provider_takes() -> None:
 
 
 def test_the_plan_depends_on_the_set_of_fixtures_and_the_seed_alone() -> None:
-    def first(names: Sequence[str], seed: str) -> list[plan.Planned]:
+    def first(names: Sequence[str], seed: str) -> list[Planned]:
         return list(islice(plan.sweeps(names, seed=seed), 18))
 
     assert first("abcdef", "1") == first("fedcba", "1")

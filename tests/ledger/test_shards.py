@@ -86,10 +86,12 @@ def test_shards_make_as_many_pairs_as_may_be_enough(cases: int) -> None:
     asked = {"fixtures": cases, "attempt": 3}
     fewest = fewest_pairs(**asked, policy=policy, deterministic=False)
     log_bar = -math.log(stats.level(3, alpha=policy.alpha, k=policy.k))
-    assert fewest % cases == 0
+    assert fewest % stats.block_size(cases) == 0
     assert fewest <= most_pairs(**asked, policy=policy, deterministic=False)
-    assert stats.reachable(stats.NO_BETS, cap=fewest, log_bar=log_bar)
-    assert not stats.reachable(stats.NO_BETS, cap=fewest - cases, log_bar=log_bar)
+    assert stats.reachable(stats.no_bets(), cap=fewest, log_bar=log_bar)
+    assert not stats.reachable(
+        stats.no_bets(), cap=fewest - stats.block_size(cases), log_bar=log_bar
+    )
     assert fewest_pairs(**asked, policy=policy, deterministic=True) == cases
     weak = policy.with_(confirm_effort=0.01)
     assert fewest_pairs(**asked, policy=weak, deterministic=False) == most_pairs(

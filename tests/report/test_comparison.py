@@ -70,6 +70,8 @@ def look(
         held=False,
         landed=False,
         leaks=(),
+        version=2,
+        seed=0,
         deterministic=deterministic,
         train_fixtures=(),
         holdout_fixtures=tuple(pair.fixture for pair in pairs),

@@ -45,6 +45,8 @@ def look(
     evidence = Evidence(
         experiment=NAME,
         **facts,
+        version=2,
+        seed=0,
         deterministic=deterministic,
         train_fixtures=("t",),
         holdout_fixtures=names,
@@ -149,7 +151,7 @@ def test_the_screens_evidence_is_the_gates() -> None:
     assert made
     wanted = stats.screen(pairs, fixtures=3).path
     assert [one.log_e for one in made.sweeps] == pytest.approx(wanted)
-    assert made.log_bar == pytest.approx(math.log(6))
+    assert made.log_bar == pytest.approx(math.log(8))
 
 
 def run(fixture: str, replicate: int, score: float | None, text: str) -> comparison.Rollout:
@@ -164,6 +166,7 @@ def run(fixture: str, replicate: int, score: float | None, text: str) -> compari
         side=None,
         replicate=replicate,
         score=score,
+        at="",
     )
 
 

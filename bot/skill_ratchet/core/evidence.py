@@ -1,13 +1,16 @@
 """Evidence that a candidate beats the incumbent on these fixtures: bets, budget, guard.
 
-Scores lie in [0, 1]; d = candidate - incumbent on the same fixture. Under 'no better on these
-fixtures' the mean of d over fixtures is at most 0, so a gambler who stakes a fixed fraction
-``b`` of the wealth on every pair of a sweep has expected wealth at most
+Scores lie in [0, 1]; d = candidate - incumbent on the same fixture. A gambler who begins with 1
+stakes a share ``b`` of the wealth on every pair, which multiplies it by ``1 + b * d``. The stake
+stays what it is for a *block*: every fixture once, or of a large split 20 different ones that are
+drawn at random. Under 'no better on these fixtures' the mean of the true gains delta_i is at most
+0, and a block B multiplies the wealth, on average over its draw, by
 
-    prod_i (1 + b * delta_i)  <=  (1 + b * mean(delta))^n  <=  1
+    mean over B of  prod_{i in B} (1 + b * delta_i)  <=  (1 + b * mean(delta))^|B|  <=  1
 
-per sweep (AM-GM; delta_i is fixture i's true effect). Wealth at the ends of sweeps is therefore
-a non-negative supermartingale, and by Ville's inequality it ever reaches 1/a with probability
+(Maclaurin's inequality; where a block has every fixture, that of arithmetic and geometric means).
+So wealth at the ends of blocks is a non-negative supermartingale, whatever the stakes were, as long
+as each was fixed before its block; and by Ville's inequality it ever reaches 1/a with probability
 at most a. See docs/gate.md for the derivation, the limits and the simulations.
 
 Everything here is pure: sequences of pairs in, numbers and states out. Logs are natural.
@@ -41,21 +44,44 @@ class Paired(Protocol):
     def difference(self) -> float: ...  # noqa: D102
 
 
-CAUTIOUS = 1 / 3  # stake of the first bettor: survives long runs of small effects
-BOLD = 0.8  # stake of the second: settles large effects quickly
-SCREEN_PASS = math.log(6)
-SCREEN_DROP = math.log(1 / 2)
+VERSION = 2  # of the rule; a verdict is never made of runs of two
+
+LARGEST_BLOCK = 20  # fixtures between two looks of a confirm run at the bar
+EDGE = 0.10  # the gain that a stake is sized for, in units of score
+LEAST_STAKE, MOST_STAKE = 0.1, 0.6
+SCREEN_SPREAD, CONFIRM_SPREAD = 0.2, 1 / 3  # what d^2 is taken to be before any pair
+SCREEN_PASS = math.log(8)
 SCREEN_CAP = 240  # pairs
-CONFIRM_DROP = math.log(1 / 4)
-CONFIRM_CAP = 120  # pairs for every unit of ln(bar)
+CONFIRM_CAP = 200  # pairs for every unit of ln(bar)
 WIN_SHARE = 4 / 5  # the best that futility still hopes for: 4 wins in 5 decisive pairs
+KEPT_RUNS = 80  # of the incumbent on train, before the first pair of a screen
+MOST_FIRST, MOST_LATER = 16, 12  # kept runs of one case: before the first pair, and from sweeps
 FEWEST_CLUSTERS = 2  # independent fixtures: a spread needs two values
+MANY = 20  # fixtures of a split with which both may be judged together
 MOST_SIGNS = 200  # decisive pairs for which P(sum = 0) is counted exactly
 FAILS_MORE_LEVEL = 0.01  # chance that a candidate is rejected for failures that hit it by chance
+FAILURE_STAKES = (1 / 3, 0.8)  # a cautious gambler, and a bold one
 MOST_TRIES = 10  # of one run of the candidate that fails always, where the incumbent's does not
 NO_SCORES: Mapping[str, float] = MappingProxyType({})
 HAIR = 1e-9  # a gain must exceed its bar by more than rounding can add
-PRIOR_MASS, PRIOR_PAIRS = 2.4, 8  # prior for the share of decisive pairs: 0.3, worth 8 pairs
+PRIOR_PAIRS = 8  # what is assumed of noise before any pair counts as so many
+PRIOR_MASS = 2.4  # sum |d| of those: 3 pairs in 10 are decisive
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The log wealth at which a test is given up: it only rejects, so it may be chosen freely."""
+
+    screen: float
+    confirm: float
+
+
+PATIENCE: Mapping[str, Patience] = MappingProxyType(
+    {
+        "default": Patience(screen=math.log(0.35), confirm=math.log(0.20)),
+        "patient": Patience(screen=math.log(0.20), confirm=math.log(0.10)),
+    }
+)
 
 
 class State(Enum):
@@ -88,7 +114,8 @@ class Progress:
     pairs: int
     log_e: float  # log of the evidence: of S when screening, of E when confirming
     log_bar: float
-    path: tuple[float, ...] = ()  # log_e at the end of each complete sweep
+    errors: float | None = None  # standard errors that log_bar is, in the rule of one sweep
+    path: tuple[float, ...] = ()  # log_e at the end of each whole block (of a screen: sweep)
 
     @property
     def settled(self) -> bool:
@@ -116,19 +143,83 @@ def spent(attempts: int, *, alpha: float, k: float) -> float:
     return alpha * attempts / (attempts + k)
 
 
+# The plan: blocks, caps, kept runs -----------------------------------------------------------
+
+
+def block_size(fixtures: int) -> int:
+    """Pairs between two looks at the bar: every fixture, or 20 different ones of a large split."""
+    return min(fixtures, LARGEST_BLOCK)
+
+
 def confirm_cap(error_level: float, *, fixtures: int, effort: float = 1.0) -> int:
-    """Most pairs a confirm run may use: effort * 120 * ln(1/a), rounded up to whole sweeps."""
-    wanted = effort * CONFIRM_CAP * math.log(1 / error_level)
-    return math.ceil(wanted / fixtures) * fixtures
+    """Most pairs a confirm run may use: effort * 200 * ln(1/a), rounded up to whole blocks."""
+    block = block_size(fixtures)
+    return math.ceil(effort * CONFIRM_CAP * math.log(1 / error_level) / block) * block
+
+
+def kept_runs(*, fixtures: int, sweep: int) -> int:
+    """Kept runs of the incumbent that a train case needs before a pair of this sweep (from 0).
+
+    They depend on nothing that the candidate has scored in the pair: the mean of them is what it
+    is compared with.
+    """
+    first = min(max(math.ceil(KEPT_RUNS / fixtures), 1), MOST_FIRST)
+    return max(first, min(sweep + 1, MOST_LATER))
 
 
 # The bets -----------------------------------------------------------------------------------
 
 
-def log_mixture(cautious: float, bold: float) -> float:
-    """Log of the mean of two wealths given as logs: ln(exp(cautious)/2 + exp(bold)/2)."""
-    high, low = max(cautious, bold), min(cautious, bold)
-    return high + math.log1p(math.exp(low - high)) - math.log(2)
+@dataclass(frozen=True, slots=True)
+class Bets:
+    """The gambler after ``pairs`` pairs: the log of the wealth, and the stake of the last bet.
+
+    ``mass`` is the sum of |d|, what there was to win or lose.
+    """
+
+    pairs: int
+    log_wealth: float
+    stake: float
+    mass: float
+
+
+def stake(squares: float, pairs: int, *, spread: float) -> float:
+    """The share of the wealth to bet on the next pair: the noisier pairs are, the less.
+
+    0.10 / v, from 0.1 to 0.6, where v is the mean of d^2 so far: the stake under which wealth
+    would grow fastest if the gain were 10 points.
+
+    Args:
+        squares: Sum of d^2 over the pairs so far.
+        pairs: How many those are.
+        spread: What v is taken to be before the first.
+    """
+    v = (squares + PRIOR_PAIRS * spread) / (pairs + PRIOR_PAIRS)
+    return min(max(EDGE / v, LEAST_STAKE), MOST_STAKE)
+
+
+def no_bets(spread: float = CONFIRM_SPREAD) -> Bets:
+    """The gambler before the first pair."""
+    return Bets(0, 0.0, stake(0.0, 0, spread=spread), 0.0)
+
+
+def _bets(pairs: Sequence[Paired], *, spread: float, block: int) -> Iterator[Bets]:
+    """The gambler after each pair. The stake looks at no pair of the block that it bets on."""
+    log_wealth = squares = mass = share = 0.0
+    for count, pair in enumerate(pairs):
+        if count % block == 0:
+            share = stake(squares, count, spread=spread)
+        d = pair.difference
+        log_wealth += math.log1p(share * d)
+        squares += d * d
+        mass += abs(d)
+        yield Bets(count + 1, log_wealth, share, mass)
+
+
+def log_wealth(pairs: Sequence[Paired], *, block: int) -> float:
+    """Log of E after all of ``pairs``, however many: evidence only where they are whole blocks."""
+    *_, last = (no_bets(), *_bets(pairs, spread=CONFIRM_SPREAD, block=block))
+    return last.log_wealth
 
 
 def growth(bet: float) -> float:
@@ -136,44 +227,52 @@ def growth(bet: float) -> float:
     return WIN_SHARE * math.log1p(bet) + (1 - WIN_SHARE) * math.log1p(-bet)
 
 
-def mass_left(*, cap: int, pairs: int, mass: float) -> float:
-    """Decisive mass (sum of |d|) still to be expected before ``cap``.
+def reachable(bets: Bets, *, cap: int, log_bar: float) -> bool:
+    """Whether the bar can still be reached by ``cap`` if 4 in 5 of the decisive pairs are wins.
 
-    left(cap) = max(0, cap - pairs) * (mass + 2.4) / (pairs + 8)
+    left(cap) = max(0, cap - pairs) * (mass + 2.4) / (pairs + 8) is the decisive mass to come.
     """
-    return max(0, cap - pairs) * (mass + PRIOR_MASS) / (pairs + PRIOR_PAIRS)
+    left = max(0, cap - bets.pairs) * (bets.mass + PRIOR_MASS) / (bets.pairs + PRIOR_PAIRS)
+    return bets.log_wealth + growth(bets.stake) * left >= log_bar
 
 
-def screen(pairs: Sequence[Paired], *, fixtures: int, deterministic: bool = False) -> Progress:
-    """The screen on train: a single cautious bet, no error budget.
+# The two tests ------------------------------------------------------------------------------
+
+
+def screen(
+    pairs: Sequence[Paired],
+    *,
+    fixtures: int,
+    patience: Patience = PATIENCE["default"],
+    deterministic: bool = False,
+    holdout: int | None = None,
+) -> Progress:
+    """The screen on train: no error budget, so that the stake may follow every pair.
 
     Args:
-        pairs: In the order they were planned; every sweep has each fixture once.
+        pairs: In the order they were planned; every sweep has each fixture once. The incumbent's
+            score of a pair is the mean of the case's kept runs.
         fixtures: Fixtures in the train split.
-        deterministic: Use the one-sweep rule, mean(d) > 2 standard errors.
+        patience: When to give up.
+        deterministic: Use the one-sweep rule.
+        holdout: Fixtures in the holdout, which that rule asks for; None where it is not known.
     """
     if deterministic:
-        return one_sweep(pairs, fixtures=fixtures, errors=2.0)
-    return _first_settled(
-        pairs,
-        fixtures=fixtures,
-        log_bar=SCREEN_PASS,
-        log_e=lambda bets: bets.cautious,
-        judge=_judge_screen,
-    )
+        return one_sweep(pairs, fixtures=fixtures, errors=train_errors(fixtures, holdout))
 
+    def judge(bets: Bets) -> tuple[State, Cause]:
+        if bets.log_wealth >= SCREEN_PASS:
+            return State.PASS, Cause.BAR_REACHED
+        if bets.log_wealth <= patience.screen:
+            return State.DROP, Cause.LOSING
+        if bets.pairs >= SCREEN_CAP:
+            return State.DROP, Cause.CAP_REACHED
+        if not reachable(bets, cap=SCREEN_CAP, log_bar=SCREEN_PASS):
+            return State.DROP, Cause.FUTILE
+        return State.OPEN, Cause.UNDECIDED
 
-def _judge_screen(bets: _Bets) -> tuple[State, Cause]:
-    if bets.cautious >= SCREEN_PASS:
-        return State.PASS, Cause.BAR_REACHED
-    if bets.cautious <= SCREEN_DROP:
-        return State.DROP, Cause.LOSING
-    if bets.pairs >= SCREEN_CAP:
-        return State.DROP, Cause.CAP_REACHED
-    left = mass_left(cap=SCREEN_CAP, pairs=bets.pairs, mass=bets.mass)
-    if bets.cautious + growth(CAUTIOUS) * left < SCREEN_PASS:
-        return State.DROP, Cause.FUTILE
-    return State.OPEN, Cause.UNDECIDED
+    bets = _bets(pairs, spread=SCREEN_SPREAD, block=1)
+    return _first_settled(bets, judge, every=fixtures, log_bar=SCREEN_PASS)
 
 
 def confirm(
@@ -182,29 +281,34 @@ def confirm(
     fixtures: int,
     error_level: float,
     effort: float = 1.0,
+    patience: Patience = PATIENCE["default"],
     deterministic: bool = False,
+    train: Sequence[Paired] = (),
 ) -> Progress:
-    """The confirm run on the holdout: E = (cautious wealth + bold wealth) / 2 against 1/a_j.
+    """The confirm run on the holdout: the gambler's wealth E against 1/a_j.
 
-    Dropping may happen after any pair; passing only at the end of a sweep, where E is a bound
+    Dropping may happen after any pair; passing only at the end of a block, where E is a bound
     on evidence against 'no better', and only through the Ladder guard.
 
     Args:
-        pairs: In the order they were planned; every sweep has each fixture once.
+        pairs: In the order they were planned, block by block.
         fixtures: Fixtures in the holdout.
         error_level: a_j of this attempt.
         effort: Scales the cap.
-        deterministic: Use the one-sweep rule, mean(d) > 1 standard error.
+        patience: When to give up.
+        deterministic: Use the one-sweep rule.
+        train: The screen's pairs, which that rule asks for.
     """
     if deterministic:
-        return one_sweep(pairs, fixtures=fixtures, errors=1.0)
+        return one_sweep_each(pairs, train, fixtures=fixtures)
     log_bar = -math.log(error_level)
+    block = block_size(fixtures)
     cap = confirm_cap(error_level, fixtures=fixtures, effort=effort)
 
-    def judge(bets: _Bets) -> tuple[State, Cause]:
-        if bets.cautious <= CONFIRM_DROP:
+    def judge(bets: Bets) -> tuple[State, Cause]:
+        if bets.log_wealth <= patience.confirm:
             return State.DROP, Cause.LOSING
-        if bets.pairs % fixtures == 0 and bets.log_e >= log_bar:
+        if bets.pairs % block == 0 and bets.log_wealth >= log_bar:
             guarded = ladder(pairs[: bets.pairs])
             return (State.PASS, Cause.BAR_REACHED) if guarded else (State.DROP, Cause.GUARD)
         if bets.pairs >= cap:
@@ -213,69 +317,28 @@ def confirm(
             return State.DROP, Cause.FUTILE
         return State.OPEN, Cause.UNDECIDED
 
-    return _first_settled(
-        pairs, fixtures=fixtures, log_bar=log_bar, log_e=lambda bets: bets.log_e, judge=judge
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Bets:
-    """The two bettors' log wealth after ``pairs`` pairs, and the mass sum |d| they bet on."""
-
-    pairs: int
-    cautious: float
-    bold: float
-    mass: float
-
-    @property
-    def log_e(self) -> float:
-        return log_mixture(self.cautious, self.bold)
-
-
-NO_BETS = _Bets(0, 0.0, 0.0, 0.0)
-
-
-def reachable(bets: _Bets, *, cap: int, log_bar: float) -> bool:
-    """Whether E can still reach the bar by ``cap`` if 4 in 5 of the decisive pairs are wins."""
-    left = mass_left(cap=cap, pairs=bets.pairs, mass=bets.mass)
-    hoped = log_mixture(bets.cautious + growth(CAUTIOUS) * left, bets.bold + growth(BOLD) * left)
-    return hoped >= log_bar
-
-
-def _bets(pairs: Sequence[Paired]) -> Iterator[_Bets]:
-    cautious = bold = mass = 0.0
-    for count, pair in enumerate(pairs, start=1):
-        d = pair.difference
-        cautious += math.log1p(CAUTIOUS * d)
-        bold += math.log1p(BOLD * d)
-        mass += abs(d)
-        yield _Bets(count, cautious, bold, mass)
-
-
-def log_wealth(pairs: Sequence[Paired]) -> float:
-    """Log of E after all of ``pairs``, however many: evidence only where they are whole sweeps."""
-    *_, last = (NO_BETS, *_bets(pairs))
-    return last.log_e
+    bets = _bets(pairs, spread=CONFIRM_SPREAD, block=block)
+    return _first_settled(bets, judge, every=block, log_bar=log_bar)
 
 
 def _first_settled(
-    pairs: Sequence[Paired],
+    after_each: Iterator[Bets],
+    judge: Callable[[Bets], tuple[State, Cause]],
     *,
-    fixtures: int,
+    every: int,
     log_bar: float,
-    log_e: Callable[[_Bets], float],
-    judge: Callable[[_Bets], tuple[State, Cause]],
 ) -> Progress:
     """The first pair at which ``judge`` settles; later pairs are never looked at."""
     path: list[float] = []
-    bets = NO_BETS
-    for bets in _bets(pairs):
-        if bets.pairs % fixtures == 0:
-            path.append(log_e(bets))
+    bets = no_bets()
+    for bets in after_each:
+        if bets.pairs % every == 0:
+            path.append(bets.log_wealth)
         state, cause = judge(bets)
         if state is not State.OPEN:
-            return Progress(state, cause, bets.pairs, log_e(bets), log_bar, tuple(path))
-    return Progress(State.OPEN, Cause.UNDECIDED, bets.pairs, log_e(bets), log_bar, tuple(path))
+            return Progress(state, cause, bets.pairs, bets.log_wealth, log_bar, path=tuple(path))
+    state, cause = State.OPEN, Cause.UNDECIDED
+    return Progress(state, cause, bets.pairs, bets.log_wealth, log_bar, path=tuple(path))
 
 
 # Calls that the infrastructure failed -----------------------------------------------------------
@@ -290,13 +353,13 @@ def fails_more(*, candidate: int, incumbent: int) -> bool:
     so is the mean of two. By Ville's inequality it ever reaches 1 / FAILS_MORE_LEVEL with
     probability at most that level, however often one looks: no look is to be paid for.
     """
-    cautious, bold = (
-        candidate * math.log1p(bet) + incumbent * math.log1p(-bet) for bet in (CAUTIOUS, BOLD)
-    )
-    return log_mixture(cautious, bold) >= -math.log(FAILS_MORE_LEVEL)
+    wealths = (candidate * math.log1p(bet) + incumbent * math.log1p(-bet) for bet in FAILURE_STAKES)
+    high, low = sorted(wealths, reverse=True)
+    mixed = high + math.log1p(math.exp(low - high)) - math.log(2)
+    return mixed >= -math.log(FAILS_MORE_LEVEL)
 
 
-# The Ladder guard and the one-sweep rule -----------------------------------------------------
+# The Ladder guard ---------------------------------------------------------------------------
 
 
 def cluster_means(pairs: Sequence[Paired]) -> tuple[float, ...]:
@@ -310,11 +373,16 @@ def cluster_means(pairs: Sequence[Paired]) -> tuple[float, ...]:
     return tuple(fmean(means) for means in by_cluster.values())
 
 
+def standard_error(means: Sequence[float]) -> float:
+    """Of the mean of ``means``; 0 for fewer than two."""
+    return stdev(means) / math.sqrt(len(means)) if len(means) >= FEWEST_CLUSTERS else 0.0
+
+
 def clears(means: Sequence[float], *, errors: float) -> bool:
     """Whether mean(means) > errors * sd / sqrt(n). Fewer than two values: no."""
     if len(means) < FEWEST_CLUSTERS:
         return False
-    return fmean(means) > errors * stdev(means) / math.sqrt(len(means)) + HAIR
+    return fmean(means) > errors * standard_error(means) + HAIR
 
 
 def ladder(pairs: Sequence[Paired]) -> bool:
@@ -322,20 +390,48 @@ def ladder(pairs: Sequence[Paired]) -> bool:
     return clears(cluster_means(pairs), errors=1.0)
 
 
+# Models that always answer the same: there is one sweep, and its cases bound what chance can do
+
+
+def train_errors(train: int, holdout: int | None) -> float:
+    """Standard errors that one sweep of train must exceed; ``holdout`` None is not known.
+
+    Fewer where there are cases enough to judge both splits together.
+    """
+    return 1.5 if min(train, train if holdout is None else holdout) >= MANY else 2.0
+
+
+POOLED_ERRORS = 2.5
+
+
 def one_sweep(pairs: Sequence[Paired], *, fixtures: int, errors: float) -> Progress:
     """Settle after exactly one sweep: repeats of a deterministic model carry no information.
 
     ``log_e`` and ``log_bar`` hold mean(d) and the ``errors`` standard errors it must exceed.
     """
-    pairs = pairs[:fixtures]
-    means = cluster_means(pairs)
+    return _judged(cluster_means(pairs[:fixtures]), len(pairs), fixtures=fixtures, errors=errors)
+
+
+def one_sweep_each(pairs: Sequence[Paired], train: Sequence[Paired], *, fixtures: int) -> Progress:
+    """One sweep of the holdout at 1 standard error, and with many cases both splits at 2.5.
+
+    The numbers are those of both splits where those decide: where the holdout alone has passed.
+    """
+    alone = one_sweep(pairs, fixtures=fixtures, errors=1.0)
+    if alone.state is not State.PASS or min(len(train), fixtures) < MANY:
+        return alone
+    means = (*cluster_means(train), *cluster_means(pairs[:fixtures]))
+    return _judged(means, fixtures, fixtures=fixtures, errors=POOLED_ERRORS)
+
+
+def _judged(means: Sequence[float], pairs: int, *, fixtures: int, errors: float) -> Progress:
     gain = fmean(means) if means else 0.0
-    bar = errors * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    if len(pairs) < fixtures:
-        return Progress(State.OPEN, Cause.UNDECIDED, len(pairs), gain, bar)
-    if clears(means, errors=errors):
-        return Progress(State.PASS, Cause.BAR_REACHED, len(pairs), gain, bar, (gain,))
-    return Progress(State.DROP, Cause.NO_IMPROVEMENT, len(pairs), gain, bar, (gain,))
+    bar = errors * standard_error(means)
+    if pairs < fixtures:
+        return Progress(State.OPEN, Cause.UNDECIDED, pairs, gain, bar, errors)
+    passed = clears(means, errors=errors)
+    state, cause = (State.PASS, Cause.BAR_REACHED) if passed else (State.DROP, Cause.NO_IMPROVEMENT)
+    return Progress(state, cause, fixtures, gain, bar, errors, (gain,))
 
 
 # The simple alternative: 'improves' ----------------------------------------------------------
@@ -370,11 +466,11 @@ def improves(
         win = left - loss if known else float(left)  # most that the rest can gain
         gain, path = total / count, (total / count,) if not left else ()
         if pair.candidate < floor:
-            return Progress(State.DROP, Cause.BELOW_FLOOR, count, gain, 0.0, path)
+            return Progress(State.DROP, Cause.BELOW_FLOOR, count, gain, 0.0, path=path)
         if total + win <= HAIR * fixtures:
-            return Progress(State.DROP, Cause.NO_IMPROVEMENT, count, gain, 0.0, path)
+            return Progress(State.DROP, Cause.NO_IMPROVEMENT, count, gain, 0.0, path=path)
         if total - loss > HAIR * fixtures and (not left or not (whole or floor)):
-            return Progress(State.PASS, Cause.BAR_REACHED, count, gain, 0.0, path)
+            return Progress(State.PASS, Cause.BAR_REACHED, count, gain, 0.0, path=path)
     return Progress(State.OPEN, Cause.UNDECIDED, min(len(pairs), fixtures), gain, 0.0)
 
 
@@ -404,10 +500,10 @@ def false_merge_rate(differences: Sequence[float]) -> float:
 
 
 def fewest_pairs(log_bar: float, *, fixtures: int) -> int:
-    """The fewest pairs, in whole sweeps, by which E may be hoped to reach the bar."""
-    cap = fixtures
-    while not reachable(NO_BETS, cap=cap, log_bar=log_bar):
-        cap += fixtures
+    """The fewest pairs, in whole blocks, by which E may be hoped to reach the bar."""
+    cap = block = block_size(fixtures)
+    while not reachable(no_bets(), cap=cap, log_bar=log_bar):
+        cap += block
     return cap
 
 
@@ -415,6 +511,6 @@ def smallest_effort(*, fixtures: int, attempt: int, alpha: float, k: float) -> f
     """The least ``confirm_effort`` (two decimals) with which an attempt can reach its bar."""
     log_bar = -math.log(level(attempt, alpha=alpha, k=k))
     cap = fewest_pairs(log_bar, fixtures=fixtures)
-    # The cap is rounded up to whole sweeps, so anything above the sweep before gives this one.
-    least = (cap - fixtures) / (CONFIRM_CAP * log_bar)
+    # The cap is rounded up to whole blocks, so anything above the block before gives this one.
+    least = (cap - block_size(fixtures)) / (CONFIRM_CAP * log_bar)
     return math.floor(least * 100 + 1) / 100

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
+from skill_ratchet.core.evidence import VERSION
 from skill_ratchet.core.records import Evidence
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # What it means that a record has not a fact, because it was written before that was one: it is not
 # known, so nothing is merged for it.
 _ABSENT: Final[dict[str, Any]] = {
+    "version": 1,
+    "seed": None,
     "train_scores": (),
     "targeted": (),
     "failed": None,
@@ -35,6 +38,8 @@ class Findings:
     experiment: str
     tested: Binding | None
     leaks: tuple[str, ...] | None
+    version: int
+    seed: int | None
     deterministic: bool
     train_fixtures: tuple[str, ...]
     holdout_fixtures: tuple[str, ...]
@@ -58,6 +63,8 @@ class Findings:
             experiment=experiment,
             tested=None,
             leaks=None,
+            version=VERSION,
+            seed=None,
             deterministic=False,
             train_fixtures=(),
             holdout_fixtures=(),
@@ -106,6 +113,8 @@ def gather(findings: Findings, present: Present) -> Evidence:
         held=present.held,
         landed=present.landed,
         leaks=findings.leaks,
+        version=findings.version,
+        seed=findings.seed,
         deterministic=findings.deterministic,
         train_fixtures=findings.train_fixtures,
         holdout_fixtures=findings.holdout_fixtures,

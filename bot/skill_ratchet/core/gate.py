@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from skill_ratchet.core import draw
 from skill_ratchet.core import evidence as stats
 from skill_ratchet.core.records import Evidence, Pair, Record
 
@@ -73,6 +74,7 @@ class Policy(Record):
     alpha: float = Field(default=0.10, gt=0, le=0.5)
     k: float = Field(default=5.0, gt=0)
     confirm_effort: float = Field(default=1.0, gt=0, le=100)
+    patience: Literal["default", "patient"] = "default"
     floor: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -82,11 +84,13 @@ class Verdict(Record):
     action: Action
     reason: Reason
     detail: str
+    version: int = 1  # of the rule that says so; records of before there were two have none
     attempt: int | None = None
     log_e: float | None = None
     log_bar: float | None = None
-    path: tuple[float, ...] = ()  # log E at the end of each sweep of the confirm run
+    path: tuple[float, ...] = ()  # log E at the end of each sweep (or block) of the confirm run
     false_merge_rate: float | None = None  # of rule 'improves', per decision
+    errors: float | None = None  # standard errors to exceed, of a model that always answers alike
 
 
 def decide(evidence: Evidence, policy: Policy) -> Verdict:
@@ -95,7 +99,8 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     1.  A person's hold stops everything; not knowing whether there is one does too.
     2.  An experiment is merged at most once.
     3.  The numbers must have been computed on what is there now: base, candidate, incumbent,
-        fixtures, config, model and evaluator all agree. Otherwise wait.
+        fixtures, config, model and evaluator all agree, and so does the version of this rule.
+        Otherwise wait.
     4.  A candidate in which held-out text was found is rejected.
     5.  The infrastructure did not fail the candidate significantly more often than the incumbent,
         nor one of its runs for ever: calls that are made again until they succeed are fair only
@@ -103,11 +108,14 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
     6.  Every run that should have a score has one. A missing score is not a score of zero.
     7.  If the train cases that the edit was meant to fix were tried first, one of them got
         better. That can only reject: the screen counts none of these runs.
-    8.  The screen on train has passed: whole sweeps of the split, stopped when it settled.
+    8.  The screen on train has passed: whole sweeps of the split, stopped when it settled, each
+        pair against all runs of the incumbent that the rule asks for.
     9.  There is a holdout, the candidate was checked for its text, and how often it was
         consulted for this incumbent is known.
-    10. Confirm runs are fresh (made for this experiment, each used once) and sweep the holdout.
-    11. The confirm run has reached its bar at the end of a sweep and passed the guard (rule
+    10. Confirm runs are fresh (made for this experiment, each used once; only of a model that
+        always answers the same the incumbent's are kept) and sweep the holdout, or the blocks of
+        it that were drawn.
+    11. The confirm run has reached its bar at the end of a block and passed the guard (rule
         'evidence'), or improved the mean with no fixture below its floor (rule 'improves').
     12. People may keep the last word: 'manual' waits for a release, 'after' for the window.
     13. Then, and only then, merge.
@@ -124,7 +132,7 @@ def decide(evidence: Evidence, policy: Policy) -> Verdict:
         or _targets(evidence)
         or _screen(evidence, policy)
         or _knowledge(evidence)
-        or _freshness(evidence)
+        or _freshness(evidence, policy)
         or _confirm(evidence, policy)
         or _patience(evidence, policy)
     )
@@ -151,21 +159,38 @@ def screen_progress(
     fixtures: int,
     policy: Policy,
     deterministic: bool,
+    holdout: int | None = None,
     scores: Mapping[str, float] = stats.NO_SCORES,
 ) -> Progress:
     """Where the screen on train stands; the loop stops running when this is settled.
 
     ``scores`` are the incumbent's, by fixture, where they are known: those its pairs will have.
+    ``holdout`` is how many fixtures that has, None or 0 where it is not known.
     """
     if policy.rule == "improves":
         return stats.improves(pairs, fixtures=fixtures, whole=False, scores=scores)
-    return stats.screen(pairs, fixtures=fixtures, deterministic=deterministic)
+    return stats.screen(
+        pairs,
+        fixtures=fixtures,
+        patience=stats.PATIENCE[policy.patience],
+        deterministic=deterministic,
+        holdout=holdout or None,
+    )
 
 
 def confirm_progress(
-    pairs: Sequence[Paired], *, fixtures: int, attempt: int, policy: Policy, deterministic: bool
+    pairs: Sequence[Paired],
+    *,
+    fixtures: int,
+    attempt: int,
+    policy: Policy,
+    deterministic: bool,
+    train: Sequence[Paired] = (),
 ) -> Progress:
-    """Where the confirm run on the holdout stands; the loop stops when this is settled."""
+    """Where the confirm run on the holdout stands; the loop stops when this is settled.
+
+    ``train`` has the screen's pairs, which count where runs are deterministic.
+    """
     if policy.rule == "improves":
         return stats.improves(pairs, fixtures=fixtures, floor=policy.floor)
     return stats.confirm(
@@ -173,8 +198,24 @@ def confirm_progress(
         fixtures=fixtures,
         error_level=stats.level(attempt, alpha=policy.alpha, k=policy.k),
         effort=policy.confirm_effort,
+        patience=stats.PATIENCE[policy.patience],
         deterministic=deterministic,
+        train=train,
     )
+
+
+def block_size(fixtures: int, *, policy: Policy, deterministic: bool) -> int:
+    """Pairs of a confirm run between two looks at its bar: a block, or a whole sweep."""
+    if policy.rule == "improves" or deterministic:
+        return fixtures
+    return stats.block_size(fixtures)
+
+
+def kept_runs(*, fixtures: int, sweep: int, policy: Policy, deterministic: bool) -> int:
+    """Kept runs of the incumbent that a pair of the screen is compared with, at least."""
+    if policy.rule == "improves" or deterministic:
+        return 1
+    return stats.kept_runs(fixtures=fixtures, sweep=sweep)
 
 
 def most_pairs(*, fixtures: int, attempt: int | None, policy: Policy, deterministic: bool) -> int:
@@ -188,7 +229,7 @@ def most_pairs(*, fixtures: int, attempt: int | None, policy: Policy, determinis
 
 
 def fewest_pairs(*, fixtures: int, attempt: int, policy: Policy, deterministic: bool) -> int:
-    """The fewest pairs, in whole sweeps, after which a confirm run may be hoped to be a merge."""
+    """The fewest pairs, in whole blocks, after which a confirm run may be hoped to be a merge."""
     most = most_pairs(
         fixtures=fixtures, attempt=attempt, policy=policy, deterministic=deterministic
     )
@@ -220,6 +261,9 @@ def _binding(evidence: Evidence) -> Verdict | None:
         return _hold(Reason.UNKNOWN, "What was tested, or what is there now, is not known.")
     if changed := evidence.tested.differing(evidence.current):
         return _hold(Reason.STALE, f"Changed since the runs: {', '.join(changed)}.")
+    if evidence.version != stats.VERSION:
+        versions = f"version {evidence.version}, now {stats.VERSION}"
+        return _hold(Reason.STALE, f"Changed since the runs: the gate's rule ({versions}).")
     return None
 
 
@@ -273,47 +317,92 @@ def _knowledge(evidence: Evidence) -> Verdict | None:
     return None
 
 
-def _freshness(evidence: Evidence) -> Verdict | None:
+def _freshness(evidence: Evidence, policy: Policy) -> Verdict | None:
     runs = [run for pair in evidence.confirm for run in (pair.incumbent_run, pair.candidate_run)]
-    if any(pair.made_for != evidence.experiment for pair in evidence.confirm):
+    # Made again, a run of a deterministic model would be the same run.
+    fresh = {evidence.experiment, ""} if evidence.deterministic else {evidence.experiment}
+    if any(pair.made_for not in fresh or pair.more_runs for pair in evidence.confirm):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was made for another experiment.")
     on_train = (*evidence.targeted, *evidence.screen)
-    kept = {run for pair in on_train for run in (pair.incumbent_run, pair.candidate_run)}
+    kept = {run for pair in on_train for run in (*pair.incumbent_runs, pair.candidate_run)}
     if len(set(runs)) != len(runs) or not kept.isdisjoint(runs):
         return _hold(Reason.BAD_EVIDENCE, "A confirm run was counted twice.")
     if not set(evidence.train_fixtures).isdisjoint(evidence.holdout_fixtures):
         return _hold(Reason.BAD_EVIDENCE, "A fixture is in train and in the holdout.")
-    return _sweeps(evidence.confirm, evidence.holdout_fixtures, split="holdout")
+    fixtures = evidence.holdout_fixtures
+    size = block_size(len(fixtures), policy=policy, deterministic=evidence.deterministic)
+    return _sweeps(evidence.confirm, fixtures, size=size, split="holdout") or _drawn(
+        evidence, size=size
+    )
 
 
-def _sweeps(pairs: Sequence[Pair], fixtures: Sequence[str], *, split: str) -> Verdict | None:
+def _drawn(evidence: Evidence, *, size: int) -> Verdict | None:
+    """Blocks of a large holdout are those that were drawn: nobody has chosen them."""
+    fixtures, pairs = evidence.holdout_fixtures, evidence.confirm
+    if size == len(fixtures):
+        return None
+    if evidence.seed is None:
+        return _hold(Reason.UNKNOWN, "The seed that the blocks were drawn with is not known.")
+    seed = draw.seed_of(evidence.seed, evidence.experiment, "holdout")
+    for number, start in enumerate(range(0, len(pairs), size)):
+        planned = draw.block(fixtures, seed=seed, number=number, size=size)
+        made = [pair.fixture for pair in pairs[start : start + size]]
+        if made != [one.fixture for one in planned][: len(made)]:
+            return _hold(Reason.BAD_EVIDENCE, "A block is not the one that was drawn.")
+    return None
+
+
+def _sweeps(
+    pairs: Sequence[Pair], fixtures: Sequence[str], *, size: int, split: str
+) -> Verdict | None:
     if not fixtures:
         return _hold(Reason.EMPTY_SPLIT, f"The {split} split has no fixtures.")
-    problem = _sweep_problem(pairs, fixtures)
+    problem = _sweep_problem(pairs, fixtures, size=size)
     return _hold(Reason.BAD_EVIDENCE, problem) if problem else None
 
 
-def _sweep_problem(pairs: Sequence[Pair], fixtures: Sequence[str]) -> str | None:
-    """Sweeps come whole and in order, each with every fixture of the split exactly once."""
-    for start in range(0, len(pairs), len(fixtures)):
-        sweep = pairs[start : start + len(fixtures)]
+def _sweep_problem(pairs: Sequence[Pair], fixtures: Sequence[str], *, size: int) -> str | None:
+    """Sweeps (or blocks) come whole and in order, each with ``size`` fixtures exactly once."""
+    for start in range(0, len(pairs), size):
+        sweep = pairs[start : start + size]
         names = Counter(pair.fixture for pair in sweep)
         if set(names) - set(fixtures) or max(names.values()) > 1:
             return "A sweep has a fixture twice, or one that is not in its split."
-        if {pair.sweep for pair in sweep} != {start // len(fixtures)}:
+        if {pair.sweep for pair in sweep} != {start // size}:
             return "Pairs are out of order."
     return None
 
 
+def _kept_problem(evidence: Evidence, policy: Policy) -> str | None:
+    """A screen's pairs count every kept run that the rule asks for, of one case each, once."""
+    used: dict[str, tuple[str, ...]] = {}  # by case
+    fixtures, deterministic = len(evidence.train_fixtures), evidence.deterministic
+    for pair in evidence.screen:
+        runs, before = pair.incumbent_runs, used.get(pair.fixture, ())
+        least = kept_runs(
+            fixtures=fixtures, sweep=pair.sweep, policy=policy, deterministic=deterministic
+        )
+        if len(runs) < least or len(set(runs)) < len(runs) or runs[: len(before)] != before:
+            return "A pair of the screen leaves out a kept run of the incumbent, or has one twice."
+        used[pair.fixture] = runs
+    every = [run for runs in used.values() for run in runs]
+    every += [pair.candidate_run for pair in evidence.screen]
+    return "A run of the screen was counted twice." if len(set(every)) < len(every) else None
+
+
 def _screen(evidence: Evidence, policy: Policy) -> Verdict | None:
-    if objection := _sweeps(evidence.screen, evidence.train_fixtures, split="train"):
+    fixtures = evidence.train_fixtures
+    if objection := _sweeps(evidence.screen, fixtures, size=len(fixtures), split="train"):
         return objection
+    if problem := _kept_problem(evidence, policy):
+        return _hold(Reason.BAD_EVIDENCE, problem)
     progress = screen_progress(
         evidence.screen,
-        fixtures=len(evidence.train_fixtures),
+        fixtures=len(fixtures),
         policy=policy,
         deterministic=evidence.deterministic,
-        scores=dict(zip(evidence.train_fixtures, evidence.train_scores, strict=False)),
+        holdout=len(evidence.holdout_fixtures),
+        scores=dict(zip(fixtures, evidence.train_scores, strict=False)),
     )
     if progress.pairs != len(evidence.screen):
         return _hold(Reason.BAD_EVIDENCE, "The screen went on after it was settled.")
@@ -367,6 +456,7 @@ def _merge(evidence: Evidence, policy: Policy) -> Verdict:
         action=Action.MERGE,
         reason=Reason.IMPROVED,
         detail="The held-out metric improved.",
+        version=stats.VERSION,
         **_numbers(evidence, policy),
     )
 
@@ -379,6 +469,7 @@ def _confirmation(evidence: Evidence, policy: Policy) -> Progress:
         attempt=evidence.attempt,
         policy=policy,
         deterministic=evidence.deterministic,
+        train=evidence.screen,
     )
 
 
@@ -393,12 +484,13 @@ def _numbers(evidence: Evidence, policy: Policy) -> dict[str, object]:
         "log_bar": progress.log_bar,
         "path": progress.path,
         "false_merge_rate": rate,
+        "errors": progress.errors,
     }
 
 
 def _hold(reason: Reason, detail: str) -> Verdict:
-    return Verdict(action=Action.HOLD, reason=reason, detail=detail)
+    return Verdict(action=Action.HOLD, reason=reason, detail=detail, version=stats.VERSION)
 
 
 def _reject(reason: Reason, detail: str) -> Verdict:
-    return Verdict(action=Action.REJECT, reason=reason, detail=detail)
+    return Verdict(action=Action.REJECT, reason=reason, detail=detail, version=stats.VERSION)

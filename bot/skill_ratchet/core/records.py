@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from math import fsum
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -390,6 +391,7 @@ class Setting(Record):
         None  # digest of what the owner asks of a candidate: gate, length, frozen parts
     )
     evaluator: str  # version of Ratchet
+    gate: int = 1  # version of the gate's rule
     base: str  # commit the skill, fixtures and config were read from
     branch: str  # branch it was read from and would be merged into
     seed: int
@@ -428,10 +430,11 @@ class Tally(Record):
     pairs: int = Field(default=0, ge=0)
     wins: int = Field(default=0, ge=0)
     losses: int = Field(default=0, ge=0)
-    sweeps: int = Field(default=0, ge=0)  # complete ones
+    sweeps: int = Field(default=0, ge=0)  # complete ones, or blocks
+    size: int = Field(default=0, ge=0)  # pairs of one of them; 0 in records that do not say
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], *, sweeps: int) -> Self:
+    def of(cls, pairs: Sequence[Pair], *, sweeps: int, size: int = 0) -> Self:
         """What so many complete sweeps came to; there is at least one pair."""
         return cls(
             incumbent=fsum(pair.incumbent for pair in pairs) / len(pairs),
@@ -440,6 +443,7 @@ class Tally(Record):
             wins=sum(pair.difference > 0 for pair in pairs),
             losses=sum(pair.difference < 0 for pair in pairs),
             sweeps=sweeps,
+            size=size,
         )
 
     @property
@@ -645,8 +649,9 @@ class Run(Record):
 class Pair(Record):
     """The incumbent and the candidate on the same fixture: one bet of the gate.
 
-    ``sweep`` counts from 0; a sweep has every fixture of the split once. ``made_for`` is the
-    experiment both runs were made for; for re-used incumbent runs on train it is empty.
+    ``sweep`` counts from 0; a sweep has every fixture of the split once, or is a block of a large
+    holdout. ``made_for`` is the experiment both runs were made for; where the incumbent's is a
+    kept one it is empty. ``incumbent`` is the mean of the runs ``incumbent_run`` and ``more_runs``.
     """
 
     fixture: str
@@ -657,24 +662,39 @@ class Pair(Record):
     incumbent_run: str  # trace ids
     candidate_run: str
     made_for: str = ""
+    more_runs: tuple[str, ...] = ()  # of the incumbent, besides incumbent_run
 
     @classmethod
     def of(
-        cls, case: Fixture, old: Trace, new: Trace, *, sweep: int = 0, made_for: str = ""
+        cls,
+        case: Fixture,
+        old: Trace,
+        new: Trace,
+        *,
+        sweep: int = 0,
+        made_for: str = "",
+        more: Sequence[Trace] = (),
     ) -> Self | None:
-        """Two runs as a pair; None while one of them has no score."""
-        if old.score is None or new.score is None:
+        """A run, or several of the incumbent's, and one; None while one of them has no score."""
+        kept = [trace.score.value for trace in (old, *more) if trace.score]
+        if len(kept) <= len(more) or new.score is None:
             return None
         return cls(
             fixture=case.id,
             cluster=case.cluster or case.id,
             sweep=sweep,
-            incumbent=old.score.value,
+            incumbent=fmean(kept),
             candidate=new.score.value,
             incumbent_run=old.id,
             candidate_run=new.id,
             made_for=made_for,
+            more_runs=tuple(trace.id for trace in more),
         )
+
+    @property
+    def incumbent_runs(self) -> tuple[str, ...]:
+        """Every run of the incumbent that it was compared with."""
+        return (self.incumbent_run, *self.more_runs)
 
     @property
     def difference(self) -> float:
@@ -719,6 +739,8 @@ class Evidence(Record):
     held: bool | None  # a person said hold
     landed: bool | None  # this experiment is in the base branch already
     leaks: tuple[str, ...] | None  # held-out text found in the candidate
+    version: int = Field(ge=1)  # of the gate's rule that the runs were planned by
+    seed: int | None  # loop.seed, which the blocks of a large holdout are drawn with
     deterministic: bool  # repeats carry no information (see evidence.one_sweep)
     train_fixtures: tuple[str, ...]
     holdout_fixtures: tuple[str, ...]

@@ -177,7 +177,7 @@ def enough_sweeps(*, fixtures: int, models: int, alpha: float) -> int:
     """
     bar = log_bar(models, alpha=alpha)
     counts = range(1, USUAL_SWEEPS)
-    found = (n for n in counts if stats.reachable(stats.NO_BETS, cap=n * fixtures, log_bar=bar))
+    found = (n for n in counts if stats.reachable(stats.no_bets(), cap=n * fixtures, log_bar=bar))
     return next(found, USUAL_SWEEPS)
 
 
@@ -276,7 +276,7 @@ def _compared(transfer: Transfer, row: TransferRow, pairs: Sequence[Pair]) -> Tr
             stats.clears(stats.cluster_means(side), errors=FEWEST_ERRORS) for side in sides
         )
         return row.with_(outcome=_outcome(better=better, worse=worse))
-    up, down = map(stats.log_wealth, sides)
+    up, down = (stats.log_wealth(side, block=transfer.fixtures) for side in sides)
     bar = transfer.log_bar
     return row.with_(
         log_better=up, log_worse=down, outcome=_outcome(better=up >= bar, worse=down >= bar)

@@ -149,9 +149,12 @@ def sentence(
     if holdout is None or holdout.incumbent is None or holdout.candidate is None:
         return f"{head}: {verdict.detail}"
     points = 100 * (holdout.candidate - holdout.incumbent)
-    sweeps = many(holdout.sweeps, "fresh sweep")
+    sweeps = f"{many(holdout.sweeps, 'fresh sweep')} of {fixtures} sealed fixtures"
+    if 0 < holdout.size < fixtures:
+        blocks = many(holdout.sweeps, "fresh block")
+        sweeps = f"{blocks} of {holdout.size}, drawn from {fixtures} sealed fixtures,"
     ran = (
-        f"over {sweeps} of {fixtures} sealed fixtures the new skill won {holdout.wins} decisive "
+        f"over {sweeps} the new skill won {holdout.wins} decisive "
         f"runs and lost {holdout.losses} ({points:+.0f} points)."
     )
     body = _grounds(verdict, rule=rule, deterministic=deterministic)
@@ -170,7 +173,7 @@ def _grounds(verdict: Verdict, *, rule: str, deterministic: bool) -> str:
         return (
             f"Runs were deterministic, so one sweep is all there is: mean gain "
             f"{100 * verdict.log_e:.1f} points, needed more than {100 * verdict.log_bar:.1f} "
-            f"(one standard error; attempt {verdict.attempt})."
+            f"({errors(verdict.errors)}; attempt {verdict.attempt})."
         )
     bar = f"bar {odds(verdict.log_bar)}, attempt {verdict.attempt}"
     if verdict.action.value == "reject":
@@ -179,6 +182,13 @@ def _grounds(verdict: Verdict, *, rule: str, deterministic: bool) -> str:
         f"If it were no better on these fixtures, evidence this strong ({odds(verdict.log_e)}; "
         f"{bar}) would appear less than 1 time in {_rarity(verdict.log_e):,}."
     )
+
+
+def errors(count: float | None) -> str:
+    """The standard errors that the gain of a deterministic model must exceed."""
+    if count in (None, 1.0):
+        return "one standard error"
+    return f"{count:g} standard errors, train and held-out cases together"
 
 
 def _rarity(log_e: float) -> int:

@@ -226,13 +226,19 @@ def _take_up(
         return None
     refuse_lost_looks(space, ledger)
     attempt = which_look(ledger, experiment)
-    plan = shards.plan_of(
-        space, job="confirm", split="holdout", experiment=experiment, attempt=attempt
-    )
     cases, policy = len(space.holdout), space.policy
+    block = gates.block_size(cases, policy=policy, deterministic=False)
+    plan = shards.plan_of(
+        space,
+        job="confirm",
+        split="holdout",
+        experiment=experiment,
+        attempt=attempt,
+        block=block,
+    )
     most = gates.most_pairs(fixtures=cases, attempt=attempt, policy=policy, deterministic=False)
     try:
-        handed = shards.read(folder, plan, space, most=most // cases)
+        handed = shards.read(folder, plan, space, most=most // block)
         own = own_runs(ledger, experiment, splits=("holdout",))
         shards.take_up(handed, plan, ledger, own=own)
         handed.require_all()
@@ -293,9 +299,10 @@ def confirm_shard(
             experiment=experiment,
             attempt=look.attempt if look else None,
             sweeps=look.sweeps if look else 0,
+            block=look.block if look else 0,
         )
         cases = share.shard.cases(space.holdout)
-        mine = plan.wanted(cases)
+        mine = plan.wanted(cases, of=space.holdout)
         calls = _held_out_calls(ledger, experiment)
         traces = [call for call in calls if call.key and call.key.digest in mine]
         scored = [trace for trace in traces if trace.job == "task" and trace.score]
@@ -399,8 +406,9 @@ def _surplus(ledger: Ledger, experiment: Experiment, decision: Decision | None) 
     """Held-out runs that were made for an experiment and that its verdict did not need."""
     if decision is None:
         return 0
-    made = sum(run.score is not None for run in own_runs(ledger, experiment, splits=("holdout",)))
-    return made - 2 * len(decision.evidence.confirm)
+    made = {run.id for run in own_runs(ledger, experiment, splits=("holdout",)) if run.score}
+    pairs = decision.evidence.confirm
+    return len(made - {run for pair in pairs for run in (pair.incumbent_run, pair.candidate_run)})
 
 
 def _is_open(ledger: Ledger, experiment: Experiment) -> bool:

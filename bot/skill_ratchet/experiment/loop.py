@@ -13,8 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from skill_ratchet.base.errors import RatchetError
-from skill_ratchet.core import gate, leaks, looks, wording
-from skill_ratchet.core.evidence import State
+from skill_ratchet.core import draw, gate, leaks, looks, wording
+from skill_ratchet.core.evidence import VERSION, State
 from skill_ratchet.core.facts import Findings, gather
 from skill_ratchet.core.gate import Action, Reason
 from skill_ratchet.core.records import NOT_CONFIRMED
@@ -51,12 +51,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from skill_ratchet.core.draw import Planned
     from skill_ratchet.core.evidence import Progress
     from skill_ratchet.core.gate import Verdict
     from skill_ratchet.core.records import (
         Ended,
         Evidence,
         Experiment,
+        Fixture,
         Pair,
         Proposal,
         Reply,
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
         Trace,
     )
     from skill_ratchet.experiment.observer import Observer
-    from skill_ratchet.experiment.plan import Planned
     from skill_ratchet.experiment.proposer import Candidate
     from skill_ratchet.experiment.runner import Duel
     from skill_ratchet.experiment.session import Bench
@@ -86,10 +87,14 @@ class Share:
 
 
 class PlannedLook(NamedTuple):
-    """The look at the holdout that a share's runs are made for: which it is, and its sweeps."""
+    """The look at the holdout that a share's runs are made for: which it is, and its sweeps.
+
+    A sweep is a block, where the holdout is large.
+    """
 
     attempt: int
     sweeps: int
+    block: int  # cases of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +304,11 @@ class Loop:
     def _give_up(self, experiment: Experiment) -> None:
         """Write down and say that an experiment cannot go on, and what it cost."""
         detail = "The skill, its fixtures or the settings changed before it was decided."
+        if experiment.setting.gate != VERSION:
+            detail = (
+                f"It was begun by version {experiment.setting.gate} of the gate's rule, and this "
+                f"is version {VERSION}: no verdict is made of both. Its runs are kept."
+            )
         this = self._bench.account.run
         paid = paid_for(self._ledger, experiment, until=this.started_at if this else "")
         cost = price(paid)
@@ -397,16 +407,17 @@ class Loop:
         """
         sweeps = self._sweeps(share, attempt)
         self._recorder.consult(trial.experiment, attempt=attempt)
-        self._look = PlannedLook(attempt, sweeps)
+        self._look = PlannedLook(attempt, sweeps, self._block)
         space, shard = self._space, share.shard
         fixtures = {case.id: case for case in shard.cases(space.holdout)}
-        order = islice(self._plan(trial, "holdout"), sweeps * len(space.holdout))
-        most = sweeps * len(fixtures)
+        order = list(islice(self._plan(trial, "holdout"), sweeps * self._block))
+        mine = [planned for planned in order if planned.fixture in fixtures]
+        most = len(mine)
         name = f"confirm on holdout, shard {shard}"
         self._observer.phase(name, runs=2 * most, incumbent=space.text.digest)
         done = await duel(
             self._runner,
-            (planned for planned in order if planned.fixture in fixtures),
+            iter(mine),
             fixtures=fixtures,
             incumbent=space.text,
             candidate=trial.candidate,
@@ -421,15 +432,14 @@ class Loop:
 
     def _sweeps(self, share: Share, attempt: int) -> int:
         """How many sweeps a share makes."""
-        cases = len(self._space.holdout)
         most, fewest = (
             pairs(
-                fixtures=cases,
+                fixtures=len(self._space.holdout),
                 attempt=attempt,
                 policy=self._space.policy,
                 deterministic=self._bench.provider.deterministic,
             )
-            // cases
+            // self._block
             for pairs in (gate.most_pairs, gate.fewest_pairs)
         )
         wanted = share.sweeps or fewest
@@ -441,8 +451,40 @@ class Loop:
         return wanted
 
     def _plan(self, trial: _Trial, split: Split) -> Iterator[Planned]:
-        seed = f"{self._space.config.loop.seed}/{trial.experiment.id}/{split}"
-        return plan.sweeps([case.id for case in self._space.fixtures(split)], seed=seed)
+        seed = draw.seed_of(self._space.config.loop.seed, trial.experiment.id, split)
+        names = [case.id for case in self._space.fixtures(split)]
+        size = self._block if split == "holdout" else None
+        return plan.sweeps(names, seed=seed, size=size)
+
+    @property
+    def _block(self) -> int:
+        """Held-out cases between two looks at the bar."""
+        return gate.block_size(
+            len(self._space.holdout),
+            policy=self._space.policy,
+            deterministic=self._bench.provider.deterministic,
+        )
+
+    def _kept(self, trial: _Trial) -> Callable[[Fixture, int], int]:
+        """How many kept runs of a case there are in a sweep of the screen.
+
+        Those that were there when the experiment was begun, or as many as the sweep asks for: a
+        run that was interrupted goes on with the same.
+        """
+        space, deterministic = self._space, self._bench.provider.deterministic
+        repeated = space.policy.rule == "evidence" and not deterministic
+        begun = trial.experiment.started_at if repeated else ""
+
+        def kept(case: Fixture, sweep: int) -> int:
+            least = gate.kept_runs(
+                fixtures=len(space.train),
+                sweep=sweep,
+                policy=space.policy,
+                deterministic=deterministic,
+            )
+            return max(least, self._runner.kept(space.text, case, before=begun))
+
+        return kept
 
     async def _duel(self, trial: _Trial, split: Split) -> Duel:
         space, holdout = self._space, split == "holdout"
@@ -463,26 +505,31 @@ class Loop:
             incumbent=space.text,
             candidate=trial.candidate,
             experiment=trial.experiment.id,
-            fresh=holdout,
-            judge=lambda pairs: self._progress(pairs, len(fixtures), attempt, trial.scores),
+            fresh=holdout and not self._bench.provider.deterministic,
+            judge=lambda pairs: self._progress(pairs, trial, attempt),
             most=most,
+            kept=None if holdout else self._kept(trial),
         )
 
-    def _progress(
-        self, pairs: Sequence[Pair], fixtures: int, attempt: int | None, scores: Sequence[float]
-    ) -> Progress:
-        policy, deterministic = self._space.policy, self._bench.provider.deterministic
+    def _progress(self, pairs: Sequence[Pair], trial: _Trial, attempt: int | None) -> Progress:
+        space, deterministic = self._space, self._bench.provider.deterministic
         if attempt is None:
-            names = (fixture.id for fixture in self._space.train)
+            names = (fixture.id for fixture in space.train)
             return gate.screen_progress(
                 pairs,
-                fixtures=fixtures,
-                policy=policy,
+                fixtures=len(space.train),
+                policy=space.policy,
                 deterministic=deterministic,
-                scores=dict(zip(names, scores, strict=True)),
+                holdout=len(space.holdout),
+                scores=dict(zip(names, trial.scores, strict=True)),
             )
         return gate.confirm_progress(
-            pairs, fixtures=fixtures, attempt=attempt, policy=policy, deterministic=deterministic
+            pairs,
+            fixtures=len(space.holdout),
+            attempt=attempt,
+            policy=space.policy,
+            deterministic=deterministic,
+            train=trial.screen.pairs,
         )
 
     def _gather(self, trial: _Trial) -> Evidence:
@@ -493,6 +540,8 @@ class Loop:
             experiment=trial.experiment.id,
             tested=space.binding(head=head),
             leaks=trial.leaks,
+            version=VERSION,
+            seed=space.config.loop.seed,
             deterministic=self._bench.provider.deterministic,
             train_fixtures=tuple(fixture.id for fixture in space.train),
             holdout_fixtures=tuple(fixture.id for fixture in space.holdout),
@@ -622,7 +671,7 @@ def same_surroundings(experiment: Experiment, space: Workspace) -> bool:
     without the holdout knows of none, and no number of its own depends on one.
     """
     then, now = experiment.setting, space.setting()
-    names = ("model_digest", "scorer_digest", "train_digest", "rules", "evaluator", "seed")
+    names = ("gate", "model_digest", "scorer_digest", "train_digest", "rules", "evaluator", "seed")
     same = all(getattr(then, name) == getattr(now, name) for name in names)
     unseen = None in (then.holdout_digest, now.holdout_digest)
     return (

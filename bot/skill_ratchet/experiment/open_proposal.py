@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.core import gate
 from skill_ratchet.core.facts import Findings, Present, gather
@@ -279,6 +279,9 @@ def publish(space: Workspace, experiment: Experiment, text: str, *, evidence: st
 
 
 def evidence_digest(evidence: Evidence) -> str:
-    """Names the evidence of a finished confirm run."""
-    unsaid = {"failed"} if evidence.failed is None else set()  # no name from before has it
+    """Names the evidence of a finished confirm run: as ever, where a later fact is not known."""
+    unsaid: dict[str, Any] = {} if evidence.failed else {"failed": True}
+    if evidence.version == 1:
+        unsaid |= {"version": True, "seed": True}
+        unsaid |= {name: {"__all__": {"more_runs"}} for name in ("screen", "confirm", "targeted")}
     return digest("evidence", evidence.model_dump(mode="json", exclude=unsaid))

@@ -1,44 +1,33 @@
-"""What is run when: the cases an edit was meant to fix, then sweeps in a reproducible order."""
+"""What is run when: the cases an edit was meant to fix, then sweeps (or blocks) in their order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
-from random import Random
 from typing import TYPE_CHECKING
+
+from skill_ratchet.core import draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from skill_ratchet.core.draw import Planned
     from skill_ratchet.core.records import Trace
 
 MOST_TARGETS = 5  # fixtures tried before the screen
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One pair of runs to make."""
-
-    fixture: str
-    sweep: int
-    candidate_first: bool
-
-
-def sweeps(fixtures: Sequence[str], *, seed: str) -> Iterator[Planned]:
+def sweeps(fixtures: Sequence[str], *, seed: str, size: int | None = None) -> Iterator[Planned]:
     """Endless sweeps over ``fixtures``: each in random order, each pair's first side drawn too.
 
-    The order depends on the set of fixtures and on the seed only, so a run that was interrupted
-    continues on the same path. Without fixtures there is no sweep.
+    Without fixtures there is no sweep.
+
+    Args:
+        fixtures: Of the split.
+        seed: What it is drawn with.
+        size: Draw so many of the fixtures anew for each block; None for whole sweeps.
     """
-    if not fixtures:
-        return
-    for sweep in count():
-        # A text seed goes through SHA-512 and is the same on every version and platform.
-        rng = Random(f"{seed}/{sweep}")  # noqa: S311 - an order, not a secret
-        order = sorted(fixtures)
-        rng.shuffle(order)
-        for fixture in order:
-            yield Planned(fixture, sweep, candidate_first=rng.random() < 1 / 2)
+    for number in count() if fixtures else ():
+        yield from draw.block(fixtures, seed=seed, number=number, size=size or len(fixtures))
 
 
 def targeted(targets: Sequence[str], runs: Sequence[Trace]) -> tuple[Trace, ...]:

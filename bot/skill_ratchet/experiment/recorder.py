@@ -7,6 +7,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from skill_ratchet.core import evidence as stats
 from skill_ratchet.core import failures
 from skill_ratchet.core.gate import Action, Reason, Verdict
 from skill_ratchet.core.looks import Confirmation
@@ -286,6 +287,9 @@ def failed_calls(ledger: Ledger, experiment: Experiment) -> FailedCalls:
     model = experiment.setting.model_digest
     own = own_runs(ledger, experiment)
     kept = ledger.incumbent_tries(experiment.parent, since=experiment.started_at)
+    if not any(run.side == "incumbent" and run.split == "holdout" for run in own):
+        held_out = ledger.text_runs(experiment.parent, "holdout")  # which made again are the same
+        kept += [run for run in held_out if run.started_at >= experiment.started_at]
     return failures.counted(
         [run for run in own if run.side == "candidate"],
         [*(run for run in own if run.side == "incumbent"), *_with_model(kept, model)],
@@ -302,7 +306,9 @@ def paid_for(ledger: Ledger, experiment: Experiment, *, until: str = "") -> list
     Those from ``until`` on are another's, if that is given.
     """
     proposals = proposals_paid(ledger, experiment.number, experiment.parent)
-    shared = ledger.incumbent_runs(experiment.parent)  # kept for the next ones, and made for this
+    # Kept for the next ones, and made for this.
+    shared = [*ledger.incumbent_runs(experiment.parent)]
+    shared += ledger.text_runs(experiment.parent, "holdout")
     runs = [
         *own_runs(ledger, experiment),
         *own_runs(ledger, experiment, job="judge"),
@@ -366,5 +372,10 @@ def tokens_used(pairs: Sequence[Pair], runs: Iterable[Trace]) -> tuple[float, fl
 
 
 def tally(pairs: Sequence[Pair], fixtures: Sequence[str]) -> Tally:
-    """Pairs of one split, counted."""
-    return Tally.of(pairs, sweeps=len(pairs) // len(fixtures)) if pairs else NO_TALLY
+    """Pairs of one split, counted; a block of a large one counts as a sweep."""
+    if not pairs:
+        return NO_TALLY
+    first, several = sum(pair.sweep == 0 for pair in pairs), any(pair.sweep for pair in pairs)
+    block = several or first == stats.LARGEST_BLOCK
+    size = first if block else len(fixtures)
+    return Tally.of(pairs, sweeps=len(pairs) // size, size=size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from math import fsum
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,9 @@ from skill_ratchet.providers.text import CALL, UnsentError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from skill_ratchet.core.draw import Planned
     from skill_ratchet.core.records import Fixture, Request, Score, Side
     from skill_ratchet.experiment.budget import Budget
-    from skill_ratchet.experiment.plan import Planned
     from skill_ratchet.ledger import Ledger
     from skill_ratchet.providers import Provider
 
@@ -103,6 +104,7 @@ class Runner:
         self._ledger, self._budget, self._now, self._on_trace = ledger, budget, now, on_trace
         self._slots = asyncio.Semaphore(provider.concurrency)
         self._known: dict[str, Trace] = {}
+        self._turns: dict[str, asyncio.Lock] = {}  # one at a time of those who want the same run
         self._stopping = False
         self._refused: RatchetError | None = None  # what every further call would meet
         self._answered = False
@@ -138,6 +140,14 @@ class Runner:
         for trace in traces:
             if trace.key is not None and trace.score is not None:
                 self._keep(trace, trace.key)
+
+    def kept(self, skill: Text, fixture: Fixture, *, before: str) -> int:
+        """How many kept runs of a case, in their order, there were at a time (ISO 8601)."""
+        for count in range(FILTER):
+            known = self._known.get(self._key(RunToMake(skill, fixture, count, "incumbent")).digest)
+            if known is None or known.started_at >= before:
+                return count
+        return FILTER
 
     def predict(self, jobs: Sequence[RunToMake]) -> list[float]:
         """Say what each job will cost, and put that beside the budget.
@@ -175,10 +185,10 @@ class Runner:
 
     def _keep(self, trace: Trace, key: RolloutKey) -> None:
         self._known[key.digest] = trace
-        if self.deterministic and trace.split == "train":
-            # The same request always gets the same answer, so what a candidate scored on train it
-            # scores as the incumbent it becomes. Of any other model these are runs it was lucky
-            # in, since they made it win; and a confirm run is fresh whatever the model.
+        if self.deterministic:
+            # The same request always gets the same answer, so what a candidate scored it scores
+            # as the incumbent it becomes. Of any other model these are runs it was lucky in,
+            # since they made it win.
             self._known.setdefault(key.with_(experiment="").digest, trace)
 
     async def run(self, job: RunToMake) -> Trace:
@@ -188,21 +198,22 @@ class Runner:
             BudgetSpent: The call could exceed a cap; it was not made.
         """
         key = self._key(job)
-        if known := self._known.get(key.digest):
-            self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
-            return known
-        async with self._slots:
-            if self._refused is not None:
-                raise self._refused
-            if self._stopping:
-                raise asyncio.CancelledError
-            trace = await self._call(job, key)
-        if trace.score is not None:
-            self._keep(trace, key)
-            self._failed = trace if trace.reply.error is not None else self._failed
-        self._answered |= trace.reply.error is None
-        self._on_trace(trace, True)  # noqa: FBT003
-        return trace
+        async with self._turns.setdefault(key.digest, asyncio.Lock()):
+            if known := self._known.get(key.digest):
+                self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
+                return known
+            async with self._slots:
+                if self._refused is not None:
+                    raise self._refused
+                if self._stopping:
+                    raise asyncio.CancelledError
+                trace = await self._call(job, key)
+            if trace.score is not None:
+                self._keep(trace, key)
+                self._failed = trace if trace.reply.error is not None else self._failed
+            self._answered |= trace.reply.error is None
+            self._on_trace(trace, True)  # noqa: FBT003
+            return trace
 
     def _key(self, job: RunToMake) -> RolloutKey:
         return RolloutKey(
@@ -330,6 +341,7 @@ async def duel(
     fresh: bool,
     judge: Callable[[Sequence[Pair]], Progress],
     most: int = 0,
+    kept: Callable[[Fixture, int], int] | None = None,
 ) -> Duel:
     """Run pairs in planned order until ``judge`` settles on the finished prefix of the plan.
 
@@ -340,13 +352,15 @@ async def duel(
     Args:
         fresh: Make the incumbent's runs for this experiment too, instead of re-using kept ones.
         most: Pairs in the plan, for the prediction of what they cost; 0 for none.
+        kept: How many kept runs of a case a pair of a sweep is compared with: those that lack are
+            made. None for the one that has the number of the sweep.
     """
     finished: dict[int, Pair | list[Trace]] = {}
     running: dict[asyncio.Task[Pair | list[Trace]], int] = {}
     pairs: list[Pair] = []
     progress = judge(pairs)
     started = 0
-    both = _Sides(incumbent, candidate, experiment, experiment if fresh else "")
+    both = _Sides(incumbent, candidate, experiment, experiment if fresh else "", kept)
     predicted = _predict(runner, list(fixtures.values()), both, most=most)
     try:
         while not progress.settled:
@@ -378,7 +392,7 @@ async def duel(
         raise
     finally:
         await runner.abandon(running)
-    runner.unneeded(predicted[2 * started :])
+    runner.unneeded([price for prices in predicted[started:] for price in prices])
     missing = () if progress.settled else _missing(finished)
     return Duel(tuple(pairs), missing, progress)
 
@@ -389,42 +403,56 @@ class _Sides:
     candidate: Text
     experiment: str
     incumbent_for: str  # the experiment the incumbent's run is made for; empty to re-use
+    kept: Callable[[Fixture, int], int] | None
 
-    def runs(self, fixture: Fixture, sweep: int) -> tuple[RunToMake, RunToMake]:
-        """The candidate's run and the incumbent's."""
-        return (
-            RunToMake(self.candidate, fixture, sweep, "candidate", self.experiment),
-            RunToMake(self.incumbent, fixture, sweep, "incumbent", self.incumbent_for),
-        )
+    def new(self, fixture: Fixture, sweep: int) -> RunToMake:
+        """The candidate's run."""
+        return RunToMake(self.candidate, fixture, sweep, "candidate", self.experiment)
+
+    def old(self, fixture: Fixture, sweep: int) -> list[RunToMake]:
+        """The incumbent's, one or more."""
+        numbers = range(self.kept(fixture, sweep)) if self.kept else (sweep,)
+        return [
+            RunToMake(self.incumbent, fixture, number, "incumbent", self.incumbent_for)
+            for number in numbers
+        ]
 
 
 def _predict(
     runner: Runner, fixtures: Sequence[Fixture], sides: _Sides, *, most: int
-) -> list[float]:
-    """What so many pairs would cost, both sides of each in turn."""
-    places = (divmod(number, len(fixtures)) for number in range(most if fixtures else 0))
-    runs = [run for sweep, at in places for run in sides.runs(fixtures[at], sweep)]
-    return runner.predict(runs) if runs else []
+) -> list[list[float]]:
+    """What so many pairs would cost, each with the runs that no pair before it has made."""
+    pairs: list[list[RunToMake]] = []
+    made: set[tuple[str, int]] = set()  # of the incumbent
+    for number in range(most if fixtures else 0):
+        sweep, at = divmod(number, len(fixtures))
+        case = fixtures[at]
+        old = [run for run in sides.old(case, sweep) if (case.id, run.replicate) not in made]
+        made.update((case.id, run.replicate) for run in old)
+        pairs.append([sides.new(case, sweep), *old])
+    prices = iter(runner.predict([run for runs in pairs for run in runs]) if pairs else [])
+    return [list(islice(prices, len(runs))) for runs in pairs]
 
 
 async def _pair(
     runner: Runner, planned: Planned, fixture: Fixture, sides: _Sides
 ) -> Pair | list[Trace]:
-    runs = sides.runs(fixture, planned.sweep)
-    order = runs if planned.candidate_first else runs[::-1]
+    """Both sides; what the incumbent lacks is made beside the candidate's run, whatever that is."""
+    new, old = sides.new(fixture, planned.sweep), sides.old(fixture, planned.sweep)
+    order = [new, *old] if planned.candidate_first else [*old, new]
     made = await _all(runner, order, stop=runner.abandon)
-    new, old = made if planned.candidate_first else reversed(made)
-    return _paired(
-        fixture, old, new, sweep=planned.sweep, made_for=sides.incumbent_for and sides.experiment
-    )
+    at = 0 if planned.candidate_first else len(old)
+    candidate = made.pop(at)
+    made_for = sides.incumbent_for and sides.experiment
+    return _paired(fixture, made, candidate, sweep=planned.sweep, made_for=made_for)
 
 
 def _paired(
-    fixture: Fixture, old: Trace, new: Trace, *, sweep: int = 0, made_for: str = ""
+    fixture: Fixture, old: Sequence[Trace], new: Trace, *, sweep: int = 0, made_for: str = ""
 ) -> Pair | list[Trace]:
-    """Two runs as a pair, or those of them that have no score."""
-    pair = Pair.of(fixture, old, new, sweep=sweep, made_for=made_for)
-    return pair or [trace for trace in (new, old) if trace.score is None]
+    """The incumbent's runs and the candidate's as a pair, or those of them that have no score."""
+    pair = Pair.of(fixture, old[0], new, sweep=sweep, made_for=made_for, more=old[1:])
+    return pair or [trace for trace in (new, *old) if trace.score is None]
 
 
 async def aimed(
@@ -444,7 +472,7 @@ async def aimed(
     made = await _all(
         runner, [RunToMake(candidate, case, replicate, "candidate", experiment) for case in cases]
     )
-    both = list(map(_paired, cases, targets, made))
+    both = list(map(_paired, cases, [[target] for target in targets], made))
     pairs = tuple(one for one in both if isinstance(one, Pair))
     return replace(NO_DUEL, pairs=pairs, missing=_missing(dict(enumerate(both))))
 

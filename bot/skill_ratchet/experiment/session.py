@@ -52,15 +52,18 @@ class Bench:
     clock: Clock  # of everything that is written down
 
     def recall(self, text: Text) -> None:
-        """Have the runner use again what the ledger has of the incumbent ``text`` on train.
+        """Have the runner use again what the ledger has of the incumbent ``text``.
 
+        That is its runs on train, and on the holdout those of a model that always answers the same.
         Where no call at all was answered a program is broken, and nothing is known of the text.
         """
-        kept = self.ledger.kept_runs(
-            text.digest, self.space.how.digest, deterministic=self.provider.deterministic
-        )
-        if any(trace.reply.error is None for trace in kept.values()):
-            self.runner.remember(kept.values())
+        model, deterministic = self.space.how.digest, self.provider.deterministic
+        kept = [
+            *self.ledger.kept_runs(text.digest, model, deterministic=deterministic).values(),
+            *(self.ledger.kept_held_out(text.digest, model) if deterministic else ()),
+        ]
+        if any(trace.reply.error is None for trace in kept):
+            self.runner.remember(kept)
 
 
 @contextlib.asynccontextmanager

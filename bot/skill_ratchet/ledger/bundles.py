@@ -630,12 +630,14 @@ class _Inside:
         data = self.data(ref, path)
         return None if data is None else admission.parse(kind, data, path)
 
-    def all(self, ref: Ref, kind: type[Record], *, start: str, end: str) -> Iterator[Any]:
-        """The records at every path that begins and ends so."""
+    def all(
+        self, ref: Ref, kind: type[Record], *, start: str, end: str, within: str = "/"
+    ) -> Iterator[Any]:
+        """The records at every path that begins and ends so, and has ``within`` in it."""
         paths = {
             sha: path
             for path, sha in self._trees.get(ref, {}).items()
-            if path.startswith(start) and path.endswith(end)
+            if path.startswith(start) and path.endswith(end) and within in path
         }
         for sha, data in self._apart.contents(self._apart.sizes(paths)):
             yield admission.parse(kind, data, paths[sha])
@@ -719,7 +721,8 @@ def _check_decision(decision: Decision, inside: _Inside, space: Workspace) -> No
         raise RatchetError("The bundle's verdict is about another experiment.")
     tested = evidence.tested == space.binding(head=decision.candidate)
     ids = [tuple(fixture.id for fixture in cases) for cases in (space.train, space.holdout)]
-    if not tested or [evidence.train_fixtures, evidence.holdout_fixtures] != ids:
+    same = [evidence.train_fixtures, evidence.holdout_fixtures] == ids
+    if not tested or not same or evidence.seed != space.config.loop.seed:
         raise RatchetError("The bundle's verdict was reached on something else than what is here.")
     if gate.decide(evidence, space.policy) != decision.verdict:
         raise RatchetError("The bundle's verdict is not what the gate says of its evidence.")
@@ -766,21 +769,19 @@ def _check_attempt(attempt: int, experiment: str, inside: _Inside) -> None:
 
 def _check_runs(decision: Decision, inside: _Inside, space: Workspace) -> None:
     """Every score the gate counts on the holdout is that of a run which is on record."""
-    start = f"{inside.home}/traces/"
-    runs = {run.id: run for run in inside.all(Ref.HOLDOUT, Trace, start=start, end=".json")}
+    exact = decision.evidence.deterministic  # kept runs of the incumbent are as good as new ones
+    start = f"{inside.skill}/" if exact else f"{inside.home}/traces/"
+    found = inside.all(Ref.HOLDOUT, Trace, start=start, end=".json", within="/traces/")
+    runs = {run.id: run for run in found}
     cases = {fixture.id: fixture.digest for fixture in space.holdout}
     for pair in decision.evidence.confirm:
         for run, score, text in _sides(pair, decision, space):
             trace = runs.get(run)
             key = trace.key if trace else None
+            kept = exact and text == space.text.digest
+            owner = key.experiment if key and kept else decision.experiment
             there = key and (key.experiment, key.skill, key.fixture, key.model, key.replicate)
-            wanted = (
-                decision.experiment,
-                text,
-                cases.get(pair.fixture),
-                space.how.digest,
-                pair.sweep,
-            )
+            wanted = (owner, text, cases.get(pair.fixture), space.how.digest, pair.sweep)
             if there != wanted or not trace or not trace.score or trace.score.value != score:
                 raise RatchetError("The bundle's verdict counts a run that is not on record.")
 

@@ -171,20 +171,28 @@ class _Reads:
             deterministic: A run made again would be the same run, so those from when the text was
                 a candidate count too (see ``Runner``).
         """
-        homes = [self._incumbent(skill_digest)]
-        if deterministic:
-            tried = (one.id for one in self.experiments() if one.candidate == skill_digest)
-            homes = [*map(self._home, tried), *homes]
-        paths = [path for home in homes for path in self._train.list(f"{home}/traces/")]
+        homes = self._homes(skill_digest) if deterministic else [self._incumbent(skill_digest)]
         return {
             (trace.key.fixture, trace.key.replicate): trace
-            for trace in sorted(_traces(self._train, paths), key=_answered)  # an answer goes last
-            if trace.key is not None
-            and (trace.key.skill, trace.key.model) == (skill_digest, model_digest)
-            and (deterministic or not trace.key.experiment)
-            and trace.split == "train"
-            and trace.score is not None
+            for trace in self._scored(self._train, homes, skill_digest, model_digest)
+            if trace.key and (deterministic or not trace.key.experiment) and trace.split == "train"
         }
+
+    def _homes(self, skill_digest: str) -> list[str]:
+        """The folders with a text's runs, of when it was a candidate first."""
+        tried = (one.id for one in self.experiments() if one.candidate == skill_digest)
+        return [*map(self._home, tried), self._incumbent(skill_digest)]
+
+    def _scored(
+        self, reader: Reader, homes: Sequence[str], skill_digest: str, model_digest: str
+    ) -> Iterator[Trace]:
+        """The runs in these folders that a text made with a model and that have a score."""
+        paths = [path for home in homes for path in reader.list(f"{home}/traces/")]
+        named = (skill_digest, model_digest)
+        for trace in sorted(_traces(reader, paths), key=_answered):  # an answer goes last
+            key = trace.key
+            if key and (key.skill, key.model) == named and trace.score is not None:
+                yield trace
 
     def _task_run(self, trace_id: str) -> Trace | None:
         """The task run on train with this id."""
@@ -717,6 +725,17 @@ class Ledger(_Reads):
         """The branches that have records of these splits; never the holdout's when blind."""
         sides = (self._train if split == "train" else self._sealed for split in splits)
         return [side for side in sides if side is not None]
+
+    def kept_held_out(self, skill_digest: str, model_digest: str) -> list[Trace]:
+        """The held-out runs of a text by a model that always answers the same.
+
+        One made again would be the same run. Those from when the text was a candidate come first.
+        """
+        if self._sealed is None:
+            return []
+        homes = self._homes(skill_digest)
+        made = self._scored(self._sealed, homes, skill_digest, model_digest)
+        return [trace for trace in made if trace.split == "holdout"]
 
     def _split_runs(self, home: str, split: Split, job: Job) -> list[Trace]:
         readers, folder = self._readers(split), _FOLDERS[job]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from skill_ratchet.base.errors import ExitCode, RatchetError
-from skill_ratchet.core import scoring
+from skill_ratchet.core import draw, scoring
 from skill_ratchet.core.records import (
     JUDGE,
     Digest,
@@ -98,7 +98,8 @@ class ShardPlan(Record):
 
     A confirm run has an ``experiment``, the time it was ``begun`` (another try is another plan),
     and which ``attempt`` at the holdout it is. ``sweeps`` is 0, and ``attempt`` None, where there
-    was nothing to run.
+    was nothing to run. ``block`` is how many cases of a large holdout are drawn for each sweep; 0
+    for all of them.
     """
 
     job: Literal["eval", "confirm"]
@@ -111,14 +112,16 @@ class ShardPlan(Record):
     begun: str = ""
     attempt: int | None = Field(default=None, ge=1)
     sweeps: int = Field(default=1, ge=0, le=100_000)
+    block: int = Field(default=0, ge=0)
 
     def differences(self, other: ShardPlan) -> list[str]:
         """The names of what differs, those of the setting by their own."""
         own = [name for name in self.differing(other) if name != "setting"]
         return sorted([*own, *self.setting.differing(other.setting)])
 
-    def wanted(self, cases: Sequence[Fixture]) -> dict[str, Wanted]:
-        """Every run that belongs to these cases, by the digest of its key."""
+    def wanted(self, cases: Sequence[Fixture], *, of: Sequence[Fixture]) -> dict[str, Wanted]:
+        """Every run that belongs to these cases, ``of`` the split, by the digest of its key."""
+        drawn = [self._drawn(of, sweep) for sweep in range(self.sweeps)]
         sides: list[tuple[Side, str]] = [("incumbent", self.parent)]
         if self.candidate is not None:
             sides.append(("candidate", self.candidate))
@@ -131,9 +134,19 @@ class ShardPlan(Record):
                 experiment=self.experiment or "",
             ).digest: Wanted(case, side)
             for case in cases
-            for sweep in range(self.sweeps)
+            for sweep, names in enumerate(drawn)
+            if case.id in names
             for side, text in sides
         }
+
+    def _drawn(self, cases: Sequence[Fixture], sweep: int) -> set[str]:
+        """The cases of a sweep."""
+        names = {case.id for case in cases}
+        if not self.block:
+            return names
+        seed = draw.seed_of(self.setting.seed, self.experiment or "", self.split)
+        planned = draw.block(names, seed=seed, number=sweep, size=self.block)
+        return {one.fixture for one in planned}
 
 
 class Wanted(NamedTuple):
@@ -236,6 +249,7 @@ def plan_of(
     experiment: Experiment | None = None,
     attempt: int | None = None,
     sweeps: int = 1,
+    block: int = 0,
 ) -> ShardPlan:
     """The plan of an evaluation, or of the confirm run of an experiment (None: there is none)."""
     return ShardPlan(
@@ -249,6 +263,7 @@ def plan_of(
         begun=experiment.started_at if experiment else "",
         attempt=attempt,
         sweeps=sweeps,
+        block=block if block < len(space.fixtures(split)) else 0,
     )
 
 
@@ -323,8 +338,8 @@ def read(
             made = sort_out(
                 _traces(folder / name, manifest, limits),
                 plan=manifest.plan,
-                share=manifest.plan.wanted(manifest.shard.cases(cases)),
-                everything=manifest.plan.wanted(cases),
+                share=manifest.plan.wanted(manifest.shard.cases(cases), of=cases),
+                everything=manifest.plan.wanted(cases, of=cases),
                 score_again=lambda trace, case: _scores(space, trace, case),
             )
             if made.runs and manifest.spent is None:  # or no cap would count them
@@ -364,7 +379,11 @@ def _check_plan(manifest: ShardManifest, plan: ShardPlan, space: Workspace, *, m
     there, spent = manifest.plan, manifest.spent
     here = plan
     if plan.job == "confirm":
-        here = plan.with_(sweeps=there.sweeps, attempt=plan.attempt if there.sweeps else None)
+        here = plan.with_(
+            sweeps=there.sweeps,
+            attempt=plan.attempt if there.sweeps else None,
+            block=there.block and plan.block,  # of a model that always answers the same: all
+        )
     if changed := here.differences(there):
         raise RatchetError(
             f"It was made for something else than {space.name} here; these differ: "

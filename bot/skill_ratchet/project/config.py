@@ -463,6 +463,10 @@ class GateConfig(_Section):
     confirm_effort: float = Field(
         default=1.0, gt=0, le=100, description="Multiplies the most pairs a confirm run may take."
     )
+    patience: Literal["default", "patient"] = Field(
+        default="default",
+        description="`patient`: give an edit up later. More small gains are found, for more calls.",
+    )
     floor: UnitInterval = Field(
         default=0.0, description="Lowest score any fixture may fall to, for `improves`."
     )
@@ -470,7 +474,8 @@ class GateConfig(_Section):
     @model_validator(mode="after")
     def _used(self) -> GateConfig:
         """A setting that its author believes in force is in force."""
-        idle = ("floor",) if self.rule == "evidence" else ("alpha", "k", "confirm_effort")
+        evidence = ("alpha", "k", "confirm_effort", "patience")
+        idle = ("floor",) if self.rule == "evidence" else evidence
         for key in idle:
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise _wrong(f"has no effect with gate.rule: {self.rule}", key)

@@ -18,6 +18,7 @@ from skill_ratchet import __version__
 from skill_ratchet.base import documents
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import gate, scoring, wording
+from skill_ratchet.core.evidence import VERSION
 from skill_ratchet.core.records import Binding, How, Setting, Text, digest, skill_digest, split_of
 from skill_ratchet.project import branches, config, fixtures, programs, repository, skill_file
 
@@ -84,6 +85,7 @@ class Workspace:
             alpha=wanted.alpha,
             k=wanted.k,
             confirm_effort=wanted.confirm_effort,
+            patience=wanted.patience,
             floor=wanted.floor,
         )
 
@@ -107,6 +109,7 @@ class Workspace:
             holdout_digest=fixtures.fixtures_digest(self.holdout) if self.holdout else None,
             rules=self._rules(),
             evaluator=__version__,
+            gate=VERSION,
             base=self.base,
             branch=self.branch,
             seed=self.config.loop.seed,
@@ -127,7 +130,7 @@ class Workspace:
     def _rules(self) -> str:
         """Names what decides about a candidate; how a merge waits for people is left out."""
         gates = self.config.gate.model_dump(mode="json", exclude={"merge"})
-        return digest("rules", gates, self.skill.max_chars, sorted(self.skill.freeze))
+        return digest("rules", VERSION, gates, self.skill.max_chars, sorted(self.skill.freeze))
 
 
 def text_of(content: str) -> Text:

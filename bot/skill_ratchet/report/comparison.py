@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic import Field
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.core import draw
+from skill_ratchet.core import evidence as stats
 from skill_ratchet.core.looks import Confirmation  # noqa: TC001 - pydantic needs it at run time
 from skill_ratchet.core.records import (
     FILTER,
@@ -190,6 +192,7 @@ class Rollout:
     side: Side | None
     replicate: int
     score: float | None
+    at: str  # when it was made
 
 
 def rollout(trace: Trace, *, url: str = "") -> Rollout | None:
@@ -208,6 +211,7 @@ def rollout(trace: Trace, *, url: str = "") -> Rollout | None:
         side=trace.side,
         replicate=key.replicate,
         score=trace.score.value if trace.score else None,
+        at=trace.started_at,
     )
 
 
@@ -244,7 +248,7 @@ def changes(pairs: Iterable[Pair]) -> tuple[CaseChange, ...]:
             before=fmean(pair.incumbent for pair in some),
             after=fmean(pair.candidate for pair in some),
             pairs=len(some),
-            old_runs=tuple(pair.incumbent_run for pair in some),
+            old_runs=tuple(dict.fromkeys(run for pair in some for run in pair.incumbent_runs)),
             new_runs=tuple(pair.candidate_run for pair in some),
             trace=min(some, key=lambda pair: pair.candidate).candidate_run,
         )
@@ -254,10 +258,11 @@ def changes(pairs: Iterable[Pair]) -> tuple[CaseChange, ...]:
 
 
 def screened(experiment: Experiment, runs: Iterable[Rollout]) -> list[Pair]:
-    """The pairs of a screen, from the runs there are: of the same repeat of a case by both texts.
+    """The pairs of a screen, from the runs there are, in the order of their plan.
 
-    The run with the text before was made for the experiment, or is a kept one. One from when that
-    text was a candidate itself stands in only where there is no other.
+    The text before has the mean of the kept runs that the rule compares with; by its first version
+    the run of the same repeat. One from when that text was a candidate itself stands in only where
+    there is no other.
     """
     found = [one for one in runs if one.model == experiment.setting.model_digest]
     before = sorted(
@@ -266,22 +271,51 @@ def screened(experiment: Experiment, runs: Iterable[Rollout]) -> list[Pair]:
     )
     own = (one for one in found if one.experiment == experiment.id)
     after = (one for one in own if one.text == experiment.candidate and one.replicate != FILTER)
-    return paired(before, after)
+    if experiment.setting.gate == 1:
+        return paired(before, after)
+    return _compared(before, after, experiment)
+
+
+def _compared(
+    before: Iterable[Rollout], after: Iterable[Rollout], experiment: Experiment
+) -> list[Pair]:
+    """Runs with a score, each with the mean of the kept runs that its case had in its sweep."""
+    kept: dict[str, dict[int, Rollout]] = defaultdict(dict)  # by case, and which repeat it is
+    for run in before:
+        if run.score is not None:
+            kept[run.case][run.replicate] = run
+    pairs = []
+    for run in after:
+        least = stats.kept_runs(fixtures=max(len(kept), 1), sweep=run.replicate)
+        old = [
+            one
+            for number, one in sorted(kept[run.case].items())
+            if number < least or one.at < experiment.started_at
+        ]
+        if run.score is not None and old:
+            pairs.append(_pair(run, old))
+    seed = draw.seed_of(experiment.setting.seed, experiment.id, "train")
+    return draw.in_order(pairs, seed=seed)
+
+
+def _pair(run: Rollout, old: Sequence[Rollout]) -> Pair:
+    return Pair(
+        fixture=run.fixture,
+        cluster=run.fixture,
+        sweep=run.replicate,
+        incumbent=fmean(one.score or 0.0 for one in old),
+        candidate=run.score or 0.0,
+        incumbent_run=old[0].id,
+        candidate_run=run.id,
+        more_runs=tuple(one.id for one in old[1:]),
+    )
 
 
 def paired(before: Iterable[Rollout], after: Iterable[Rollout]) -> list[Pair]:
     """Runs with a score, each with the last before of the same repeat of its case."""
     old = {(run.case, run.replicate): run for run in before if run.score is not None}
     return [
-        Pair(
-            fixture=run.fixture,
-            cluster=run.fixture,
-            sweep=run.replicate,
-            incumbent=other.score,
-            candidate=run.score,
-            incumbent_run=other.id,
-            candidate_run=run.id,
-        )
+        _pair(run, [other])
         for run in sorted(after, key=lambda run: (run.replicate, run.fixture))
         if run.score is not None and (other := old.get((run.case, run.replicate)))
     ]

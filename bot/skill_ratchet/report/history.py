@@ -337,12 +337,15 @@ def _train_numbers(row: Row) -> str:
 def _holdout_numbers(evidence: Evidence, verdict: Verdict, held: Tally) -> list[str]:
     means = stats.cluster_means(evidence.confirm)
     sweeps = wording.many(held.sweeps, "sweep")
+    if 0 < held.size < len(evidence.holdout_fixtures):
+        sweeps = f"{wording.many(held.sweeps, 'block')} of {held.size}"
     lines = [f"confirm on holdout {_counted(held)}, {held.ties} ties, {sweeps}"]
     if verdict.log_e is None or verdict.log_bar is None:
         return lines
     if evidence.deterministic:
         gain, bar = 100 * verdict.log_e, 100 * verdict.log_bar
-        lines.append(f"mean gain          {gain:+.1f} points, bar {bar:.1f} (one standard error)")
+        told = f"{gain:+.1f} points, bar {bar:.1f} ({wording.errors(verdict.errors)})"
+        lines.append(f"mean gain          {told}")
     elif verdict.false_merge_rate is not None:
         lines.append(f"false-merge rate   {verdict.false_merge_rate:.0%} of edits without effect")
     else:

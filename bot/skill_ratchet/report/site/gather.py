@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.core import leaks, wording
+from skill_ratchet.core.evidence import VERSION
 from skill_ratchet.ledger import access
 from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.report import comparison, history, side_by_side
@@ -260,7 +261,7 @@ class Book:
         withheld = self._withheld.get(one.id, "")
         recorded = [pair for pair in (evidence.screen if evidence else ()) if self._shows(pair)]
         cases, pairs = self._cases.changed(one, recorded)
-        repeats = len({pair.sweep for pair in pairs}) > 1
+        repeats = len({pair.sweep for pair in pairs}) > 1 and one.setting.gate == VERSION
         confirm, note = trials.confirm(look, everything=self._opened)
         return ExperimentPage(
             experiment=self._shown(one),
@@ -285,7 +286,7 @@ class Book:
 
     def _shows(self, pair: Pair) -> bool:
         """Whether the runs of a pair on train may be shown, and are on record still."""
-        return all(map(self._runs.named, (pair.incumbent_run, pair.candidate_run)))
+        return all(map(self._runs.named, (*pair.incumbent_runs, pair.candidate_run)))
 
     def _sentence(self, row: history.Row) -> str:
         """The verdict in words; of a single held-out case no number."""

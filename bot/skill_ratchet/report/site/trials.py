@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import accumulate
-from math import fsum, log1p
+from collections import Counter, defaultdict
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -29,7 +27,7 @@ FEW_CASES = (
 
 def screen(pairs: Sequence[Pair], *, by_sweep: bool) -> Trial | None:
     """A screen on train: log S at the end of each sweep, where the rule was that of repeats."""
-    path = _log_s(pairs) if by_sweep else []
+    path = _log_s(pairs) if by_sweep else ()
     return _test(pairs, path, log_bar=stats.SCREEN_PASS, sweeps_too=True) if pairs else None
 
 
@@ -71,7 +69,7 @@ def held_out(
         interval=None if hidden else t_interval(means),
         cases=len(evidence.holdout_fixtures),
         independent=len(means),
-        sweeps=len(evidence.confirm) // len(evidence.holdout_fixtures),
+        sweeps=tally(evidence.confirm, evidence.holdout_fixtures).sweeps,
         number=number,
         url=url,
         at=look.completed_at or look.started_at,
@@ -96,13 +94,7 @@ def _test(
     return Trial(tally(pairs, [*{pair.fixture for pair in pairs}]), sweeps, log_bar)
 
 
-def _log_s(pairs: Sequence[Pair]) -> list[float]:
-    """Log S at the end of each whole sweep; a last one that was cut short is left out."""
-    sizes: dict[int, int] = defaultdict(int)
-    gained: dict[int, list[float]] = defaultdict(list)
-    for pair in pairs:
-        sizes[pair.sweep] += 1
-        gained[pair.sweep].append(log1p(stats.CAUTIOUS * pair.difference))
-    whole = max(sizes.values(), default=0)
-    kept = [sweep for sweep in sorted(sizes) if sizes[sweep] == whole]
-    return list(accumulate(fsum(gained[sweep]) for sweep in kept))
+def _log_s(pairs: Sequence[Pair]) -> tuple[float, ...]:
+    """Log S at the end of each whole sweep, up to where the screen had settled."""
+    whole = max(Counter(pair.sweep for pair in pairs).values(), default=1)
+    return stats.screen(pairs, fixtures=whole, patience=stats.PATIENCE["patient"]).path
