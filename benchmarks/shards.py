@@ -8,7 +8,6 @@ experiments that pass the screen, first attempt against an incumbent.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,8 +15,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.special import ndtr
 
-from gate import confirm_many, difficulties, levels, one_to_one, pass_or_fail, screen_many, shifted
-from skill_ratchet.core import evidence as stats
+from gate import (
+    DEFAULT,
+    Kept,
+    confirm_many,
+    difficulties,
+    levels,
+    one_to_one,
+    screen_many,
+    shifted,
+)
 from skill_ratchet.core.gate import Policy, fewest_pairs
 
 if TYPE_CHECKING:
@@ -39,8 +46,7 @@ def confirmed(rng: Generator, *, n: int, effect: float, trials: int) -> Ints:
     """The pairs that one machine takes for each experiment which passes the screen."""
     train, holdout = (difficulties(rng, trials, n) for _ in range(2))
     rows, old = np.arange(trials), ndtr(train)
-    sweeps = math.ceil(stats.SCREEN_CAP / n)
-    kept = pass_or_fail(rng, np.repeat(old[:, None], sweeps, axis=1))
+    kept = Kept.draw(rng, old, DEFAULT).compared()
     screened = screen_many(one_to_one(rng, old, shifted(train, effect), kept=kept), rows)
     tried = rows[screened.passed]
     duels = one_to_one(rng, ndtr(holdout), shifted(holdout, effect))

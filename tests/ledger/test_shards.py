@@ -314,6 +314,7 @@ class Jobs(Machines):
         found = json.loads((self.folder / out / "verdict.json").read_text())
         for pair in found["evidence"]["confirm"] + found["evidence"]["screen"]:
             pair["incumbent_run"] = pair["candidate_run"] = None
+            pair["more_runs"] = len(pair["more_runs"])
         return found
 
 
@@ -414,6 +415,26 @@ def test_shards_come_to_the_verdict_of_one_machine(
     assert sum(run.calls for run in last.ledger().spent_by_runs()[-of - 1 :]) == done.json["calls"]
     assert SEALED not in done.out + last.told("refs/heads/ratchet/ledger")
     last.assert_sound()
+
+
+def test_shards_make_the_blocks_of_a_large_holdout(
+    after: Callable[..., Jobs], noisy: Callable[..., None]
+) -> None:
+    """Each machine its cases of the blocks that were drawn, and no case that was not."""
+    noisy(old=0.3, new=0.7)
+    large = CASES | {"holdout": tuple(f"h{n}" for n in range(1, 26))}
+    jobs = after(propose, model=NOISY["model"], cases=large)
+    jobs.alone()
+    shards = jobs.shards(3, "--sweeps", "2")
+    assert sum(one.json["runs"] for one in shards) == 2 * 2 * 20
+    done = jobs.decide()
+    assert done.code == ExitCode.DONE, done.err
+    assert jobs.verdict() == jobs.verdict("alone-made")
+    pairs = jobs.verdict()["evidence"]["confirm"]
+    assert len(pairs) > 20
+    for start in range(0, len(pairs), 20):
+        names = [pair["fixture"] for pair in pairs[start : start + 20]]
+        assert len(set(names)) == len(names)
 
 
 def test_a_verdict_that_waits_for_a_person_is_the_same(after: Callable[..., Jobs]) -> None:
@@ -791,14 +812,15 @@ def test_who_goes_on_after_the_shards_has_what_they_left(
     after: Callable[..., Jobs], noisy: Callable[..., None]
 ) -> None:
     noisy(old=0.5, new=0.6)
-    jobs = after(propose, **NOISY, config={"budget": {"calls": 40}})
+    few = NOISY["cases"] | {"train": ("t1", "t2")}  # whose kept runs the proposal's job can pay
+    jobs = after(propose, **NOISY | {"cases": few}, config={"budget": {"calls": 60}})
     made = jobs.shards(2, "--sweeps", "1")
     done = jobs.decide()
     assert sum(one.json["calls"] for one in made) == 10
-    assert (done.code, done.json["calls"]) == (ExitCode.BUDGET, 40)
-    assert "budget of 40 calls is spent" in done.err
+    assert (done.code, done.json["calls"]) == (ExitCode.BUDGET, 60)
+    assert "budget of 60 calls is spent" in done.err
     runs = jobs.clone("last").ledger().spent_by_runs()
-    assert sorted(run.calls for run in runs if run.job == "confirm") == [4, 6, 30]
+    assert sorted(run.calls for run in runs if run.job == "confirm") == [4, 6, 50]
 
 
 def test_what_the_shards_spent_is_counted_once_in_the_month(tmp_path: Path) -> None:

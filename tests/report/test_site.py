@@ -209,7 +209,7 @@ def test_a_case_has_the_pairs_that_the_gate_counted(story: World, told: Report) 
 def test_the_way_of_the_evidence_is_drawn_for_a_screen_of_several_sweeps(told: Report) -> None:
     html = told.html(told.named("experiments/2-"))
     assert "Evidence at the end of each sweep" in html
-    assert "The dashed line is the bar, 6:1" in Page(html).text
+    assert "The dashed line is the bar, 8:1" in Page(html).text
 
 
 def test_transfers_and_what_people_made_of_it_are_tables(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.cases import check
 from skill_ratchet.core import wording
 from skill_ratchet.core.evidence import State
-from skill_ratchet.core.gate import confirm_progress, most_pairs, screen_progress
+from skill_ratchet.core.gate import confirm_progress, kept_runs, most_pairs, screen_progress
 from skill_ratchet.core.records import total
 from skill_ratchet.experiment import session
 from skill_ratchet.experiment.runner import mean_score, sweep
@@ -160,11 +160,18 @@ def _experiment(rng: Random, world: _World) -> tuple[bool, int]:
     most = most_pairs(
         fixtures=world.train, attempt=None, policy=policy, deterministic=deterministic
     )
+    repeated = policy.rule == "evidence" and not deterministic
+    on_train = (
+        _draw_kept(rng, world, pairs=most)
+        if repeated
+        else _draw(rng, world, fixtures=world.train, pairs=most)
+    )
     screen = screen_progress(
-        _draw(rng, world, fixtures=world.train, pairs=most),
+        on_train,
         fixtures=world.train,
         policy=policy,
         deterministic=deterministic,
+        holdout=world.holdout,
     )
     if screen.state is not State.PASS:
         return False, screen.pairs
@@ -175,9 +182,37 @@ def _experiment(rng: Random, world: _World) -> tuple[bool, int]:
         attempt=1,
         policy=policy,
         deterministic=deterministic,
+        train=on_train[: screen.pairs],
     )
     # On train the incumbent's runs are kept ones; on the holdout both sides are run.
     return confirm.state is State.PASS, screen.pairs + 2 * confirm.pairs
+
+
+def _draw_kept(rng: Random, world: _World, *, pairs: int) -> list[_Draw]:
+    """Pairs of a screen: one run of the candidate against the mean of a case's kept runs."""
+    before, after = _chances(world)
+    kept: dict[int, list[bool]] = {}
+    drawn = []
+    for number in range(pairs):
+        sweep, case = divmod(number, world.train)
+        runs = kept.setdefault(case, [])
+        least = kept_runs(
+            fixtures=world.train, sweep=sweep, policy=world.policy, deterministic=False
+        )
+        runs += [rng.random() < before for _ in range(least - len(runs))]
+        score = float(rng.random() < after)
+        drawn.append(_Draw(str(case), str(case), score, score - sum(runs) / len(runs)))
+    return drawn
+
+
+def _chances(world: _World) -> tuple[float, float]:
+    """How often a run of each side passes, so that pairs of one run each are as in ``_draw``."""
+    effect = world.effect
+    ties = 1 - max(world.differing, effect)
+    # before + after - 2 * before * after are decisive, and after = before + effect
+    root = math.sqrt(max(0.0, (1 - effect) ** 2 - 2 * (1 - ties - effect)))
+    before = max(0.0, (1 - effect - root) / 2)
+    return before, before + effect
 
 
 def _draw(rng: Random, world: _World, *, fixtures: int, pairs: int) -> list[_Draw]:
