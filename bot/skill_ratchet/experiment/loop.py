@@ -474,6 +474,7 @@ class Loop:
         space, deterministic = self._space, self._bench.provider.deterministic
         repeated = space.policy.rule == "evidence" and not deterministic
         begun = trial.experiment.started_at if repeated else ""
+        had = {case.id: self._runner.kept(space.text, case, before=begun) for case in space.train}
 
         def kept(case: Fixture, sweep: int) -> int:
             least = gate.kept_runs(
@@ -482,7 +483,7 @@ class Loop:
                 policy=space.policy,
                 deterministic=deterministic,
             )
-            return max(least, self._runner.kept(space.text, case, before=begun))
+            return max(least, had[case.id])
 
         return kept
 

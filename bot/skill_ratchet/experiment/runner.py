@@ -42,13 +42,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunToMake:
-    """One run to make. ``experiment`` is empty for the incumbent's kept runs."""
+    """One run to make. ``experiment`` is empty for the incumbent's kept runs.
+
+    Of a ``further`` kept run of a pair nobody is told, if it is there already.
+    """
 
     skill: Text
     fixture: Fixture
     replicate: int
     side: Side
     experiment: str = ""
+    further: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,8 @@ class Runner:
         key = self._key(job)
         async with self._turns.setdefault(key.digest, asyncio.Lock()):
             if known := self._known.get(key.digest):
-                self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
+                if not job.further:
+                    self._on_trace(known, False)  # noqa: FBT003 - the callback's own signature
                 return known
             async with self._slots:
                 if self._refused is not None:
@@ -413,7 +418,14 @@ class _Sides:
         """The incumbent's, one or more."""
         numbers = range(self.kept(fixture, sweep)) if self.kept else (sweep,)
         return [
-            RunToMake(self.incumbent, fixture, number, "incumbent", self.incumbent_for)
+            RunToMake(
+                self.incumbent,
+                fixture,
+                number,
+                "incumbent",
+                self.incumbent_for,
+                further=number > numbers[0],
+            )
             for number in numbers
         ]
 
