@@ -765,6 +765,8 @@ def make_evidence(**changes: Any) -> Evidence:
         "held": False,
         "landed": False,
         "leaks": (),
+        "version": 2,
+        "seed": 0,
         "deterministic": False,
         "train_fixtures": TRAIN,
         "holdout_fixtures": HOLDOUT,
@@ -837,7 +839,7 @@ def test_the_facts_have_no_room_for_a_held_out_case() -> None:
         *("diff", "calls", "usd", "repository", "ledger", "head", "trailers"),
     }
     assert set(Tally.model_fields) == {
-        *("incumbent", "candidate", "pairs", "wins", "losses", "sweeps"),
+        *("incumbent", "candidate", "pairs", "wins", "losses", "sweeps", "size"),
     }
 
 
