@@ -155,7 +155,7 @@ def batched(server: MessagesServer, folder: Path, clock: Clock, *, wait: float =
         wait=wait,
         cache=True,
         base_url=server.url,
-        linger=0.01,
+        linger=0.1,
         sleep=clock.sleep,
         clock=lambda: clock.now,
     )

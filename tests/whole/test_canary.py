@@ -152,7 +152,7 @@ def test_a_secret_of_the_environment_is_nowhere(
     assert stage.decide()["action"] == "merge"
     ran += [stage.publish(), stage.job("again").ratchet("publish", "--bundles", str(tmp_path))]
 
-    assert stage.hub.issue(1).title.startswith("triage: [redacted:ANTHROPIC_API_KEY] idea 1")
+    assert stage.hub.issue(1).title.startswith("triage: (redacted:ANTHROPIC_API_KEY) idea 1")
     assert "[redacted:ANTHROPIC_API_KEY]" in "".join(one.out for one in ran)
     nowhere(secret, ran, stage.hub, tmp_path)
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from skill_ratchet.base.errors import ExitCode, RatchetError
+from skill_ratchet.base.traffic import Traffic
 from skill_ratchet.core.records import Ended, Run, RunJob, total
 from skill_ratchet.core.wording import amounts
-from skill_ratchet.providers.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.base.redact import Redactor
+from skill_ratchet.base.traffic import TRAFFIC
 from skill_ratchet.providers import forecast, limiter, pricing
 from skill_ratchet.providers.limiter import Limiter
 from skill_ratchet.providers.messages import (
@@ -22,7 +23,6 @@ from skill_ratchet.providers.messages import (
     size_of,
 )
 from skill_ratchet.providers.text import UnsentError
-from skill_ratchet.providers.traffic import TRAFFIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
