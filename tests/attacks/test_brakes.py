@@ -486,3 +486,24 @@ def test_check_names_the_hooks_that_a_merge_will_not_run(tmp_path: Path) -> None
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     assert "does not run your hooks: commit-msg" in world.ratchet("check").out
+
+
+# A branch that was brought up to date -----------------------------------------------------------
+
+
+def test_what_is_said_of_an_updated_branch_is_said_of_its_proposal(scene: Scene) -> None:
+    """The button 'Update branch' makes GitHub's own commit the head, which names no experiment."""
+    (experiment,) = scene.job().ledger().experiments()
+    scene.hub.person_pushes("writer", "main", {"README.md": "news\n"})
+    scene.hub.person_updates_branch("writer", PULL)
+    scene.says("reader", "/ratchet explain")
+    assert scene.reply.startswith(f"Experiment {experiment.number} (`{experiment.id[:12]}`)")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with scene.monkeypatch.context() as patch:
+        patch.setattr("skill_ratchet.github.pull_request.Job.note", die)
+        assert scene.says("writer", "/ratchet reject Too short.").code == 130
+    assert scene.again().json["outcome"] == "done"
+    assert scene.notes() == [("reject", "writer", "Too short.")]

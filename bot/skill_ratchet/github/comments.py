@@ -322,12 +322,9 @@ class _Clerk:
         pull = self._pull()
         if pull is None or _skill_of(pull, self.github, [skill]) is None:
             return {}
-        project = repository.open_project(self.start)
-        name = _proposed(project, pull)
-        known = {one.id for one in access.open_ledger(project, skill).experiments()}
-        if name not in known:
+        if (experiment := self._job(skill).proposed(pull)) is None:
             raise RefusedError("the ledger has no experiment for this.")
-        return {"to": str(name)}
+        return {"to": experiment.id}
 
     def explain(self, argument: str) -> _Response:
         """The verdict and the numbers of an experiment."""
@@ -343,14 +340,14 @@ class _Clerk:
 
     def _experiment(self, job: Job) -> Experiment:
         """That of the bot's pull request, else the newest."""
-        known = job.ledger.experiments()
         pull = self._pull()
         if pull is not None and _skill_of(pull, self.github, [job.skill]) is not None:
-            name = _proposed(job.space.project, pull)
-            known = [one for one in known if one.id == name]
-        if not known:
+            found = job.proposed(pull)
+        else:
+            found = next(reversed(job.ledger.experiments()), None)
+        if found is None:
             raise RefusedError("the ledger has no experiment for this.")
-        return known[-1]
+        return found
 
     def status(self, _: str) -> _Response:
         """What is under way."""
@@ -500,8 +497,9 @@ class _Clerk:
 
     def _is_half_rejected(self, job: Job, pull: Pull) -> bool:
         """Whether the job that closed it for a person was ended before the ledger said so."""
-        name = _proposed(job.space.project, pull)
-        result = job.ledger.result(name) if name else None
+        remote.fetch_pull(job.space.project, pull.number)
+        experiment = job.at(pull.head_sha).experiment
+        result = job.ledger.result(experiment.id) if experiment else None
         closed = not pull.merged and holds.is_on(pull.labels)
         return closed and result is not None and result.action == "hold"
 
@@ -625,10 +623,9 @@ def _keep(job: Job, pull: Pull, given: events.NewReview, words: str) -> None:
         said = f"The pull request is held, but the proposer is not told why: {problem}"
         job.github.reply(pull.number, pages.reply(name, said), pages.marker("reply", name))
     elif all(note.url != url for note in job.ledger.notes()):
-        proposed = _proposed(job.space.project, pull)
-        known = {one.id for one in job.ledger.experiments()}
-        about = proposed if proposed in known else None
-        job.note(by=given.author, words=words, url=url, experiment=about, kind="review")
+        about = job.proposed(pull)
+        known = about.id if about else None
+        job.note(by=given.author, words=words, url=url, experiment=known, kind="review")
 
 
 # Small things ---------------------------------------------------------------------------------
@@ -658,11 +655,6 @@ def _skill_of(pull: Pull, github: GitHub, skills: Iterable[str]) -> str | None:
     own = next(named, None)
     marker = pages.marker("pull", own) if own else ""
     return own if own and github.is_own(pull, marker, base=None) else None
-
-
-def _proposed(project: Project, pull: Pull) -> str | None:
-    """The experiment that a pull request's head names."""
-    return branches.experiment_of(project, remote.fetch_pull(project, pull.number))
 
 
 def _unfit(words: str, space: Workspace) -> str:

@@ -464,7 +464,7 @@ class Job:
         pull = self.github.find_pull(
             self.marker, self.branch, base=self.space.branch, state="closed"
         )
-        experiment = self._proposed(pull) if pull else None
+        experiment = self.proposed(pull) if pull else None
         result = self.ledger.result(experiment.id) if experiment else None
         if pull is None or experiment is None or result is None:
             return None
@@ -474,7 +474,7 @@ class Job:
             return None
         return self._hear_no(pull, experiment)
 
-    def _proposed(self, pull: Pull) -> Experiment | None:
+    def proposed(self, pull: Pull) -> Experiment | None:
         """What a pull request proposed, whatever people have added to its branch since.
 
         That is read in the bot's own commit. Of the body only the end counts, where the bot puts
