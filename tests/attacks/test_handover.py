@@ -16,7 +16,7 @@ import pytest
 
 from fakehub import Protection, merging
 from scenes import stages
-from skill_ratchet.github import api
+from skill_ratchet.github import api, revert
 from skill_ratchet.github import publish as publish_job
 from stage import EVENTS, clock
 from tests.github.test_corrections import TRAIN, Desk, seated, settings
@@ -223,7 +223,32 @@ def pushes(stage: Stage) -> Any:
     return hears(stage, "pull_request", action="synchronize")
 
 
+def breaks_the_settings(stage: Stage) -> Any:
+    stage.hub.person_pushes("octo", "main", {"ratchet.yml": "skills: [\n"})
+    return hears(stage, "push")
+
+
+def drops_the_skill(stage: Stage) -> Any:
+    settings = (stage.hub.read("main", "ratchet.yml") or "").replace("triage", "other")
+    stage.hub.person_pushes("octo", "main", {"ratchet.yml": settings})
+    return hears(stage, "push")
+
+
+def aims_elsewhere(stage: Stage) -> Any:
+    stage.hub.person_pushes("octo", "release", {"x.md": "x\n"})
+    stage.hub.issue(PULL).pull.base = "release"  # type: ignore[union-attr]
+    return hears(stage, "pull_request", action="edited")
+
+
+def takes_the_marker_out(stage: Stage) -> Any:
+    """And stops it by a label, but it does not look like the bot's any more."""
+    stage.hub.person_edits("octo", PULL, body="Mine.")
+    return labels(stage)
+
+
 STOPS = [labels, ticks, stops_all, adds_a_case, breaks_a_case, pushes]
+STOPS += [breaks_the_settings, drops_the_skill, aims_elsewhere, takes_the_marker_out]
+UNREADABLE = {breaks_a_case, breaks_the_settings}
 
 
 @pytest.mark.parametrize(
@@ -245,7 +270,7 @@ def test_whatever_stops_a_merge_stops_what_github_would_merge(
     ran = stops(stage)
 
     assert not is_left(stage), ran.err
-    assert (ran.code == 0) == (stops is not breaks_a_case), ran.err
+    assert (ran.code == 0) == (stops not in UNREADABLE), ran.err
     assert stage.hub.run_merge_queue() == []
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
@@ -367,6 +392,92 @@ def test_the_queue_does_not_merge_what_must_not_be_merged(make: Stages, stop: st
     assert (ran.code, ran.json["detail"]) == (0, f"#{PULL} must not be merged"), ran.err
     assert stage.hub.run_merge_queue() == []
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
+
+
+def test_what_a_person_opened_for_the_bot_leaves_the_queue_as_well(make: Stages) -> None:
+    """The branch does not ask for the status; the label came when no job ran."""
+    stage = make.decided(config=ARMED)
+    stage.hub.switches.actions_may_open_pulls = False
+    assert stage.publish().code != 0
+    stage.hub.protect("main", QUEUE)
+    assert stage.hub.person_opens_pull("octo", head=BRANCH, title="Opened by hand") == PULL
+    look(stage, "look")
+    assert is_left(stage)
+    stage.hub.person_labels(PULL, "ratchet:hold")
+
+    (ran,) = forms(stage)
+
+    assert (ran.code, is_left(stage)) == (0, False), ran.err
+    assert stage.hub.run_merge_queue() == []
+
+
+def test_what_cannot_be_judged_leaves_the_queue(make: Stages) -> None:
+    stage = make.after(queued, config=ARMED)
+    stage.hub.state.protections.clear()
+    stage.hub.person_pushes("octo", "main", {"ratchet.yml": "skills: [\n"})
+    stage.hub.protect("main", QUEUE)
+
+    (ran,) = forms(stage)
+
+    assert ran.code != 0
+    assert not is_left(stage)
+
+
+def reverting(stage: Stage) -> None:
+    """A merged edit is to be taken out again, which is left to the merge queue."""
+    stage.decide()
+    assert stage.publish().json["action"] == "merge"
+    stage.hub.protect("main", QUEUE)
+    stage.sha = None
+    github = api.connect(None)
+    job = publish_job.open_job(stage.job("revert").path, github=github, skill=None)
+    number = job.ledger.experiments()[0].id
+    assert revert.revert(job, number, by="octo").action == "hold"
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_revert_in_the_queue_can_be_stopped(make: Stages, heard: bool) -> None:  # noqa: FBT001
+    stage = make.after(reverting, config=ARMED)
+    number = PULL + 1
+    pull = stage.hub.issue(number).pull
+    assert pull is not None
+    assert pull.queued
+    hears(stage, "push")
+    assert pull.queued
+    stage.hub.person_labels(number, "Ratchet:Hold")
+
+    ran = hears(stage, "pull_request", action="labeled") if heard else forms(stage)[0]
+
+    assert ran.code == 0, ran.err
+    assert not stage.hub.issue(number).pull.queued  # type: ignore[union-attr]
+    assert stage.hub.run_merge_queue() == []
+    assert stage.hub.read("main", SKILL) == EDITED
+
+
+@pytest.mark.parametrize("does", ["nothing", "spelt", "edits"])
+def test_new_fixtures_in_the_queue_are_judged_as_such(
+    make: Stages, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    stage = make.after(seated, config=settings(merge="manual"))
+    desk = Desk(stage.hub, stage, monkeypatch)
+    assert desk.correct().code == 0
+    (number,) = (one.number for one in stage.hub.state.issues.values() if one.pull)
+    head = stage.hub.tip("ratchet/fixtures") or ""
+    if does == "edits":
+        edit = {SKILL: f"{SKILL_TEXT}Mine.\n"}
+        head = stage.hub.person_pushes("octo", "ratchet/fixtures", edit)
+        stage.hub.issue(number)
+    if does == "spelt":
+        stage.hub.person_labels(number, "Ratchet:Hold")
+    stage.hub.protect("main", REQUIRED)
+    bot = stage.hub.state.users["github-actions[bot]"]
+    stage.hub.state.set_status(bot, head, state="success", context="ratchet/holdout")
+    stage.hub.person_enqueues("octo", number)
+
+    (ran,) = forms(stage)
+
+    assert ran.code == 0, ran.err
+    assert stage.hub.run_merge_queue() == ([number] if does == "nothing" else [])
 
 
 def test_a_persons_untested_edit_does_not_pass_the_queue(make: Stages) -> None:

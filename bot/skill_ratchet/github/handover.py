@@ -8,28 +8,28 @@ that the merge queue makes. Nothing is merged or recorded here.
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core import markdown
-from skill_ratchet.github import base_branch, events, gate_check, intake, pages
+from skill_ratchet.github import base_branch, events, gate_check, holds, intake, pages
 from skill_ratchet.github.comments import Handled
-from skill_ratchet.github.pull_request import HOLD_LABEL, Job
+from skill_ratchet.github.pull_request import EDITED, Job, reviewed
 from skill_ratchet.ledger import clock, remote
 from skill_ratchet.project import branches, repository
 from skill_ratchet.project.proposal import FIXTURES, proposal_branch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from skill_ratchet.github.api import GitHub, Pull
     from skill_ratchet.github.base_branch import Base
     from skill_ratchet.github.events import Grouped
+    from skill_ratchet.github.pull_request import Published
     from skill_ratchet.project.repository import Project
 
 NAME = "watch"
+_OWN = "ratchet/"  # how the bot's branches begin
 _REVERT = re.compile(r"ratchet/revert-[0-9a-f]{12}")
 
 
@@ -55,42 +55,49 @@ def heed(start: Path, *, github: GitHub, name: str, event: dict[str, Any]) -> Ha
 
 def _look(project: Project, github: GitHub) -> Handled:
     """Judge every open pull request again that Ratchet has a say in."""
-    branch = base_branch.name(project)
-    base = base_branch.now(project, github)
-    own = {proposal_branch(skill): skill for skill in base.config.skills}
-    failed: list[str] = []
-
-    def attempt(what: str, act: Callable[[], object]) -> None:
-        try:
-            act()
-        except RatchetError as error:
-            failed.append(f"{what}: {error.message}")
-
     open_now = github.open_pulls()
-    for skill in own.values():
-        if any(one.head_ref == proposal_branch(skill) for one in open_now):
-            attempt(skill, partial(_recheck, base, github, skill))
-    if any(one.head_ref == FIXTURES for one in open_now):
-        attempt("the new fixtures", lambda: intake.open_intake(project, github).recheck())
+    try:
+        base = base_branch.now(project, github)
+    except RatchetError:  # settings that cannot be read: so nothing can be judged
+        for pull in open_now:
+            if _is_bots(github, pull):
+                github.cancel_merge(pull.number)
+        raise
+    failed: list[str] = []
     for pull in open_now:
-        ours = pull.author == github.me() and pull.head_ref in {*own, FIXTURES}
-        if pull.base_ref == branch and not ours and not _is_revert(pull, github):
-            again = partial(gate_check.recheck, project, github, pull, base=base)
-            attempt(f"#{pull.number}", again)
+        try:
+            _look_at(base, github, pull)
+        except RatchetError as error:
+            failed.append(f"#{pull.number}: {error.message}")
     if failed:
         raise RatchetError("\n".join(failed), hint="What could not be judged waits.")
     return Handled(NAME, "done", "what is open was judged again")
 
 
-def _recheck(base: Base, github: GitHub, skill: str) -> None:
+def _look_at(base: Base, github: GitHub, pull: Pull) -> None:
+    """Judge an open pull request; what is the bot's and nobody can judge is stopped."""
+    here = pull.base_ref == base.branch
+    if not _is_bots(github, pull):
+        if here:
+            gate_check.recheck(base.project, github, pull, base=base)
+        return
+    skill = next((one for one in base.config.skills if proposal_branch(one) == pull.head_ref), None)
+    if here and pull.head_ref == FIXTURES:
+        intake.open_intake(base.project, github).recheck()
+    elif here and skill and github.is_own(pull, pages.marker("pull", skill), base=base.branch):
+        if _recheck(base, github, skill, pull).reason == EDITED:
+            gate_check.recheck(base.project, github, pull, base=base)
+    elif not _is_revert(pull, github) or _is_refused(github, pull):
+        github.cancel_merge(pull.number)
+
+
+def _recheck(base: Base, github: GitHub, skill: str, pull: Pull) -> Published:
     try:
         space = base.space(skill)
     except RatchetError:  # a case that cannot be read: so nothing can be judged
-        pull = github.find_pull(pages.marker("pull", skill), proposal_branch(skill))
-        if pull is not None:
-            github.cancel_merge(pull.number)
+        github.cancel_merge(pull.number)
         raise
-    Job.of(space, github=github, now=clock.now).recheck()
+    return Job.of(space, github=github, now=clock.now).recheck()
 
 
 # The merge queue ------------------------------------------------------------------------------
@@ -102,10 +109,10 @@ def _judge(project: Project, github: GitHub, group: Grouped) -> Handled:
     Where it must not go in, the bot's own pull request leaves the queue as well: the branch may not
     ask for the status.
     """
-    if group.into != base_branch.name(project):
-        return Handled(NAME, "ignored", f"it would go into {markdown.line(group.into, 100)}")
     pull = github.pull(group.pull)
     try:
+        if group.into != base_branch.name(project):
+            return Handled(NAME, "ignored", f"it would go into {markdown.line(group.into, 100)}")
         good, why = _verdict(project, github, pull, group)
     except RatchetError:
         _refuse(github, pull, group.head_sha, "It could not be judged; the log says why.")
@@ -119,9 +126,9 @@ def _judge(project: Project, github: GitHub, group: Grouped) -> Handled:
 
 
 def _refuse(github: GitHub, pull: Pull, sha: str, why: str) -> None:
-    if pull.author == github.me():
-        github.cancel_merge(pull.number)
     github.set_status(sha, state="failure", description=markdown.line(why, pages.STATUS))
+    if _is_bots(github, pull):
+        github.cancel_merge(pull.number)
 
 
 def _verdict(project: Project, github: GitHub, pull: Pull, group: Grouped) -> tuple[bool, str]:
@@ -130,12 +137,26 @@ def _verdict(project: Project, github: GitHub, pull: Pull, group: Grouped) -> tu
     if not branches.in_history(project, group.base_sha, tip=group.head_sha):
         return False, "It is not made on what it says."
     if _is_revert(pull, github):
-        return True, "A person asked for it."
+        held = _is_refused(github, pull)
+        return not held, "It is held." if held else "A person asked for it."
     base = base_branch.at(project, group.base_sha, branch=group.into)
-    if pull.author == github.me() and pull.head_ref == FIXTURES:
-        held = HOLD_LABEL in pull.labels or base.tree.has(repository.HOLD_FILE)
-        return not held, "It is held." if held else gate_check.NOTHING
+    ours = _is_bots(github, pull) and pull.head_ref == FIXTURES
+    if ours and (why := intake.open_intake(project, github).recheck()):
+        return False, why
     return gate_check.judge(project, github, pull, base=base, sha=group.head_sha)
+
+
+def _is_bots(github: GitHub, pull: Pull) -> bool:
+    """Whether the bot has proposed it, whoever opened it, and wherever it goes by now."""
+    if not pull.head_ref.startswith(_OWN):
+        return False
+    return pull.author == github.me() or github.is_own(pull, "", base=None)
+
+
+def _is_refused(github: GitHub, pull: Pull) -> bool:
+    """Whether people stop a pull request, by label or by review."""
+    held = holds.by_label(github, pull.number)
+    return held or bool(reviewed(github, pull, head=pull.head_sha).holders)
 
 
 def _is_revert(pull: Pull, github: GitHub) -> bool:

@@ -224,14 +224,17 @@ class Intake(Base):
             hint="Nothing is lost: the next run goes on.",
         )
 
-    def recheck(self) -> None:
+    def recheck(self) -> str:
         """Stop GitHub from merging it by itself, unless nothing speaks against it now.
 
         Nothing is written to its branch: the next look does that.
+
+        Returns:
+            What speaks against it, if anything but waiting does.
         """
         pull = self.pull()
         if pull is None:
-            return
+            return "It is not what Ratchet has opened."
         try:
             head = remote.fetch_pull(self.project, pull.number)
             batches = self.batches()
@@ -239,8 +242,10 @@ class Intake(Base):
         except RatchetError:
             self.github.cancel_merge(pull.number)
             raise
-        if not decision.merge and decision.reason not in WAITS:
-            self.github.cancel_merge(pull.number)
+        if decision.merge or decision.reason in WAITS:
+            return ""
+        self.github.cancel_merge(pull.number)
+        return decision.detail
 
     def _bring(self, head: str | None) -> Published | None:
         remote.fetch_ledger(self.project, list(Ref))  # after the head was read
