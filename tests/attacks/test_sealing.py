@@ -15,7 +15,7 @@ import pytest
 from skill_ratchet.base import enclosure, sandbox
 from skill_ratchet.project import workflows
 from skill_ratchet.project.config import load
-from world import SEALED, SKILL_TEXT, World, idea
+from world import SEALED, SKILL_TEXT, World, idea, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +94,27 @@ def test_programs_that_the_owner_trusts_are_not_sealed(tmp_path: Path) -> None:
     assert done.verdicts == [("merge", "improved")], done.out
     assert world.only().sealed == "trusted"
     assert "`sealed: trust`" in world.ratchet("show", world.only().id).out
+
+
+@enclosed_only
+@pytest.mark.parametrize("where", ["a subfolder", "a linked worktree", "a worktree inside"])
+def test_git_folder_beside_the_project_is_hidden_with_its_repository(
+    tmp_path: Path, where: str
+) -> None:
+    """An empty folder stood where it had been, which the proof took for the real one."""
+    provider = {"type": "command", "command": ["cat"], "deterministic": True}
+    world = World.make(
+        tmp_path / "p",
+        config={"provider": provider, "meta": {"turns": 1, "provider": "scripted"}},
+        prefix="tools/bot/" if where == "a subfolder" else "",
+    )
+    place = world.path / "tools/bot"
+    if where != "a subfolder":
+        place = world.path / "in" if where == "a worktree inside" else tmp_path / "linked"
+        world.git("worktree", "add", "--quiet", str(place))
+    done = typed("check", "-C", str(place), "--sealed")
+    assert done.code == 0, done.err
+    assert "find no held-out case" in done.out
 
 
 @enclosed_only

@@ -85,7 +85,8 @@ def mounts(view: DiskView, *, cwd: Path, env: Mapping[str, str]) -> list[Mount]:
     if any(one == Path(one.anchor) for one in secret):
         raise OSError("the repository is the whole disk, which cannot be hidden")
     laid = {one.path: one for one in _homely(view.home, secret, apart)}
-    laid |= {one: Mount(one, None if one.is_dir() else _NOTHING) for one in (*apart, *secret)}
+    covered = (*apart, *_outermost(secret, view))
+    laid |= {one: Mount(one, None if one.is_dir() else _NOTHING) for one in covered}
     laid |= {one: Mount(one, one, writable=False) for one in _needed(env, secret, apart)}
     if not any(cwd.is_relative_to(one.path) for one in view.shown):
         if any(cwd.is_relative_to(one) for one in secret):
@@ -94,6 +95,14 @@ def mounts(view: DiskView, *, cwd: Path, env: Mapping[str, str]) -> list[Mount]:
     laid |= {one.path: one for one in view.shown}
     there = (one for one in laid.values() if (one.source or view.outside(one.path)).exists())
     return sorted(there, key=lambda one: one.path.parts)
+
+
+def _outermost(secret: Sequence[Path], view: DiskView) -> Iterator[Path]:
+    """What is to be covered: of a folder that is gone nothing, unless it is shown in its place."""
+    for one in secret:
+        gone = any(one != other and one.is_relative_to(other) for other in secret)
+        if not gone or _inside(one, (mount.path for mount in view.shown)):
+            yield one
 
 
 def _apart() -> Iterator[str]:
