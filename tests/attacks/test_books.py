@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from messages_server import MessagesServer, Planned, answer, failure, serve, text
+from skill_ratchet.base.errors import RatchetError
 from skill_ratchet.core.records import Failure, Reply, Request, Run
 from skill_ratchet.experiment import books
 from skill_ratchet.experiment.budget import Budget
 from skill_ratchet.experiment.runner import paid_call
+from skill_ratchet.ledger import access
+from skill_ratchet.project import repository
 from skill_ratchet.providers.anthropic import Anthropic
 from skill_ratchet.providers.text import UnsentError
 from world import World
@@ -180,7 +183,14 @@ def test_what_was_booked_in_doubt_is_shown_and_can_be_corrected(tmp_path: Path) 
 
 
 def test_a_run_that_was_killed_counts_all_it_could_spend_until_somebody_knows() -> None:
-    killed = Run(
+    killed = killed_run()
+    assert books.unsure(killed) == 5
+    known = books.amend(killed, usd=0.25, why="the bill", at="2026-01-02T00:00:00+00:00")
+    assert (known.counted, known.usd, books.unsure(known)) == (0.25, 0.25, 0)
+
+
+def killed_run() -> Run:
+    return Run(
         skill="triage",
         job="run",
         started_at="2026-01-01T00:00:00.000000+00:00",
@@ -190,9 +200,36 @@ def test_a_run_that_was_killed_counts_all_it_could_spend_until_somebody_knows() 
         usd=None,
         counted=5.0,
     )
-    assert books.unsure(killed) == 5
-    known = books.amend(killed, usd=0.25, why="the bill", at="2026-01-02T00:00:00+00:00")
-    assert (known.counted, known.usd, books.unsure(known)) == (0.25, 0.25, 0)
+
+
+def test_a_slip_of_a_correction_can_be_corrected() -> None:
+    """What a person said is no answered call: the least is what was certain before."""
+    slip = books.amend(killed_run(), usd=70.0, why="the bill", at="2026-01-02T00:00:00+00:00")
+    right = books.amend(slip, usd=0.7, why="a slip", at="2026-01-03T00:00:00+00:00")
+    assert right.counted == 0.7
+    assert right.amended
+    assert (right.amended.counted, right.amended.why) == (5.0, "a slip")
+
+    partly = killed_run().with_(ended="done", ended_at="2026-01-01T01:00:00+00:00", unsure=2.0)
+    again = books.amend(partly, usd=4.0, why="the bill", at="2026-01-02T00:00:00+00:00")
+    assert books.amend(again, usd=3.0, why="a slip", at="2026-01-03T00:00:00+00:00").counted == 3
+    with pytest.raises(RatchetError, match="cannot have cost less"):
+        books.amend(again, usd=2.9, why="a slip", at="2026-01-03T00:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("usd", "why"), [("nan", "the bill"), ("inf", "the bill"), ("1", "x" * 1001)]
+)
+def test_a_correction_that_cannot_be_written_down_is_refused(
+    tmp_path: Path, usd: str, why: str
+) -> None:
+    made = World.make(tmp_path / "p")
+    ledger = access.open_to_write(repository.open_project(made.path), "triage")
+    ledger.add_run(killed_run())
+    ledger.flush("a run")
+    name = killed_run().name
+    done = made.ratchet("budget", "--correct", name, "--usd", usd, "--why", why)
+    assert done.code == 2, done.err
 
 
 def ask(server: MessagesServer, budget: Budget, **options: Any) -> Reply:

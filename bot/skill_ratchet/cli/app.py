@@ -68,14 +68,15 @@ provider_option = click.option(
 experiment_argument = click.argument("experiment")
 
 
-def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+def finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """A number, as the value of an option."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter("expected a number of dollars")  # 'nan' is in every range
     return value
 
 
 usd_option = click.option(
-    "--usd", type=click.FloatRange(min=0), callback=_finite, help="Spend at most that in this run."
+    "--usd", type=click.FloatRange(min=0), callback=finite, help="Spend at most that in this run."
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from skill_ratchet.cli.app import options, print_json
+from skill_ratchet.cli.app import finite, options, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,12 +14,25 @@ if TYPE_CHECKING:
     from skill_ratchet.core.records import Run
     from skill_ratchet.experiment.books import Books
 
+_MOST = 1000  # characters of a reason
+
+
+def _reason(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and len(value) > _MOST:
+        raise click.BadParameter(f"expected at most {_MOST} characters")
+    return value
+
 
 @click.command()
 @click.option("--month", metavar="YYYY-MM", help="Another month than this one (UTC).")
 @click.option("--correct", "run", metavar="RUN", help="Say what a run really cost.")
-@click.option("--usd", type=click.FloatRange(min=0, max=1e9), help="With --correct: dollars.")
-@click.option("--why", help="With --correct: how you know.")
+@click.option(
+    "--usd",
+    type=click.FloatRange(min=0, max=1e9),
+    callback=finite,
+    help="With --correct: dollars.",
+)
+@click.option("--why", callback=_reason, help="With --correct: how you know.")
 @options
 @click.pass_obj
 def budget(

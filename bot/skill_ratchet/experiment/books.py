@@ -88,14 +88,22 @@ def amend(run: Run, *, usd: float, why: str, at: str) -> Run:
     Raises:
         RatchetError: That is less than its answered calls cost, by their own count.
     """
-    certain = max(0.0, run.counted - unsure(run))
+    booked, doubt = _booked(run)
+    certain = max(0.0, booked - doubt)
     if usd < certain - budgets.STEP:
         raise RatchetError(
             f"Calls of ${certain:.4f} were answered in that run, so it cannot have cost less.",
             hint=f"Name at least {certain:.4f}.",
         )
-    before = Amended(counted=run.counted, unsure=run.unsure, why=why, at=at)
+    before = Amended(counted=booked, unsure=doubt, why=why, at=at)
     return run.with_(counted=usd, usd=usd, unsure=0.0, amended=before)
+
+
+def _booked(run: Run) -> tuple[float, float]:
+    """What a run counted before anybody corrected it, and how much of it was not certain."""
+    first = run.amended
+    counted, doubt = (first.counted, first.unsure) if first else (run.counted, run.unsure)
+    return counted, counted if run.ended is None else doubt
 
 
 def _opened(start: Path) -> tuple[Project, Config]:
