@@ -191,6 +191,7 @@ def test_an_answer_that_a_scorer_cannot_cope_with_scores_0(
 # Must still work --------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_a_storm_on_both_sides_does_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

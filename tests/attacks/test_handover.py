@@ -82,7 +82,14 @@ def something_else_until_now(stage: Stage) -> None:
         stage.hub.issue(PULL)  # GitHub sees it
 
 
-@pytest.mark.parametrize("does", [draft_until_now, reopened_now, something_else_until_now])
+@pytest.mark.parametrize(
+    "does",
+    [
+        draft_until_now,
+        pytest.param(reopened_now, marks=pytest.mark.full),
+        pytest.param(something_else_until_now, marks=pytest.mark.full),
+    ],
+)
 def test_a_window_begins_when_people_see_it_again(
     make: Stages, days_later: Callable[..., None], does: Callable[[Stage], None]
 ) -> None:

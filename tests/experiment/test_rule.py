@@ -129,7 +129,9 @@ def test_pairs_under_way_at_once_pay_for_a_kept_run_once() -> None:
     assert Counter(run.side for run in kept.traces) == {"candidate": 24, "incumbent": 24}
 
 
-@pytest.mark.parametrize("calls", [12, 40, 55, 75, 100])
+@pytest.mark.parametrize(
+    "calls", [40, *(pytest.param(calls, marks=pytest.mark.full) for calls in (12, 55, 75, 100))]
+)
 def test_a_run_that_stopped_anywhere_comes_to_the_same_evidence(tmp_path: Path, calls: int) -> None:
     """Kept runs that the stopped run made are no more than the screen would have had."""
     whole, stopped = (sampling(tmp_path / name) for name in ("whole", "stopped"))
