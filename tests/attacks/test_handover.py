@@ -503,6 +503,20 @@ def test_a_persons_untested_edit_does_not_pass_the_queue(make: Stages) -> None:
     assert stage.hub.read("main", SKILL) == SKILL_TEXT
 
 
+def test_a_persons_edit_of_the_bots_branch_loses_a_status_that_is_old(make: Stages) -> None:
+    """It was tested by itself, and the base has gone on since."""
+    stage = make.published(config={"gate": {"merge": "manual"}})
+    stage.hub.add_user("ann", "write")
+    sha = stage.hub.person_pushes("ann", BRANCH, {SKILL: f"{SKILL_TEXT}Mine.\n"})
+    bot = stage.hub.state.users["github-actions[bot]"]
+    stage.hub.state.set_status(bot, sha, state="success", context="ratchet/holdout")
+
+    assert hears(stage, "push").json["outcome"] == "done"
+
+    (status,) = api.connect(None).statuses(sha)
+    assert status.state == "pending"
+
+
 # What came too late is said -------------------------------------------------------------------
 
 
