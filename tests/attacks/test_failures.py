@@ -222,6 +222,7 @@ def test_a_broken_harness_is_no_measurement(
     assert not ran.verdicts
     assert "Every call failed on the incumbent" in ran.err
     assert "no model" in ran.err
+    assert "0%" not in world.ratchet("status").out, "what answered nothing was not measured"
     monkeypatch.delitem(os.environ, "BROKEN")
     ran = world.run()
     assert "Every call failed" not in ran.err

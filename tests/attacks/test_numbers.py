@@ -169,3 +169,9 @@ def test_a_few_pairs_of_a_screen_are_no_score_of_the_skill(tmp_path: Path) -> No
     ).read_text("utf-8")
     points = history.points(world.ledger())
     assert [(round(one.score, 2), one.whole) for one in points] == [(0.92, True)]
+
+
+@pytest.mark.parametrize("month", ["2026-13", "0000-00", "foo", "../x", "2026-1"])
+def test_a_month_that_is_none_is_refused(tmp_path: Path, month: str) -> None:
+    ran = World.make(tmp_path / "project").ratchet("budget", "--month", month)
+    assert (ran.code, "such as 2026-07" in ran.err) == (ExitCode.USAGE, True)

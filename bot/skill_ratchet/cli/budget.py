@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -23,8 +24,16 @@ def _reason(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     return value
 
 
+def _month(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\d{4}-(?:0[1-9]|1[0-2])", value, re.ASCII):
+        raise click.BadParameter("expected a month, such as 2026-07")
+    return value
+
+
 @click.command()
-@click.option("--month", metavar="YYYY-MM", help="Another month than this one (UTC).")
+@click.option(
+    "--month", metavar="YYYY-MM", callback=_month, help="Another month than this one (UTC)."
+)
 @click.option("--correct", "run", metavar="RUN", help="Say what a run really cost.")
 @click.option(
     "--usd",
@@ -71,7 +80,10 @@ def _show(seen: Books, *, as_json: bool) -> None:
     from skill_ratchet.experiment import books
 
     if as_json:
-        rows = [one.model_dump(mode="json") | {"unsure": books.unsure(one)} for one in seen.runs]
+        rows = [
+            {"run": one.name, **one.model_dump(mode="json"), "unsure": books.unsure(one)}
+            for one in seen.runs
+        ]
         spent = {"counted_usd": seen.counted, "month_usd": seen.limit}
         print_json({"month": seen.month} | spent | {"runs": rows})
         return
@@ -95,7 +107,8 @@ def _row(run: Run, unsure: float) -> tuple[str, ...]:
 
     counted, not_certain = wording.dollars(run.counted), wording.dollars(unsure)
     ended = run.ended or "killed, or under way"
-    return (run.name, run.skill, ended, str(run.calls), counted, not_certain)
+    name = run.name.partition("-")[0]  # its beginning, which --correct takes, too
+    return (name, run.skill, ended, str(run.calls), counted, not_certain)
 
 
 def _said(run: Run) -> None:

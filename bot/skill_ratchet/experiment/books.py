@@ -7,6 +7,7 @@ written into the run's record, with the reason and what had stood there.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,18 @@ def books(start: Path, *, month: str | None = None) -> Books:
 def correct(start: Path, *, run: str, usd: float, why: str) -> Run:
     """Write down what a run really cost; returns its record.
 
+    Args:
+        start: In the project.
+        run: The run's name, or its beginning if no other run begins so.
+        usd: Dollars.
+        why: How somebody knows.
+
     Raises:
         RatchetError: There is no such run, it is under way, or less is said than is certain.
     """
     project, settings = _opened(start)
-    month = f"{run[:4]}-{run[4:6]}"
-    found = [one for one in _runs(project, settings, month) if one.name == run]
+    found = [one for one in _of_month_of(run, project, settings) if one.name.startswith(run)]
+    found = [one for one in found if one.name == run] or found
     if len(found) != 1:
         raise RatchetError(
             f"There is {'no' if not found else 'more than one'} run {run!a}.",
@@ -80,6 +87,12 @@ def correct(start: Path, *, run: str, usd: float, why: str) -> Run:
         ledger.add_run(amended)
         ledger.flush(f"{amended.skill}: what a run cost")
     return amended
+
+
+def _of_month_of(run: str, project: Project, settings: Config) -> tuple[Run, ...]:
+    """The runs of the month that a run's name begins with; none for what is no such name."""
+    month = re.match(r"(\d{4})(0[1-9]|1[0-2])", run, re.ASCII)
+    return _runs(project, settings, f"{month[1]}-{month[2]}") if month else ()
 
 
 def amend(run: Run, *, usd: float, why: str, at: str) -> Run:

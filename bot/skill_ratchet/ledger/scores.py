@@ -48,7 +48,10 @@ def _is_of(run: Trace, text: str) -> bool:
 
 def _newest(runs: Sequence[Trace]) -> list[Trace]:
     first = [run for run in runs if run.key and run.key.replicate == 0]
-    ordered = sorted(first, key=lambda run: run.started_at)
+    answered = {run.key.model for run in first if run.key and run.reply.failure is None}
+    # A harness or a model that answered nothing at all has measured nothing.
+    usable = (run for run in first if run.key and run.key.model in answered)
+    ordered = sorted(usable, key=lambda run: run.started_at)
     made = ordered[-1].key.model if ordered and ordered[-1].key else None
     return list({run.fixture: run for run in ordered if run.key and run.key.model == made}.values())
 

@@ -61,13 +61,6 @@ class Cases:
         """How many there are: on disk, or on record."""
         return len({*self._train, *self._runs.by_fixture()})
 
-    def now(self, text: str, model: str) -> float | None:
-        """The mean score of a text; None where not every case has a run with it."""
-        by_case = _grouped(self._runs.of(text, model), by=lambda run: run.case)
-        means = [mean(by_case.get(case.digest, [])) for case in self._train.values()]
-        known = [value for value in means if value is not None]
-        return fmean(known) if known and len(known) == len(means) else None
-
     def changed(
         self, experiment: Experiment, recorded: Sequence[Pair]
     ) -> tuple[tuple[CaseChange, ...], Sequence[Pair]]:

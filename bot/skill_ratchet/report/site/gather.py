@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from skill_ratchet.core import leaks, wording
 from skill_ratchet.core.evidence import VERSION
-from skill_ratchet.ledger import access
+from skill_ratchet.ledger import access, scores
 from skill_ratchet.project import config, repository, workspace
 from skill_ratchet.report import comparison, history, side_by_side
 from skill_ratchet.report.site import tables, trials
@@ -342,12 +342,13 @@ class Book:
         """The skill's own page; ``pages`` comes before it."""
         space = self._space
         paid = self._ledger.spent_by_runs()
+        score = scores.of_text(self._ledger, space.text.digest)  # as log, status and badge say it
         return Skill(
             name=self.name,
             url=self.url,
             model=space.how.model,
             cases=len(space.train),
-            train=self._cases.now(space.text.digest, space.how.digest),
+            train=score.value if score else None,
             points=tuple(self._points),
             held_out=self._held_out,
             by_experiments=_spent([row.result for row in self._rows if row.result]),
