@@ -18,9 +18,11 @@ from fakehub import Protection, merging
 from scenes import stages
 from skill_ratchet.github import api, revert
 from skill_ratchet.github import publish as publish_job
+from skill_ratchet.project import workflows
+from skill_ratchet.project.config import load
 from stage import EVENTS, clock
 from tests.github.test_corrections import TRAIN, Desk, seated, settings
-from world import SKILL, SKILL_TEXT
+from world import SKILL, SKILL_TEXT, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -610,3 +612,18 @@ def test_a_strangers_fork_with_the_same_head_holds_nothing(make: Stages) -> None
 
     assert look(stage, "look").json["action"] == "merge"
     assert stage.hub.read("main", SKILL) == EDITED
+
+
+def test_check_misses_the_workflow_that_hears_a_hold(tmp_path: Path) -> None:
+    """The workflows of an older version had none, and GitHub would merge what a person holds."""
+    world = World.make(tmp_path / "p", config={"github": {"auto_merge": True}})
+    known = load((world.path / "ratchet.yml").read_text())
+    files = workflows.render(known, action=f"octo/ratchet@{'0123456789' * 4}", prefix="")
+    for path, data in files.items():
+        world.write(path, data.decode())
+    assert world.ratchet("check").code == 0
+    (world.path / ".github/workflows/ratchet-watch.yml").unlink()
+    said = world.ratchet("check")
+    assert said.code == 1
+    assert "ratchet-watch.yml is missing" in said.err
+    assert "ratchet init --github --force" in said.err

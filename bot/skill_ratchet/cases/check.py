@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MOST = 20  # problems listed
 NAMED = 5  # train cases
 WORKFLOW = f"{workflows.FOLDER}/{workflows.NAMES[0]}"
+WATCH = f"{workflows.FOLDER}/ratchet-watch.yml"
 SMALL = 20  # held-out cases below which small gains cannot be shown
 
 
@@ -70,7 +71,7 @@ def check(project: Project, *, skill: str | None) -> list[Finding]:
     problems: list[str] = []
     for folder in sorted({settings.skill(name).fixtures for name in names}):
         problems += _keys(repository.WorkTree(project), folder)
-    problems += _left_in(project, settings)
+    problems += [*_left_in(project, settings), *_unwatched(project, settings)]
     for name in names:
         try:
             space = workspace.open_anywhere(
@@ -121,6 +122,15 @@ def _left_in(project: Project, settings: config.Config) -> list[str]:
         f"cases on the disk. Run '{_rewrite(project)}', and commit what it writes"
         for folder in workflows.left_in(_workflow(project), settings, prefix=project.prefix)
     ]
+
+
+def _unwatched(project: Project, settings: config.Config) -> list[str]:
+    """That nothing would stop a merge which is left to GitHub, if that is so."""
+    watch = project.toplevel / WATCH
+    if not settings.github.auto_merge or not _workflow(project) or watch.is_file():
+        return []
+    missed = "with github.auto_merge nothing would hear a hold after a merge was left to GitHub"
+    return [f"{WATCH} is missing: {missed}. Run '{_rewrite(project)}', and commit what it writes"]
 
 
 def require_blind(space: Workspace) -> None:
