@@ -309,6 +309,8 @@ def paid_for(ledger: Ledger, experiment: Experiment, *, until: str = "") -> list
     # Kept for the next ones, and made for this.
     shared = [*ledger.incumbent_runs(experiment.parent)]
     shared += ledger.text_runs(experiment.parent, "holdout")
+    for split in BOTH:
+        shared += ledger.text_runs(experiment.parent, split, job="judge")
     runs = [
         *own_runs(ledger, experiment),
         *own_runs(ledger, experiment, job="judge"),
