@@ -168,6 +168,22 @@ def test_where_nothing_can_be_hidden_a_person_may_merge(
     assert world.only().sealed == "open"
 
 
+@enclosed_only
+def test_what_was_tested_in_the_open_waits_for_a_person_whatever_is_set_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have looked the answers up, and 'auto' of today does not undo that."""
+    with monkeypatch.context() as patch:
+        patch.setattr(enclosure, "means", lambda: None)
+        world = project(tmp_path / "p", gate={"merge": "manual"})
+        assert world.run().verdicts == [("hold", "awaits_person")]
+    world.configure(gate={"merge": "auto"})
+    again = world.run()
+    assert "out of date" in again.err, again.out
+    assert [action for action, _ in again.verdicts] == ["reject"], "tested anew, and hidden now"
+    assert world.skill() == SKILL_TEXT
+
+
 def test_without_a_program_that_answers_nothing_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
