@@ -14,7 +14,10 @@ import templates
 from fakehub import FakeHub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from scenes import Stages
 
 settings.register_profile("sealed", deadline=None)  # a slow machine fails no test
 settings.load_profile("sealed")
@@ -106,3 +109,14 @@ def hermetic_seal(
         monkeypatch.setenv(name, value)
     (home / ".gitconfig").write_text(GIT_CONFIG)
     return home
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stages]:
+    """Stages on the fake GitHub: new ones, or copies of what was played before."""
+    from scenes import stages  # noqa: PLC0415 - only where it is asked for
+
+    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
+        yield made

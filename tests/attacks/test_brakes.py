@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from scenes import stages
 from skill_ratchet.github import api, comments, pages, replies
 from skill_ratchet.github.commands import BRAKES, NAMES, PEDALS, SlashCommand, Unknown, parse
 from skill_ratchet.project import repository
@@ -20,7 +19,6 @@ from stage import comment_event
 from world import SKILL, SKILL_TEXT, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from scenes import Stages
@@ -205,14 +203,6 @@ class Scene:
     def is_merged(self) -> bool:
         """Whether the edit is in."""
         return self.hub.read("main", SKILL) == EDITED
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture

@@ -16,14 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenes import stages
 from skill_ratchet.core import commit_words, markdown
 from skill_ratchet.project import branches, repository
 from skill_ratchet.project.proposal import EXPERIMENT, MADE, one_line
 from world import BOTH, SKILL, World, idea, script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from scenes import Stages
@@ -135,14 +133,6 @@ def test_a_merge_here_is_not_acted_on(tmp_path: Path) -> None:
     assert not ACTED_ON.search(told), told
     keys = world.git("show", "-s", "--format=%(trailers:keyonly)", "main").split()
     assert {key.partition("-")[0] for key in keys} == {"Ratchet"}
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 @pytest.mark.parametrize("method", ["merge", "squash"])

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakehub import Protection, merging
-from scenes import stages
 from skill_ratchet.github import api, revert
 from skill_ratchet.github import publish as publish_job
 from skill_ratchet.project import workflows
@@ -25,7 +24,7 @@ from tests.github.test_corrections import TRAIN, Desk, seated, settings
 from world import SKILL, SKILL_TEXT, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from scenes import Stages
@@ -35,14 +34,6 @@ EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 BRANCH = "ratchet/triage"
 PULL = 1
 DAY_0 = datetime(2090, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def look(stage: Stage, name: str) -> Any:

@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scenes import stages
 from skill_ratchet.github import api, pages
 from skill_ratchet.github import publish as publish_job
 from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from scenes import Stages
     from skill_ratchet.github.pull_request import Job
     from stage import Stage
@@ -28,14 +24,6 @@ EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 MANUAL = {"gate": {"merge": "manual"}}
 BRANCH = "ratchet/triage"
 PULL = 1
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def job(stage: Stage, name: str) -> Job:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scenes import stages
 from skill_ratchet import providers
 from skill_ratchet.base.errors import ExitCode
 from skill_ratchet.ledger import offers
@@ -20,7 +19,6 @@ from skill_ratchet.project import repository, workspace
 from world import SKILL, SKILL_TEXT, World, script, typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from scenes import Stages
@@ -29,14 +27,6 @@ if TYPE_CHECKING:
 EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 MANUAL = {"gate": {"merge": "manual"}}
 BRANCH = "ratchet/triage"
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def round_(stage: Stage, name: str) -> Any:

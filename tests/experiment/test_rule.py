@@ -22,9 +22,11 @@ from tests.experiment.test_runner import NEW, OLD, Answers, after, make
 from world import CASES, World, idea, script
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from skill_ratchet.core.records import Evidence, Fixture, Request
+    from skill_ratchet.experiment.runner import Duel, Runner
 
 LARGE = tuple(f"h{n}" for n in range(1, 26))
 
@@ -78,6 +80,23 @@ def test_a_later_experiment_pays_for_no_kept_run_again(tmp_path: Path) -> None:
     assert second == 1 + candidate
 
 
+def play(runner: Runner, kept: Callable[[Fixture, int], int]) -> Duel:
+    """Two sweeps of a screen, each pair against so many kept runs of the incumbent."""
+    return asyncio.run(
+        duel(
+            runner,
+            islice(plan.sweeps(list(LETTERS), seed="s"), 24),
+            fixtures=LETTERS,
+            incumbent=OLD,
+            candidate=NEW,
+            experiment="e" * 64,
+            fresh=False,
+            judge=after(24),
+            kept=kept,
+        )
+    )
+
+
 @pytest.mark.parametrize("score", ["new", "worse"])
 def test_top_ups_do_not_depend_on_what_the_candidate_scores(score: str) -> None:
     """Of every pair that is made the kept runs are the same, whatever its candidate's run says."""
@@ -91,19 +110,7 @@ def test_top_ups_do_not_depend_on_what_the_candidate_scores(score: str) -> None:
     def wanted(case: Fixture, sweep: int) -> int:
         return max(stats.kept_runs(fixtures=40, sweep=sweep), runner.kept(OLD, case, before=""))
 
-    done = asyncio.run(
-        duel(
-            runner,
-            islice(plan.sweeps(list(LETTERS), seed="s"), 24),
-            fixtures=LETTERS,
-            incumbent=OLD,
-            candidate=NEW,
-            experiment="e" * 64,
-            fresh=False,
-            judge=after(24),
-            kept=wanted,
-        )
-    )
+    done = play(runner, wanted)
     assert [len(pair.incumbent_runs) for pair in done.pairs] == [2] * 12 + [3] * 6 + [4] * 6
     made = Counter(run.fixture for run in kept.traces if run.side == "incumbent")
     assert made == dict.fromkeys(LETTERS, 4)  # none of them twice, though pairs want the same
@@ -113,19 +120,7 @@ def test_top_ups_do_not_depend_on_what_the_candidate_scores(score: str) -> None:
 
 def test_pairs_under_way_at_once_pay_for_a_kept_run_once() -> None:
     runner, kept = make(Answers(concurrency=12))
-    asyncio.run(
-        duel(
-            runner,
-            islice(plan.sweeps(list(LETTERS), seed="s"), 24),
-            fixtures=LETTERS,
-            incumbent=OLD,
-            candidate=NEW,
-            experiment="e" * 64,
-            fresh=False,
-            judge=after(24),
-            kept=lambda _case, _sweep: 4,
-        )
-    )
+    play(runner, lambda _case, _sweep: 4)
     assert Counter(run.side for run in kept.traces) == {"candidate": 24, "incumbent": 24}
 
 

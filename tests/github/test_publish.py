@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fakehub import Protection
-from scenes import said, stages
+from scenes import said
 from skill_ratchet.base.errors import ExitCode
 from stage import later
 from world import CASES, SEALED, SKILL, SKILL_TEXT, idea, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from scenes import Stages
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 PULL = 1
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def test_a_candidate_that_won_is_merged(make: Stages) -> None:

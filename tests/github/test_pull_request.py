@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakehub import Protection
-from scenes import stages
 from skill_ratchet.github import api, publish, revert
 from skill_ratchet.github.reviews import Review, standing
 from stage import later
 from world import SEALED, SKILL, SKILL_TEXT, World, idea, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from fakehub.model import MergeMethod
     from scenes import Stages
@@ -26,14 +24,6 @@ EDITED = f"{SKILL_TEXT}Rule alpha.\n"
 MANUAL = {"gate": {"merge": "manual"}}
 BRANCH = "ratchet/triage"
 PULL = 1
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def opened(make: Stages, **project: object) -> Stage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakehub import Protection
-from scenes import publish, stages
+from scenes import publish
 from skill_ratchet.core.gate import Action
 from skill_ratchet.github import api, revert
 from skill_ratchet.github import publish as publish_job
@@ -15,8 +15,7 @@ from stage import later
 from world import BOTH, SKILL, SKILL_TEXT, idea, script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from scenes import Stages
     from skill_ratchet.github.pull_request import Job
@@ -28,14 +27,6 @@ MANUAL = {"gate": {"merge": "manual"}}
 ARMED = {"github": {"auto_merge": True}}
 BRANCH = "ratchet/triage"
 PULL = 1
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stages]:
-    with stages(tmp_path, tmp_path_factory, monkeypatch) as made:
-        yield made
 
 
 def publish_against_the_rules(stage: Stage) -> None:

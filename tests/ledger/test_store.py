@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from skill_ratchet.ledger.store import Reader
+
 BRANCH = {ref: ref.removeprefix("refs/heads/") for ref in Ref}
 both_refs = pytest.mark.parametrize("ref", list(Ref))
 
@@ -659,20 +661,25 @@ def test_a_lock_needs_a_plain_skill_name(repo: Path, skill: str) -> None:
         RunLock(repo, skill)
 
 
+def without(repo: Path, path: str) -> Reader:
+    """The holdout's branch, of which one object is lost: the one at that path."""
+    (pack,) = (repo / ".git/objects/pack").glob("*.pack")
+    pack.with_suffix(".idx").unlink()
+    away = pack.rename(repo / "away.pack")
+    with away.open("rb") as file:
+        subprocess.run(["git", "unpack-objects", "-q"], cwd=repo, stdin=file, check=True)
+    oid = git(repo, "rev-parse", f"{Ref.HOLDOUT}:{path}")
+    (repo / ".git/objects" / oid[:2] / oid[2:]).unlink()
+    return make_store(repo).reader(Ref.HOLDOUT)
+
+
 @pytest.mark.parametrize("lost", ["", "s", "s/experiments"])
 def test_a_folder_that_is_lost_is_not_an_empty_one(repo: Path, lost: str) -> None:
     """As if nothing had been tried, the looks at the holdout would be counted from 1 again."""
     store = make_store(repo)
     store.put(Ref.HOLDOUT, "s/experiments/e/confirm.json", "{}")
     store.flush("one")
-    (pack,) = (repo / ".git/objects/pack").glob("*.pack")
-    pack.with_suffix(".idx").unlink()
-    away = pack.rename(repo / "away.pack")
-    with away.open("rb") as file:
-        subprocess.run(["git", "unpack-objects", "-q"], cwd=repo, stdin=file, check=True)
-    oid = git(repo, "rev-parse", f"{Ref.HOLDOUT}:{lost}")
-    (repo / ".git/objects" / oid[:2] / oid[2:]).unlink()
-    reader = make_store(repo).reader(Ref.HOLDOUT)
+    reader = without(repo, lost)
     for ask in (
         lambda: reader.children("s/experiments"),
         lambda: reader.leaves("s/experiments", "confirm.json", lambda text, _: text),
@@ -689,14 +696,7 @@ def test_a_record_that_is_lost_is_not_one_that_is_absent(repo: Path) -> None:
     store.put(Ref.HOLDOUT, "s/experiments/e/confirm.json", "{}")
     store.put(Ref.HOLDOUT, "s/experiments/f/other.json", "[]")
     store.flush("one")
-    (pack,) = (repo / ".git/objects/pack").glob("*.pack")
-    pack.with_suffix(".idx").unlink()
-    away = pack.rename(repo / "away.pack")
-    with away.open("rb") as file:
-        subprocess.run(["git", "unpack-objects", "-q"], cwd=repo, stdin=file, check=True)
-    oid = git(repo, "rev-parse", f"{Ref.HOLDOUT}:s/experiments/e/confirm.json")
-    (repo / ".git/objects" / oid[:2] / oid[2:]).unlink()
-    reader = make_store(repo).reader(Ref.HOLDOUT)
+    reader = without(repo, "s/experiments/e/confirm.json")
     for ask in (
         lambda: reader.leaves("s/experiments", "confirm.json", lambda text, _: text),
         lambda: reader.get("s/experiments/e/confirm.json"),

@@ -119,15 +119,13 @@ async def opened(
                 )
             )
         budget = account.budget
-        judging, judge_model = provider, space.how.model
-        if judge is not None:
-            judging, judge_model = _built(judge.provider, judge, stack, place), judge.how.model
+        judging = provider if judge is None else _built(judge.provider, judge, stack, place)
         meta_budget = budget.part("the meta-agent", usd=settings.meta.usd, setting="meta.usd")
         tools = scorers.Tools(
             program_root=place.folder if place else space.project.root,
             hidden=place.hidden if place else (),
             judge=partial(paid_call, judging, budget=budget),
-            judge_model=judge_model,
+            judge_model=(judge or space).how.model,
             seed=settings.loop.seed,
         )
         runner = Runner(

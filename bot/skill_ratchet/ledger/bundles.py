@@ -43,6 +43,7 @@ from skill_ratchet.project import fixtures, repository, skill_file, workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from skill_ratchet.core.records import Evidence, Pair, Text
@@ -277,13 +278,8 @@ def read(
     _check_origin(manifest, space, by_person=by_person)
     tips = {ref: access.ledger_tip(space.project, ref) for ref in Ref}
     moves = {ref: (tips[ref], new) for ref, new in manifest.refs.items() if tips[ref] != new}
-    packed = quarantine.take_apart(files[REFS]) if REFS in files else None
-    if packed is not None:
-        _check_packed(packed, manifest, limits)
-        _require_ground(packed, space.project)
-    with quarantine.unpacked(
-        space.project, packed.pack if packed else None, object_size=2 * limits.record
-    ) as apart:
+    packed = _packed(files, manifest, space, limits)
+    with _unpacked(packed, space, limits) as apart:
         moves = {
             ref: (old, new)
             for ref, (old, new) in moves.items()
@@ -303,6 +299,26 @@ def read(
     return Checked(manifest, experiment, candidate, decision, moves, pack, transfer)
 
 
+def _packed(
+    files: Mapping[str, bytes], manifest: Manifest, space: Workspace, limits: BundleLimits
+) -> quarantine.Packed | None:
+    """The records that a bundle has, checked as a whole; None where it has none."""
+    if REFS not in files:
+        return None
+    packed = quarantine.take_apart(files[REFS])
+    _check_packed(packed, manifest, limits)
+    _require_ground(packed, space.project)
+    return packed
+
+
+def _unpacked(
+    packed: quarantine.Packed | None, space: Workspace, limits: BundleLimits
+) -> AbstractContextManager[Quarantine]:
+    """The records' objects beside the repository's own, for as long as they are looked at."""
+    pack = packed.pack if packed else None
+    return quarantine.unpacked(space.project, pack, object_size=2 * limits.record)
+
+
 def remains(
     folder: Path, space: Workspace, *, limits: BundleLimits = LIMITS, by_person: bool = False
 ) -> Remains | None:
@@ -317,13 +333,8 @@ def remains(
     manifest = read_manifest(folder, kind="confirmation", limits=limits)
     files = _files(folder, manifest, limits)
     _check_origin(manifest, space, by_person=by_person)
-    packed = quarantine.take_apart(files[REFS]) if REFS in files else None
-    if packed is not None:
-        _check_packed(packed, manifest, limits)
-        _require_ground(packed, space.project)
-    with quarantine.unpacked(
-        space.project, packed.pack if packed else None, object_size=2 * limits.record
-    ) as apart:
+    packed = _packed(files, manifest, space, limits)
+    with _unpacked(packed, space, limits) as apart:
         inside = _Inside(manifest, apart)
         experiment, text = _proposed(inside, space, by_person=by_person)
         looked = inside.record(Ref.HOLDOUT, "confirm.json", Confirmation)
