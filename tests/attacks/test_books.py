@@ -7,6 +7,7 @@ month's budget must not be gone for that, and an hour of a run neither.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,10 @@ def test_what_was_booked_in_doubt_is_shown_and_can_be_corrected(tmp_path: Path) 
 
     less = made.ratchet("budget", "--correct", run.name, "--usd", str(known / 2), "--why", "guess")
     assert "cannot have cost less" in less.err
-    for half in (("--usd", "1"), ("--why", "x")):
+    (least,) = re.findall(r"Name at least ([\d.]+)\.", less.err)
+    assert known <= float(least) < known + 0.0001, "and that is taken"
+    key = f"sk-ant-api03-{'aB3dE5' * 15}"
+    for half in (("--usd", "1"), ("--why", "x"), ("--usd", "1", "--why", f"it says {key}")):
         assert made.ratchet("budget", "--correct", run.name, *half).code != 0
     assert spent(made) == run, "nothing was changed"
 

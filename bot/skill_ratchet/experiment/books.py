@@ -7,11 +7,13 @@ written into the run's record, with the reason and what had stood there.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from skill_ratchet.base.errors import RatchetError
+from skill_ratchet.base.redact import find_key
 from skill_ratchet.core.records import Amended
 from skill_ratchet.experiment import budget as budgets
 from skill_ratchet.ledger import RunLock, access, clock
@@ -71,8 +73,14 @@ def correct(start: Path, *, run: str, usd: float, why: str) -> Run:
         why: How somebody knows.
 
     Raises:
-        RatchetError: There is no such run, it is under way, or less is said than is certain.
+        RatchetError: There is no such run, it is under way, less is said than is certain, or
+            the reason has a secret in it.
     """
+    if find_key(why):
+        raise RatchetError(
+            "The reason looks as if a secret were in it, and it would stay on the ledger.",
+            hint="Say it without, and make the secret invalid if it is one.",
+        )
     project, settings = _opened(start)
     found = [one for one in _of_month_of(run, project, settings) if one.name.startswith(run)]
     found = [one for one in found if one.name == run] or found
@@ -104,9 +112,10 @@ def amend(run: Run, *, usd: float, why: str, at: str) -> Run:
     booked, doubt = _booked(run)
     certain = max(0.0, booked - doubt)
     if usd < certain - budgets.STEP:
+        least = f"{math.ceil(certain * 10_000) / 10_000:.4f}"  # never below what is certain
         raise RatchetError(
-            f"Calls of ${certain:.4f} were answered in that run, so it cannot have cost less.",
-            hint=f"Name at least {certain:.4f}.",
+            f"Calls of ${certain:.6f} were answered in that run, so it cannot have cost less.",
+            hint=f"Name at least {least}.",
         )
     before = Amended(counted=booked, unsure=doubt, why=why, at=at)
     return run.with_(counted=usd, usd=usd, unsure=0.0, amended=before)

@@ -24,7 +24,7 @@ LABEL: Final = "ratchet:hold"
 
 
 def is_on(labels: Iterable[str]) -> bool:
-    """Whether the label is among these; GitHub's labels differ by more than case."""
+    """Whether the label is among these, in whatever case: GitHub takes such for one label."""
     return any(one.casefold() == LABEL for one in labels)
 
 
